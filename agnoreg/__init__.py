@@ -1,0 +1,26 @@
+"""Losses and metrics of medical image registration, on the arrays of any framework, with gradients on all of them."""
+
+from agnoreg import functional, loss
+from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
+from agnoreg.differentiable import native_autodiff
+from agnoreg.gradients import value_and_grad
+from agnoreg.loss.base import Loss
+from agnoreg.registry import build_loss, register_loss, registered_losses
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendNotAvailableError",
+    "Loss",
+    "available_backends",
+    "backend_of",
+    "build_loss",
+    "functional",
+    "get_backend",
+    "loss",
+    "native_autodiff",
+    "register_loss",
+    "registered_losses",
+    "value_and_grad",
+]

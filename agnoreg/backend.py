@@ -1,0 +1,331 @@
+"""What an adapter gives the core, and how the adapter of an array is found.
+
+No framework is named or imported here. An adapter is an entry point of the group ``agnoreg.backends`` whose name is the
+import name of its framework, so an array can only belong to it once that framework is in ``sys.modules``.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar
+
+from agnoreg.stencil import window_sum
+
+Array = Any
+GROUP = "agnoreg.backends"
+
+
+class BackendNotAvailableError(ImportError):
+    """A backend was asked for by name and cannot be used; the message says what to install or what is broken."""
+
+
+class Backend:
+    """One framework's adapter: its Array API namespace and the few things that the standard lacks.
+
+    An adapter subclasses this and overrides what its framework does better; every method here is written in Array API
+    calls alone and serves any array with ``__array_namespace__``.
+    """
+
+    #: The import name of the framework.
+    name: str
+    #: The Array API namespace that the core computes with.
+    xp: Any
+    #: Elements of one slab for work in windows, in bins and voxel by voxel: cache-sized on a CPU.
+    slab_sizes: ClassVar[Mapping[str, int]] = {"windows": 1 << 20, "bins": 1 << 15, "voxels": 1 << 17}
+    #: From a measure's class to a subclass of it whose functions are a fused kernel of this framework.
+    overrides: ClassVar[dict[type, type]] = {}
+
+    def __init__(self, name: str, xp: Any) -> None:
+        self.name = name
+        self.xp = xp
+
+    def __repr__(self) -> str:
+        return f"<agnoreg backend {self.name}>"
+
+    # --- arrays -----------------------------------------------------------------------------------------------------
+
+    def owns(self, array: Array) -> bool:
+        """Say whether ``array`` is an array of this framework."""
+        return hasattr(array, "__array_namespace__") and array.__array_namespace__() is self.xp
+
+    def prepare(self, array: Array) -> Array:
+        """Turn what the framework takes for an array (a variable, say) into one that the namespace computes with."""
+        return array
+
+    def detach(self, array: Array) -> Array:
+        """Return the array cut off from the framework's autodiff, sharing its memory."""
+        return array
+
+    def device(self, array: Array) -> Any:
+        """Return the device that ``array`` lives on; two arrays of one call must agree."""
+        return getattr(array, "device", None)
+
+    def shape(self, array: Array) -> tuple[int | None, ...]:
+        """Return the shape as integers, ``None`` for a size that is unknown while a function is traced."""
+        return tuple(array.shape)
+
+    def from_numpy(self, array: Any, device: Any = None) -> Array:
+        """Return a NumPy array as an array of this framework, on ``device``."""
+        return self.xp.asarray(array, device=device)
+
+    def to_numpy(self, array: Array) -> Any:
+        """Return an array of this framework as a NumPy array, from whatever device."""
+        import numpy
+
+        return numpy.asarray(array)
+
+    # --- dtypes -----------------------------------------------------------------------------------------------------
+
+    def compute_dtype(self, *arrays: Array) -> Any:
+        """Return the dtype that a loss of these arrays is computed in and returned as.
+
+        float64 stays; float32, half, bool and integers of up to 16 bit are float32; wider integers are the framework's
+        default float; of several arrays the widest counts.
+        """
+        wide = self.xp.float64
+        dtypes = [self._compute_dtype_of(array.dtype) for array in arrays]
+        return wide if wide in dtypes else self.xp.float32
+
+    def _compute_dtype_of(self, dtype: Any) -> Any:
+        cache = self.__dict__.setdefault("_compute_dtypes", {})
+        if dtype not in cache:
+            cache[dtype] = self._choose_dtype(dtype)
+        return cache[dtype]
+
+    def _choose_dtype(self, dtype: Any) -> Any:
+        xp = self.xp
+        if xp.isdtype(dtype, "complex floating"):
+            raise TypeError(
+                f"A loss takes real numbers, got an array of dtype {dtype}: pass its real part or its modulus."
+            )
+        if dtype == xp.float64:
+            return xp.float64
+        if xp.isdtype(dtype, "integral") and xp.iinfo(dtype).bits > 16:
+            return self.default_float()
+        return xp.float32
+
+    def default_float(self) -> Any:
+        """Return the dtype that this framework gives a Python float."""
+        return self.xp.asarray(1.0).dtype
+
+    def accumulator(self, array: Array) -> Any:
+        """Return the dtype in which sums over slabs of ``array`` are added up."""
+        return self.xp.float64
+
+    # --- work -------------------------------------------------------------------------------------------------------
+
+    def slab_elements(self, array: Array, kind: str) -> int:
+        """Return how many elements one slab of ``array`` may hold for work in "windows", in "bins" or by "voxels"."""
+        return self.slab_sizes[kind]
+
+    def planes(self, array: Array, start: Any, count: int) -> Array:
+        """Return ``count`` planes of ``array`` along axis 1, beginning with ``start``."""
+        return array[:, start : start + count, ...]
+
+    def loop(
+        self,
+        tiles: Sequence[Any],
+        body: Callable[[Any], tuple[tuple[Array, ...], tuple[Array, ...]]],
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Run ``body`` over ``tiles``: add up its first results, concatenate its second ones along axis 1."""
+        totals: tuple[Array, ...] = ()
+        pieces: list[tuple[Array, ...]] = []
+        for tile in tiles:
+            sums, piece = body(tile)
+            totals = tuple(a + b for a, b in zip(totals, sums, strict=True)) if totals else sums
+            pieces.append(piece)
+        if len(pieces) == 1:
+            return totals, pieces[0]
+        return totals, tuple(self.xp.concat(list(column), axis=1) for column in zip(*pieces, strict=True))
+
+    def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
+        """Correlate ``x`` with one kernel an axis, along axes 1, 2 and 3: zero padded, the size kept.
+
+        ``None`` leaves an axis alone. ``transpose`` is the adjoint, for which an even kernel swaps its two paddings.
+        """
+        for axis, taps in enumerate(kernels, start=1):
+            if taps is not None:
+                x = window_sum(self.xp, x, taps, axis, transpose)
+        return x
+
+    def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
+        """Return an array of ``size`` zeros to which each of ``weights`` was added at its ``index`` (both 1-D)."""
+        raise NotImplementedError(
+            f"The backend {self.name} has no scatter_add, which this operation needs: convert the arrays to NumPy, or "
+            "give the adapter that method."
+        )
+
+    # --- gradients --------------------------------------------------------------------------------------------------
+
+    def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
+        """Return ``function``'s value, with its gradient hung on the framework's autodiff where it has one."""
+        return function.value(self, arrays)
+
+    def value_and_grad(
+        self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Differentiate the sum of an arbitrary ``function`` of ``arrays`` by the framework's own autodiff."""
+        raise NotImplementedError(
+            f"{describe(function)} has no gradient of its own and {self.name} has no automatic differentiation: give "
+            "its class a method gradient(self, *arrays, wrt) that returns one array for each index in wrt, or let its "
+            "measure() return a combination of agnoreg's own, or pass arrays of a framework that differentiates."
+        )
+
+
+def describe(function: Any) -> str:
+    """Name a function or an object for an error message."""
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+# --- finding the adapter ----------------------------------------------------------------------------------------------
+
+_loaded: dict[str, Backend] = {}
+_by_type: dict[type, Backend] = {}
+_generic: dict[str, Backend] = {}
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def get_backend(name: str) -> Backend:
+    """Return the adapter called ``name``, importing its framework.
+
+    Parameters
+    ----------
+    name
+        The framework's import name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"tensorflow"``, another installed adapter's
+        name, or that of any importable module that is itself an Array API namespace.
+
+    Raises
+    ------
+    BackendNotAvailableError
+        If the framework is not installed (the message says which extra installs it) or does not import (why).
+    ValueError
+        If no adapter has that name.
+    """
+    if name in _loaded:
+        return _loaded[name]
+    points = _entry_points()
+    if name not in points:
+        return _generic_by_name(name, known=sorted(points))
+    point = points[name]
+    try:
+        _loaded[name] = point.load()
+    except ImportError as error:
+        raise BackendNotAvailableError(_why_not(name, error)) from error
+    except Exception as error:
+        raise BackendNotAvailableError(f"The backend {name} is installed but broken: {_one_line(error)}") from error
+    return _loaded[name]
+
+
+def _why_not(name: str, error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == name:
+        choices = " or ".join(f"agnoreg[{extra}]" for extra in _entry_points()[name].extras or [name])
+        return f"The backend {name} is not installed: pip install {choices}."
+    return f"The backend {name} is installed but broken: {_one_line(error)}"
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def _generic_by_name(name: str, known: list[str]) -> Backend:
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        module = None
+    if module is None or not hasattr(module, "__array_api_version__"):
+        raise ValueError(f"Unknown backend {name!r}: the installed adapters are {', '.join(known)}.")
+    return _generic.setdefault(name, Backend(name, module))
+
+
+def available_backends() -> dict[str, str]:
+    """Return every known backend's state: ``"ok"``, ``"absent: ..."`` or ``"broken: ..."`` with the reason.
+
+    This imports each framework; nothing else does before an array of it turns up.
+    """
+    states = {}
+    for name in sorted(_entry_points()):
+        try:
+            get_backend(name)
+            states[name] = "ok"
+        except BackendNotAvailableError as error:
+            reason = str(error)
+            states[name] = ("absent: " if "is not installed" in reason else "broken: ") + reason
+    return states
+
+
+def _adapter(array: Any) -> Backend | None:
+    kind = type(array)
+    if kind in _by_type:
+        return _by_type[kind]
+    found = None
+    for name in _entry_points():
+        if name in sys.modules:
+            try:
+                backend = get_backend(name)
+            except BackendNotAvailableError:
+                continue
+            if backend.owns(array):
+                found = backend
+                break
+    if found is None and hasattr(array, "__array_namespace__"):
+        xp = array.__array_namespace__()
+        found = _generic.setdefault(xp.__name__, Backend(xp.__name__, xp))
+    if found is not None:
+        _by_type[kind] = found
+    return found
+
+
+def backend_of(*arrays: Any) -> Backend:
+    """Return the adapter of the framework that all of ``arrays`` belong to.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not an array, if they belong to two frameworks (both are named, and how to convert), or if
+        they live on two devices.
+    """
+    if not arrays:
+        raise TypeError("backend_of needs at least one array.")
+    first = _adapter_or_raise(arrays[0])
+    device = first.device(arrays[0])
+    for array in arrays[1:]:
+        backend = _adapter_or_raise(array)
+        if backend is not first:
+            raise TypeError(
+                f"The arrays belong to two frameworks: {_kind(arrays[0])} and {_kind(array)}. Convert one of them, "
+                f"for example agnoreg.get_backend({first.name!r}).from_numpy(agnoreg.get_backend({backend.name!r})"
+                ".to_numpy(array)); agnoreg never copies between frameworks unasked."
+            )
+        if backend.device(array) != device:
+            raise TypeError(
+                f"The arrays live on two devices: {device} and {backend.device(array)}. Move one of them to the "
+                "other's device first; agnoreg never copies between devices unasked."
+            )
+    return first
+
+
+def _adapter_or_raise(array: Any) -> Backend:
+    backend = _adapter(array)
+    if backend is None:
+        raise TypeError(
+            f"Expected an array, got {_kind(array)}: pass an array of one of {', '.join(sorted(_entry_points()))}, "
+            "or any array with __array_namespace__ (a list becomes one by numpy.asarray)."
+        )
+    return backend
+
+
+def _kind(array: Any) -> str:
+    kind = type(array)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def per_sample(xp: Any, values: Array, like: Array) -> Array:
+    """Reshape ``(B,)`` values so that they broadcast over the samples of ``like``."""
+    return xp.reshape(values, (-1,) + (1,) * (len(like.shape) - 1))

@@ -1,0 +1,421 @@
+"""From a loss's few functions to one differentiable call on any framework; and the ways in which losses combine.
+
+A `Differentiable` has a value ``(B,)`` and gradients. A `Measure` is one that says how to work on a slab; the others
+are made of it: `Negated`, `WeightedSum`, `Filtered`, `FromCall`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from agnoreg.backend import Backend, backend_of, describe
+from agnoreg.tiling import Slab, sweep
+
+Array = Any
+F = TypeVar("F", bound=Callable[..., Any])
+
+_native: ContextVar[bool] = ContextVar("agnoreg_native_autodiff", default=False)
+
+
+@contextmanager
+def native_autodiff() -> Iterator[None]:
+    """Let the framework differentiate the losses itself, inside this context, instead of the closed-form gradients.
+
+    For second derivatives, forward mode and research: values are the same, time and memory are what the framework's
+    autodiff takes. Without it a second derivative of a loss raises an error.
+    """
+    token = _native.set(True)
+    try:
+        yield
+    finally:
+        _native.reset(token)
+
+
+class Differentiable:
+    """A function of images or fields with a value ``(B,)`` and, for every input, a gradient."""
+
+    #: How many arrays it takes: 2 images or labels (y_true, y_pred), or 1 field.
+    inputs: int = 2
+    #: Whether `value_and_gradients` needs no autodiff.
+    closed_form: bool = True
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where these shapes do not fit."""
+
+    def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value, ``(B,)``, in the compute dtype."""
+        raise NotImplementedError
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
+        raise NotImplementedError
+
+
+def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+    """Return the function's value with its gradient hung on the framework's autodiff."""
+    if _native.get() or not function.closed_form:
+        return function.value(backend, arrays)
+    return backend.differentiable(function, arrays)
+
+
+def evaluate(function: Differentiable, *arrays: Array) -> Array:
+    """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
+    return apply(function, *checked(function, arrays))
+
+
+def checked(function: Differentiable, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+    """Find the arrays' backend and let the function check their shapes."""
+    if len(arrays) != function.inputs:
+        raise TypeError(f"{describe(function)} takes {function.inputs} array(s), got {len(arrays)}.")
+    backend = backend_of(*arrays)
+    arrays = tuple(backend.prepare(array) for array in arrays)
+    function.check(*(backend.shape(array) for array in arrays))
+    return backend, arrays
+
+
+def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
+    """Raise ValueError where y_true and y_pred differ in a known size."""
+    true, pred = shapes
+    if len(true) != len(pred) or any(
+        a != b for a, b in zip(true, pred, strict=True) if a is not None and b is not None
+    ):
+        raise ValueError(f"y_true and y_pred must have one shape, got y_true {true} and y_pred {pred}.")
+    check_rank("y_true", true, 1)
+
+
+def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
+    """Raise ValueError where an array has fewer axes than ``least`` or an axis without entries."""
+    if len(shape) < least:
+        raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.")
+    if 0 in shape:
+        raise ValueError(f"{name} must not be empty, got shape {shape}.")
+
+
+# --- one loss, slab by slab -------------------------------------------------------------------------------------------
+
+
+class Measure(Differentiable):
+    """A loss as functions of slabs; subclasses are frozen dataclasses of its parameters.
+
+    `sums` add up over slabs, `finish` turns them into the value and the coefficients of the gradient, `gradient` is the
+    gradient at a slab's own planes.
+    """
+
+    #: The kind of work, which decides the size of a slab: "windows", "bins" or "voxels".
+    kind: ClassVar[str] = "voxels"
+
+    @property
+    def halo(self) -> int:
+        """Planes beyond its own that `sums` reads on each side."""
+        return 0
+
+    @property
+    def reach(self) -> int:
+        """Planes beyond its own that `gradient` reads on each side."""
+        return 0
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where these shapes do not fit."""
+        check_same_shape(*shapes)
+
+    def constants(self, backend: Backend, dtype: Any, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return numbers of each sample, ``(B,)``, that are read from the whole arrays before any slab."""
+        return ()
+
+    def sums(self, slab: Slab) -> tuple[Array, ...]:
+        """Return small arrays, batch in front, that add up over slabs."""
+        raise NotImplementedError
+
+    def finish(
+        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value ``(B,)`` and the coefficients, batch in front, that `gradient` needs."""
+        raise NotImplementedError
+
+    def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradient of the value with respect to each input in ``wrt`` at the slab's own planes."""
+        raise NotImplementedError
+
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the inputs as views of one common shape."""
+        return arrays
+
+    # What follows drives the functions above.
+
+    def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value, ``(B,)``, in the compute dtype."""
+        run = _Run(self, backend, arrays)
+        value, _ = run.finish(run.sums())
+        return value
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
+        run = _Run(self, backend, arrays)
+        value, coefficients = run.finish(run.sums())
+        gradients = run.gradients([coefficient * scale for coefficient in coefficients], wrt)
+        return value, run.restore(gradients, wrt)
+
+
+class MeanMeasure(Measure):
+    """A measure whose value is a mean over voxels, so that value and gradient can share one pass."""
+
+    def count(self, shape: tuple[int | None, ...]) -> int:
+        """Return over how many entries of a sample of this shape the mean runs."""
+        return math.prod(size for size in shape[1:] if size is not None)
+
+    def finish(
+        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the mean; the gradient needs no coefficients."""
+        return sums[0] / self.count(shape), ()
+
+    def sums_and_gradient(
+        self, slab: Slab, scale: float, wrt: tuple[int, ...]
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return `sums`, and ``scale`` times the gradient of the sum at the slab's own planes."""
+        raise NotImplementedError
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
+        run = _Run(self, backend, arrays)
+        sums, gradients = run.sums_and_gradients(scale / self.count(run.shape), wrt)
+        value, _ = run.finish(sums)
+        return value, run.restore(gradients, wrt)
+
+
+class _Run:
+    """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs."""
+
+    def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        self.measure = measure = backend.overrides.get(type(measure), lambda m: m)(measure)
+        self.backend = backend
+        self.dtype = backend.compute_dtype(*arrays)
+        self.given = arrays
+        self.arrays = measure.arrange(backend, arrays)
+        self.shape = backend.shape(self.arrays[0])
+        self.constants = measure.constants(backend, self.dtype, self.arrays)
+        self.elements = backend.slab_elements(self.arrays[0], measure.kind)
+
+    def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        return sweep(self.backend, self.dtype, self.arrays, halo, self.elements, body, self.constants)
+
+    def sums(self) -> tuple[Array, ...]:
+        totals, _ = self._sweep(self.measure.halo, lambda slab, first, last: (self.measure.sums(slab), ()))
+        return totals
+
+    def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
+        xp = self.backend.xp
+        value, coefficients = self.measure.finish(xp, sums, self.shape)
+        return xp.astype(value, self.dtype), [xp.astype(c, self.dtype) for c in coefficients]
+
+    def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            own = tuple(c if (first, last) == (0, None) else c[first:last, ...] for c in coefficients)
+            return (), self.measure.gradient(slab, own, wrt)
+
+        return self._sweep(self.measure.reach, body)[1]
+
+    def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        measure = self.measure
+        assert isinstance(measure, MeanMeasure)
+        return self._sweep(measure.reach, lambda slab, first, last: measure.sums_and_gradient(slab, scale, wrt))
+
+    def image(self, function: Callable[[Slab], Array]) -> Array:
+        return self._sweep(self.measure.halo, lambda slab, first, last: ((), (function(slab),)))[1][0]
+
+    def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Give the gradients the shapes of the inputs as they came."""
+        restored = []
+        for gradient, index in zip(gradients, wrt, strict=True):
+            shape = self.backend.shape(self.given[index])
+            if len(shape) != len(self.shape):
+                gradient = self.backend.xp.reshape(gradient, (-1, *shape[1:]))
+            restored.append(gradient)
+        return tuple(restored)
+
+
+def total(slab: Slab, x: Array) -> Array:
+    """Return the sum of ``x`` over all axes but the first, ``(b,)``, ready to be added to other slabs' sums.
+
+    A slab is summed in its own dtype, slabs are added in the accumulator's: with pairwise or blocked summation of at
+    most 2^24 entries this keeps float32 sums within 1e-6 relative whatever the size, and counts of voxels exact.
+    """
+    xp = slab.xp
+    if len(x.shape) > 1:
+        x = xp.sum(xp.reshape(x, (x.shape[0] or -1, math.prod(x.shape[1:]))), axis=1)
+    return xp.astype(x, slab.backend.accumulator(x))
+
+
+def measured_by(kind: type[Measure]) -> Callable[[F], F]:
+    """Note on a function of arrays which measure it evaluates, so that `agnoreg.value_and_grad` takes it."""
+
+    def note(function: F) -> F:
+        function.measure = kind  # type: ignore[attr-defined]
+        return function
+
+    return note
+
+
+def image_of(measure: Measure, function: Callable[[Slab], Array], *arrays: Array) -> Array:
+    """Return the whole image that ``function`` makes of each slab's own planes, by the framework's operations."""
+    backend, arrays = checked(measure, arrays)
+    return _Run(measure, backend, arrays).image(function)
+
+
+# --- combinators ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Negated(Differentiable):
+    """The negative of a function."""
+
+    function: Differentiable
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]
+        """As many as the function takes."""
+        return self.function.inputs
+
+    @property
+    def closed_form(self) -> bool:  # type: ignore[override]
+        """Whether the function's gradient is closed-form."""
+        return self.function.closed_form
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where these shapes do not fit the function."""
+        self.function.check(*shapes)
+
+    def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the negative value."""
+        return -apply(self.function, backend, arrays)
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the negative value and its gradient."""
+        value, gradients = self.function.value_and_gradients(backend, arrays, wrt, -scale)
+        return -value, gradients
+
+
+@dataclass(frozen=True)
+class WeightedSum(Differentiable):
+    """A sum of functions of the same inputs, each times its weight."""
+
+    functions: tuple[Differentiable, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]
+        """As many as the functions take."""
+        return self.functions[0].inputs
+
+    @property
+    def closed_form(self) -> bool:  # type: ignore[override]
+        """Whether every gradient is closed-form."""
+        return all(function.closed_form for function in self.functions)
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where these shapes do not fit one of the functions."""
+        for function in self.functions:
+            function.check(*shapes)
+
+    def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the weighted sum of the values."""
+        return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the weighted sum and its gradient."""
+        parts = [
+            function.value_and_gradients(backend, arrays, wrt, scale * weight)
+            for function, weight in zip(self.functions, self.weights, strict=True)
+        ]
+        gradients = parts[0][1]
+        for _, more in parts[1:]:
+            gradients = tuple(a + b for a, b in zip(gradients, more, strict=True))
+        return weighted_sum(self.weights, [value for value, _ in parts]), gradients
+
+
+def weighted_sum(weights: Sequence[float], values: Sequence[Array]) -> Array:
+    """Return ``sum(weight * value)``."""
+    result = values[0] * weights[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        result = result + value * weight
+    return result
+
+
+@dataclass(frozen=True)
+class Filtered(Differentiable):
+    """A function of inputs that were first smoothed with one kernel along axes 1, 2 and 3."""
+
+    function: Differentiable
+    kernel: tuple[float, ...]
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]
+        """As many as the function takes."""
+        return self.function.inputs
+
+    @property
+    def closed_form(self) -> bool:  # type: ignore[override]
+        """Whether the function's gradient is closed-form."""
+        return self.function.closed_form
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where these shapes do not fit."""
+        for name, shape in zip(("y_true", "y_pred"), shapes, strict=False):
+            check_rank(name, shape, 4, "(batch, dim1, dim2, dim3), to be smoothed")
+        self.function.check(*shapes)
+
+    def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        dtype = backend.compute_dtype(*arrays)
+        return tuple(backend.conv3d(backend.xp.astype(array, dtype), (self.kernel,) * 3) for array in arrays)
+
+    def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value of the smoothed inputs."""
+        return apply(self.function, backend, self._smooth(backend, arrays))
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value of the smoothed inputs and its gradient, pulled back through the filter."""
+        value, gradients = self.function.value_and_gradients(backend, self._smooth(backend, arrays), wrt, scale)
+        return value, tuple(backend.conv3d(gradient, (self.kernel,) * 3, transpose=True) for gradient in gradients)
+
+
+@dataclass(frozen=True)
+class FromCall(Differentiable):
+    """A user's own function of arrays, ``(B,)``, with a gradient of the user's or the framework's."""
+
+    call: Callable[..., Array]
+    gradient: Callable[..., Any] | None = None
+    inputs: int = 2
+
+    @property
+    def closed_form(self) -> bool:  # type: ignore[override]
+        """Whether the user gave a gradient."""
+        return self.gradient is not None
+
+    def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return what the user's function returns."""
+        return self.call(*arrays)
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the user's value and gradient, or the framework's gradient of the user's value."""
+        if self.gradient is not None:
+            value, gradients = self.call(*arrays), self.gradient(*arrays, wrt=wrt)
+        else:
+            value, gradients = backend.value_and_grad(self.call, arrays, wrt)
+        return value, tuple(gradient if scale == 1.0 else gradient * scale for gradient in gradients)

@@ -1,0 +1,122 @@
+"""Centroids of labels, and how much of a volume a label fills."""
+
+from typing import Any
+
+from agnoreg.backend import backend_of
+from agnoreg.differentiable import check_rank, check_same_shape
+from agnoreg.functional.overlap import binarised
+
+Array = Any
+
+EPS = 1e-5
+
+
+def compute_centroid(mask: Array, grid: Array) -> Array:
+    """Return the centroid of each label.
+
+    ``(sum mask * grid + eps) / (sum mask + eps)`` with the mask thresholded at ``>= 0.5`` and ``eps = 1e-5``: an empty
+    label has the centroid 1.
+
+    Parameters
+    ----------
+    mask
+        Shape ``(B, d1, d2, d3)``.
+    grid
+        Shape ``(1, d1, d2, d3, 3)``: the coordinates of every voxel, in whatever unit the centroid shall have.
+
+    Returns
+    -------
+    array
+        Shape ``(B, 3)``, in the grid's unit.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), axis=-1)[None]
+    >>> mask = np.zeros((1, 3, 3, 3)); mask[0, 2, 1, 0] = 1
+    >>> compute_centroid(mask, grid).round(3)
+    array([[2., 1., 0.]])
+    """
+    backend = backend_of(mask, grid)
+    xp = backend.xp
+    mask, grid = backend.prepare(mask), backend.prepare(grid)
+    shape, points = backend.shape(mask), backend.shape(grid)
+    if len(shape) != 4 or len(points) != 5 or points[0] not in (1, shape[0]) or points[1:] != (*shape[1:], 3):
+        raise ValueError(
+            f"mask must be (batch, dim1, dim2, dim3) and grid (1, dim1, dim2, dim3, 3), got mask {shape} "
+            f"and grid {points}."
+        )
+    dtype = backend.compute_dtype(mask, grid)
+    wide = backend.accumulator(xp.astype(mask, dtype))
+    weights = xp.expand_dims(binarised(xp, xp.astype(mask, dtype)), axis=4)
+    weighted = xp.sum(weights * xp.astype(grid, dtype), axis=(1, 2, 3), dtype=wide)
+    return xp.astype((weighted + EPS) / (xp.sum(weights, axis=(1, 2, 3), dtype=wide) + EPS), dtype)
+
+
+def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Array:
+    """Return the Euclidean distance of two labels' centroids.
+
+    Parameters
+    ----------
+    y_true, y_pred
+        Shape ``(B, d1, d2, d3)``.
+    grid
+        Shape ``(1, d1, d2, d3, 3)``: the coordinates of every voxel.
+
+    Returns
+    -------
+    array
+        Shape ``(B,)``, in the grid's unit; in [0, inf), lower is better, 0 for equal labels.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), axis=-1)[None]
+    >>> a = np.zeros((1, 3, 3, 3)); a[0, 2, 1, 0] = 1
+    >>> b = np.zeros((1, 3, 3, 3)); b[0, 0, 1, 0] = 1
+    >>> compute_centroid_distance(a, b, grid).round(3)
+    array([2.])
+    """
+    backend = backend_of(y_true, y_pred, grid)
+    check_same_shape(backend.shape(y_true), backend.shape(y_pred))
+    difference = compute_centroid(y_true, grid) - compute_centroid(y_pred, grid)
+    return backend.xp.sqrt(backend.xp.sum(difference * difference, axis=1))
+
+
+def foreground_proportion(y: Array) -> Array:
+    """Return the share of voxels that are foreground, ``>= 0.5``.
+
+    Parameters
+    ----------
+    y
+        Shape ``(B, d1, d2, d3)``.
+
+    Returns
+    -------
+    array
+        Shape ``(B,)``, in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> foreground_proportion(np.asarray([[[[0.0, 1.0, 0.6, 0.2]]]]))
+    array([0.5])
+    """
+    backend = backend_of(y)
+    xp = backend.xp
+    y = backend.prepare(y)
+    shape = backend.shape(y)
+    check_rank("y", shape, 2, "(batch, dim1, dim2, dim3)")
+    y = xp.astype(y, backend.compute_dtype(y))
+    axes = tuple(range(1, len(shape)))
+    return xp.astype(xp.mean(xp.astype(binarised(xp, y), backend.accumulator(y)), axis=axes), y.dtype)

@@ -1,0 +1,148 @@
+"""The one-dimensional kernels that windows and scales are made of."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+def check_kernel_size(kernel_size: int) -> int:
+    """Return the size as an int, or raise ValueError where it is not an integer of at least 1."""
+    if isinstance(kernel_size, bool) or int(kernel_size) != kernel_size or kernel_size < 1:
+        raise ValueError(f"kernel_size must be an integer of at least 1, got {kernel_size}.")
+    return int(kernel_size)
+
+
+def check_sigma(sigma: float) -> float:
+    """Return sigma as a float, or raise ValueError where it is not positive and finite."""
+    if not (sigma > 0 and math.isfinite(sigma)):
+        raise ValueError(f"sigma must be positive, got {sigma}.")
+    return float(sigma)
+
+
+def rectangular(kernel_size: int) -> Array:
+    """Return ``kernel_size`` ones.
+
+    Parameters
+    ----------
+    kernel_size
+        At least 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(kernel_size,)``, float64.
+
+    Examples
+    --------
+    >>> rectangular(3)
+    array([1., 1., 1.])
+    """
+    return np.ones(check_kernel_size(kernel_size))
+
+
+def triangular(kernel_size: int) -> Array:
+    """Return a triangle, ``1, 2, ..., (k + 1) / 2, ..., 2, 1``.
+
+    Parameters
+    ----------
+    kernel_size
+        Odd, at least 3.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(kernel_size,)``, float64.
+
+    Raises
+    ------
+    ValueError
+        If the size is even or below 3.
+
+    Examples
+    --------
+    >>> triangular(5)
+    array([1., 2., 3., 2., 1.])
+    """
+    kernel_size = check_kernel_size(kernel_size)
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise ValueError(f"A triangular kernel's kernel_size must be odd and at least 3, got {kernel_size}.")
+    half = (kernel_size - 1) // 2
+    return half + 1.0 - np.abs(np.arange(-half, half + 1.0))
+
+
+def gaussian_kernel1d_size(kernel_size: int) -> Array:
+    """Return a Gaussian of a given length, its standard deviation a third of it, not normalised.
+
+    ``exp(-(i - (k - 1) / 2)^2 / (2 s^2))`` with ``s = k / 3``.
+
+    Parameters
+    ----------
+    kernel_size
+        At least 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(kernel_size,)``, float64.
+
+    Examples
+    --------
+    >>> gaussian_kernel1d_size(3).round(4)
+    array([0.6065, 1.    , 0.6065])
+    """
+    kernel_size = check_kernel_size(kernel_size)
+    offsets = np.arange(kernel_size) - (kernel_size - 1) / 2
+    return np.exp(-(offsets**2) / (2 * (kernel_size / 3) ** 2))
+
+
+def gaussian_kernel1d_sigma(sigma: float) -> Array:
+    """Return a Gaussian over the offsets ``-floor(3 sigma)`` to ``floor(3 sigma)``, normalised to sum 1.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation in voxels, positive.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(2 floor(3 sigma) + 1,)``, float64.
+
+    Examples
+    --------
+    >>> gaussian_kernel1d_sigma(1).round(3)
+    array([0.004, 0.054, 0.242, 0.399, 0.242, 0.054, 0.004])
+    """
+    sigma = check_sigma(sigma)
+    tail = math.floor(3 * sigma)
+    kernel = np.exp(-0.5 * (np.arange(-tail, tail + 1) / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def cauchy_kernel1d(sigma: float) -> Array:
+    """Return a Cauchy kernel over the offsets ``-floor(5 sigma)`` to ``floor(5 sigma)``, normalised to sum 1.
+
+    ``1 / ((x / sigma)^2 + 1)``.
+
+    Parameters
+    ----------
+    sigma
+        Half width at half height in voxels, positive.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(2 floor(5 sigma) + 1,)``, float64.
+
+    Examples
+    --------
+    >>> cauchy_kernel1d(0.4).round(3)
+    array([0.108, 0.784, 0.108])
+    """
+    sigma = check_sigma(sigma)
+    tail = math.floor(5 * sigma)
+    kernel = 1 / ((np.arange(-tail, tail + 1) / sigma) ** 2 + 1)
+    return kernel / kernel.sum()

@@ -1,0 +1,121 @@
+"""Gradients as arrays, in the caller's own framework, also where it has no autodiff."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from agnoreg.backend import Backend, describe, per_sample
+from agnoreg.differentiable import Differentiable, FromCall, checked
+from agnoreg.loss.base import Loss
+
+Array = Any
+
+
+def value_and_grad(
+    loss: Loss | Callable[..., Array], *arrays: Array, argnums: int | str | Sequence[int | str] = -1, **keywords: Any
+) -> tuple[Array, Any]:
+    """Return a loss and its gradient, as arrays of the caller's framework, on every framework.
+
+    Parameters
+    ----------
+    loss
+        A loss object; a function of `agnoreg.functional`; or, where the framework has autodiff, any function of the
+        arrays.
+    *arrays
+        What the loss takes, in its order: y_true, y_pred; or a field.
+    argnums
+        Which arrays to differentiate by: an index, or a sequence of them; the last one (y_pred) where it is left out.
+        For a `RegistrationLoss` also a section's name, which means that section's last array.
+    **keywords
+        Forwarded to the loss.
+
+    Returns
+    -------
+    value
+        What ``loss(*arrays)`` returns.
+    gradient
+        The gradient of the value's sum: an array of the shape and device of its input, in its dtype if that is a
+        floating-point one and otherwise in the value's. A tuple of arrays where ``argnums`` is a sequence. Values and
+        gradients are detached, and no array's ``.grad`` is touched.
+
+    Raises
+    ------
+    NotImplementedError
+        If the loss has no gradient of its own and the framework has no autodiff; the message says what to add.
+    TypeError, ValueError
+        As calling the loss does; and if ``argnums`` does not name an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from agnoreg.loss.label import SumSquaredDifference
+    >>> value_and_grad(SumSquaredDifference(), np.zeros((1, 2)), np.ones((1, 2)))
+    (array(1.), array([[1., 1.]]))
+    """
+    own = getattr(loss, "value_and_grad", None)
+    if own is not None:
+        if arrays:
+            raise TypeError(f"{describe(loss)} takes its arrays by keyword, got {len(arrays)} by position.")
+        return own(argnums, **keywords)
+    function, inputs = _function(loss, arrays, keywords)
+    wrt, single = wanted(argnums, len(inputs))
+    reduction = getattr(loss, "reduction", "none")
+    value, gradients = gradients_of(function, inputs, wrt, reduction == "mean")
+    if isinstance(loss, Loss):
+        value = loss.reduce(value)
+    return value, gradients[0] if single else gradients
+
+
+def _function(
+    loss: Any, arrays: tuple[Array, ...], keywords: dict[str, Any]
+) -> tuple[Differentiable, tuple[Array, ...]]:
+    """Return what to differentiate, and the arrays in its order."""
+    if isinstance(loss, Loss):
+        function = loss.measure()
+        if not keywords:
+            return function, arrays
+        if isinstance(function, FromCall):
+            gradient = function.gradient and partial(function.gradient, **keywords)
+            return FromCall(partial(function.call, **keywords), gradient, len(arrays)), arrays
+        names = ("inputs",) if loss.inputs == 1 else ("y_true", "y_pred")
+        if unknown := [name for name in keywords if name not in names[len(arrays) :]]:
+            raise TypeError(f"{describe(loss)} takes {', '.join(names)}, got {', '.join(unknown)} beside them.")
+        return function, (*arrays, *(keywords[name] for name in names if name in keywords))
+    if hasattr(loss, "measure"):
+        bound = inspect.signature(loss).bind(*arrays, **keywords).arguments
+        options = {name: bound.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}
+        return loss.measure(**options), tuple(bound.values())
+    return FromCall(partial(loss, **keywords) if keywords else loss, None, len(arrays)), arrays
+
+
+def wanted(argnums: Any, count: int) -> tuple[tuple[int, ...], bool]:
+    """Return the indices that ``argnums`` names, and whether it is a single one."""
+    single = isinstance(argnums, int | str)
+    indices = (argnums,) if single else tuple(argnums)
+    for index in indices:
+        if isinstance(index, str) or not -count <= index < count:
+            raise ValueError(f"argnums must name arrays 0 to {count - 1} of the loss's {count}, got {index!r}.")
+    return tuple(index % count for index in indices), single
+
+
+def gradients_of(
+    function: Differentiable, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
+    backend, arrays = checked(function, arrays)
+    xp = backend.xp
+    arrays = tuple(backend.detach(array) for array in arrays)
+    batch = backend.shape(arrays[0])[0] if mean else 1
+    value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
+    if batch is None:
+        # The batch's size is known only when the traced function runs.
+        share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
+        gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
+    return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
+
+
+def _in_dtype_of(backend: Backend, gradient: Array, array: Array) -> Array:
+    if gradient.dtype == array.dtype or not backend.xp.isdtype(array.dtype, "real floating"):
+        return gradient
+    return backend.xp.astype(gradient, array.dtype)

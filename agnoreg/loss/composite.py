@@ -1,0 +1,297 @@
+"""Weighted sums of losses: of the same inputs, and of a whole registration's inputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, ClassVar, Self
+
+from agnoreg.differentiable import Differentiable, WeightedSum, weighted_sum
+from agnoreg.loss.base import Loss
+from agnoreg.loss.util import _Mixin
+
+Array = Any
+
+
+class WeightedLoss(_Mixin):
+    """A weighted sum of losses of the same inputs.
+
+    Parameters
+    ----------
+    losses
+        At least one; all take the same arrays. Their own reductions do not count.
+    weights
+        A number for each.
+
+    Raises
+    ------
+    ValueError
+        If there are no losses, or not one weight each, or some take images and others fields.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from agnoreg.loss.label import SumSquaredDifference
+    >>> loss = WeightedLoss((SumSquaredDifference(),), (0.5,))
+    >>> loss(np.zeros((1, 2)), np.ones((1, 2)))
+    array(0.5)
+    """
+
+    losses: tuple[Loss, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        object.__setattr__(self, "losses", tuple(self.losses))
+        object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
+        if not self.losses or len(self.losses) != len(self.weights):
+            raise ValueError(
+                f"A weighted sum needs losses and a weight for each, got {len(self.losses)} losses and "
+                f"{len(self.weights)} weights."
+            )
+        if len({loss.inputs for loss in self.losses}) > 1:
+            names = ", ".join(str(loss.name) for loss in self.losses)
+            raise ValueError(
+                f"The losses of one sum must take the same arrays; of {names} some take images, some a field."
+            )
+        object.__setattr__(self, "inputs", self.losses[0].inputs)
+        super().__post_init__()
+
+    def measure(self) -> Differentiable:
+        """Return the weighted sum of what the losses evaluate."""
+        return WeightedSum(tuple(loss.measure() for loss in self.losses), self.weights)
+
+    def terms(self, *arrays: Array) -> dict[str, Array]:
+        """Return each loss's own value, times its weight, by name.
+
+        Parameters
+        ----------
+        *arrays
+            What the losses take.
+
+        Returns
+        -------
+        dict
+            Arrays ``()`` or ``(B,)``, reduced as the sum is; they add up to the sum. A second loss of a name is called
+            ``name_2``.
+        """
+        return {name: self.reduce(loss.call(*arrays) * weight) for name, loss, weight in self.named()}
+
+    def named(self) -> list[tuple[str, Loss, float]]:
+        """Return name, loss and weight of every term; a name that comes again is numbered."""
+        seen: dict[str, int] = {}
+        terms = []
+        for loss, weight in zip(self.losses, self.weights, strict=True):
+            name = str(loss.name)
+            seen[name] = seen.get(name, 0) + 1
+            terms.append((name if seen[name] == 1 else f"{name}_{seen[name]}", loss, weight))
+        return terms
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The weighted sum of the ranges."""
+        ends = [
+            sorted((weight * low, weight * high) if weight else (0.0, 0.0))
+            for weight, (low, high) in zip(self.weights, (loss.value_range for loss in self.losses), strict=True)
+        ]
+        return sum(low for low, _ in ends), sum(high for _, high in ends)
+
+    @property
+    def identity_value(self) -> float | None:
+        """The weighted sum of the losses' own, where all have one."""
+        values = [loss.identity_value for loss in self.losses]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        return sum(weight * value for weight, value in zip(self.weights, known, strict=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this object again, ready for JSON; a loss is its class and its config."""
+        return super().get_config() | {"losses": [_described(loss) for loss in self.losses]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the object that `get_config` described."""
+        return cls(**config | {"losses": tuple(_restored(part) for part in config["losses"])})
+
+
+def _described(loss: Loss) -> dict[str, Any]:
+    return {"class": type(loss).__name__, "config": loss.get_config()}
+
+
+def _restored(part: Mapping[str, Any]) -> Loss:
+    from agnoreg.registry import loss_class
+
+    return loss_class(part["class"]).from_config(part["config"])
+
+
+#: The sections of a registration's loss, and how many arrays each takes.
+SECTIONS = {"image": 2, "label": 2, "regularization": 1}
+
+
+class RegistrationLoss(Loss):
+    """The loss of a whole registration: a weighted sum over images, labels and the displacement field, each optional.
+
+    It is called by keyword: ``loss(image=(fixed, warped), label=(fixed_label, warped_label), regularization=ddf)``,
+    with one entry for every section that it has; ``return_terms=True`` returns ``(total, terms)``.
+
+    Parameters
+    ----------
+    image, label
+        Weighted sums of losses of two arrays.
+    regularization
+        A weighted sum of losses of a field.
+
+    Raises
+    ------
+    ValueError
+        If there is no section.
+    TypeError
+        When called, if a section's arrays are missing or there are arrays for a section that the loss does not have.
+    """
+
+    image: WeightedLoss | None = field(default=None, kw_only=True)
+    label: WeightedLoss | None = field(default=None, kw_only=True)
+    regularization: WeightedLoss | None = field(default=None, kw_only=True)
+
+    inputs: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        if not self.sections():
+            raise ValueError(f"A registration's loss needs one of the sections {', '.join(SECTIONS)}.")
+        for name, loss in self.sections().items():
+            if loss.inputs != SECTIONS[name]:
+                wanted = "a field" if SECTIONS[name] == 1 else "two images or labels"
+                raise ValueError(f"The losses of {name} must take {wanted}, which {loss.losses[0].name} does not.")
+        super().__post_init__()
+
+    def measure(self) -> Differentiable:
+        """Return nothing that could be evaluated alone: the sections take different arrays."""
+        return Differentiable()
+
+    def sections(self) -> dict[str, WeightedLoss]:
+        """Return the sections that this loss has, by name."""
+        return {name: getattr(self, name) for name in SECTIONS if getattr(self, name) is not None}
+
+    def _arrays(self, given: Mapping[str, Any]) -> dict[str, tuple[Array, ...]]:
+        have = self.sections()
+        if missing := [name for name in have if given.get(name) is None]:
+            raise TypeError(f"This loss needs arrays for {', '.join(missing)}: pass {', '.join(map(_usage, missing))}.")
+        if beyond := [name for name in given if name not in have and given[name] is not None]:
+            raise TypeError(f"This loss has no section {', '.join(beyond)}; it has {', '.join(have)}.")
+        arrays = {}
+        for name in have:
+            value = given[name]
+            arrays[name] = tuple(value) if isinstance(value, tuple | list) else (value,)
+            if len(arrays[name]) != SECTIONS[name]:
+                raise TypeError(
+                    f"{name} takes {SECTIONS[name]} array(s), got {len(arrays[name])}: pass {_usage(name)}."
+                )
+        return arrays
+
+    def call(self, **sections: Any) -> Array:  # type: ignore[override]
+        """Return the weighted sum for every sample.
+
+        Parameters
+        ----------
+        **sections
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``.
+
+        Returns
+        -------
+        array
+            Shape ``(B,)``.
+        """
+        values = [getattr(self, name).call(*arrays) for name, arrays in self._arrays(sections).items()]
+        return weighted_sum([1.0] * len(values), values) if len(values) > 1 else values[0]
+
+    def terms(self, **sections: Any) -> dict[str, Array]:
+        """Return every term, times its weight, as ``{"image/NAME": value}``, reduced as the loss is."""
+        return {name: self.reduce(values) for name, values in self._terms(sections).items()}
+
+    def _terms(self, given: Mapping[str, Any]) -> dict[str, Array]:
+        return {
+            f"{section}/{name}": loss.call(*arrays) * weight
+            for section, arrays in self._arrays(given).items()
+            for name, loss, weight in getattr(self, section).named()
+        }
+
+    def __call__(self, *, return_terms: bool = False, **sections: Any) -> Any:
+        """Return the loss, reduced.
+
+        Parameters
+        ----------
+        return_terms
+            Return ``(loss, terms)``, where ``terms`` is a dict of each term, times its weight, reduced.
+        **sections
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``.
+
+        Returns
+        -------
+        array or (array, dict)
+            Shape ``()`` for the reductions ``"mean"`` and ``"sum"``, ``(B,)`` for ``"none"``.
+        """
+        if not return_terms:
+            return super().__call__(**sections)
+        terms = self._terms(sections)
+        total = weighted_sum([1.0] * len(terms), list(terms.values()))
+        return self.reduce(total), {name: self.reduce(values) for name, values in terms.items()}
+
+    def value_and_grad(self, argnums: Any, **sections: Any) -> tuple[Array, Any]:
+        """Return the loss and its gradient; see `agnoreg.value_and_grad`, which calls this.
+
+        ``argnums`` counts the arrays of all sections in a row (image's two, label's two, the field); a section's name
+        means its last array: the warped image, the warped label, the field.
+        """
+        from agnoreg.gradients import gradients_of, wanted
+
+        given = self._arrays(sections)
+        places = [(name, index) for name, arrays in given.items() for index in range(len(arrays))]
+        last = {name: places.index((name, len(arrays) - 1)) for name, arrays in given.items()}
+
+        def place(argnum: Any) -> Any:
+            return last.get(argnum, argnum)
+
+        wrt, single = wanted(
+            place(argnums) if isinstance(argnums, str | int) else [place(argnum) for argnum in argnums], len(places)
+        )
+        values: list[Array] = []
+        gradients: dict[tuple[str, int], Array] = {}
+        for name, arrays in given.items():
+            own = tuple(index for place, index in (places[i] for i in wrt) if place == name)
+            value, parts = gradients_of(getattr(self, name).measure(), arrays, own, self.reduction == "mean")
+            values.append(value)
+            gradients.update({(name, index): part for index, part in zip(own, parts, strict=True)})
+        result = tuple(gradients[places[i]] for i in wrt)
+        total = self.reduce(weighted_sum([1.0] * len(values), values))
+        return total, result[0] if single else result
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The sum of the sections' ranges."""
+        ranges = [loss.value_range for loss in self.sections().values()]
+        return sum(low for low, _ in ranges), sum(high for _, high in ranges)
+
+    @property
+    def identity_value(self) -> float | None:
+        """The sum of the sections' own, where all have one."""
+        values = [loss.identity_value for loss in self.sections().values()]
+        return None if None in values else sum(value for value in values if value is not None)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this object again, ready for JSON."""
+        return super().get_config() | {name: loss.get_config() for name, loss in self.sections().items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the object that `get_config` described."""
+        sections = {name: WeightedLoss.from_config(config[name]) for name in SECTIONS if config.get(name) is not None}
+        return cls(**config | sections)
+
+
+def _usage(section: str) -> str:
+    return f"{section}=ddf" if SECTIONS[section] == 1 else f"{section}=(y_true, y_pred)"
+
+
+def losses_of(config: Sequence[tuple[Loss, float]]) -> WeightedLoss:
+    """Return the weighted sum of these losses."""
+    return WeightedLoss(tuple(loss for loss, _ in config), tuple(weight for _, weight in config))

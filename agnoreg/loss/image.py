@@ -1,0 +1,202 @@
+"""Losses and metrics of images."""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from agnoreg.differentiable import Differentiable
+from agnoreg.functional.mutual_information import ParzenInformation
+from agnoreg.functional.ncc import EPS, KERNELS, GlobalCorrelation, LocalCorrelation, lncc_map
+from agnoreg.loss.base import Loss
+from agnoreg.loss.util import NegativeLossMixin
+
+Array = Any
+
+__all__ = [
+    "GlobalMutualInformation",
+    "GlobalMutualInformationLoss",
+    "GlobalNormalizedCrossCorrelation",
+    "GlobalNormalizedCrossCorrelationLoss",
+    "LocalNormalizedCrossCorrelation",
+    "LocalNormalizedCrossCorrelationLoss",
+]
+
+
+class GlobalMutualInformation(Loss):
+    """Mutual information by Parzen windows; see `agnoreg.functional.mutual_information` for the formula.
+
+    Takes two images ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, ch)`` with intensities in [0, 1] (they are clipped to
+    it); higher is better, in nats.
+
+    Parameters
+    ----------
+    num_bins
+        Bins over [0, 1], at least 2.
+    sigma_ratio
+        Standard deviation of the Gaussian window, in bins.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or, when called, if the shapes differ or have fewer than 4 axes.
+
+    References
+    ----------
+    https://dspace.mit.edu/handle/1721.1/123142, section 3.1, equation 3.13.5, algorithm 1.
+    """
+
+    num_bins: int = 23
+    sigma_ratio: float = 0.5
+
+    def measure(self) -> Differentiable:
+        """Return the mutual information."""
+        return ParzenInformation(self.num_bins, self.sigma_ratio)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From 0 to log(num_bins), up to the formula's small constants."""
+        return 0.0, math.log(self.num_bins)
+
+    @property
+    def direction(self) -> str:
+        """Higher is better."""
+        return "higher"
+
+
+class GlobalMutualInformationLoss(NegativeLossMixin, GlobalMutualInformation):
+    """The negative of `GlobalMutualInformation`, to be minimised."""
+
+
+class LocalNormalizedCrossCorrelation(Loss):
+    """Squared local normalised cross-correlation (LNCC); see `agnoreg.functional.lncc` for the formula.
+
+    Takes two images ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher
+    is better.
+
+    Parameters
+    ----------
+    kernel_size
+        Voxels of the window along each axis.
+    kernel_type
+        ``"rectangular"``, ``"triangular"`` or ``"gaussian"`` (standard deviation a third of the size).
+    smooth_nr, smooth_dr
+        Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or, when called, if the shapes do not fit.
+
+    References
+    ----------
+    Avants et al., Symmetric diffeomorphic image registration with cross-correlation, 2008.
+    """
+
+    kernel_size: int = 9
+    kernel_type: str = "rectangular"
+    smooth_nr: float = EPS
+    smooth_dr: float = EPS
+
+    #: The kernel functions by name.
+    kernel_fn_dict: ClassVar[Mapping[str, Callable[[int], Array]]] = MappingProxyType(KERNELS)
+
+    def measure(self) -> Differentiable:
+        """Return the mean of the local values."""
+        return self._local()
+
+    def _local(self) -> LocalCorrelation:
+        return LocalCorrelation(self.kernel_size, self.kernel_type, self.smooth_nr, self.smooth_dr)
+
+    @property
+    def kernel(self) -> Array:
+        """The window's weights along one axis, a NumPy array ``(kernel_size,)``."""
+        return KERNELS[self.kernel_type](self.kernel_size)
+
+    @property
+    def kernel_vol(self) -> float:
+        """The sum of the window's weights, ``V``."""
+        return float(self.kernel.sum()) ** 3
+
+    def calc_ncc(self, y_true: Array, y_pred: Array) -> Array:
+        """Return the value at every voxel.
+
+        Parameters
+        ----------
+        y_true, y_pred
+            Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``.
+
+        Returns
+        -------
+        array
+            Shape ``(B, d1, d2, d3, 1)``, with the metric's own sign.
+        """
+        return lncc_map(
+            y_true,
+            y_pred,
+            kernel_size=self.kernel_size,
+            kernel_type=self.kernel_type,
+            smooth_nr=self.smooth_nr,
+            smooth_dr=self.smooth_dr,
+        )
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From 0 to 1; above 1 only where ``smooth_nr > smooth_dr``."""
+        return 0.0, _greatest(self.smooth_nr, self.smooth_dr)
+
+    @property
+    def direction(self) -> str:
+        """Higher is better."""
+        return "higher"
+
+    @property
+    def identity_value(self) -> float | None:
+        """1 where the two small constants are equal."""
+        return 1.0 if self.smooth_nr == self.smooth_dr else None
+
+
+class LocalNormalizedCrossCorrelationLoss(NegativeLossMixin, LocalNormalizedCrossCorrelation):
+    """The negative of `LocalNormalizedCrossCorrelation`, to be minimised."""
+
+
+class GlobalNormalizedCrossCorrelation(Loss):
+    """Squared global normalised cross-correlation; see `agnoreg.functional.gncc` for the formula.
+
+    Takes two images ``(B, ...)``; in [0, 1], higher is better.
+
+    Raises
+    ------
+    ValueError
+        When called, if the shapes differ.
+    """
+
+    def measure(self) -> Differentiable:
+        """Return the correlation."""
+        return GlobalCorrelation()
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From 0 to 1."""
+        return 0.0, 1.0
+
+    @property
+    def direction(self) -> str:
+        """Higher is better."""
+        return "higher"
+
+    @property
+    def identity_value(self) -> float | None:
+        """1."""
+        return 1.0
+
+
+class GlobalNormalizedCrossCorrelationLoss(NegativeLossMixin, GlobalNormalizedCrossCorrelation):
+    """The negative of `GlobalNormalizedCrossCorrelation`, to be minimised."""
+
+
+def _greatest(smooth_nr: float, smooth_dr: float) -> float:
+    """Return the greatest ``(x + nr) / (y + dr)`` for ``0 <= x <= y``."""
+    if smooth_nr <= smooth_dr:
+        return 1.0
+    return smooth_nr / smooth_dr if smooth_dr > 0 else math.inf

@@ -1,0 +1,11 @@
+"""The one-dimensional kernels."""
+
+from agnoreg.functional.kernels import (
+    cauchy_kernel1d,
+    gaussian_kernel1d_sigma,
+    gaussian_kernel1d_size,
+    rectangular,
+    triangular,
+)
+
+__all__ = ["cauchy_kernel1d", "gaussian_kernel1d_sigma", "gaussian_kernel1d_size", "rectangular", "triangular"]

@@ -1,0 +1,117 @@
+"""Shifted adds along one axis, in Array API calls only: the ground on which windows and finite differences stand.
+
+Nothing here knows a framework, a loss or a slab. ``x`` is any array, ``xp`` its namespace.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+Array = Any
+T = TypeVar("T")
+
+
+def cut(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
+    """Return ``x[start:stop]`` along ``axis``."""
+    return x[(slice(None),) * axis + (slice(start, stop), ...)]
+
+
+def pad(xp: Any, x: Array, axis: int, before: int, after: int, value: Array | None = None) -> Array:
+    """Put ``before`` and ``after`` constant planes around ``x`` along ``axis``.
+
+    ``value`` is an array that broadcasts against ``x`` (zero where it is left out).
+    """
+    if before == 0 and after == 0:
+        return x
+    # A plane of x's own shape, so that an unknown batch size (inside a trace) is never spelled out.
+    plane = xp.zeros_like(cut(x, axis, 0, 1))
+    if value is not None:
+        plane = plane + value
+    return xp.concat([plane] * before + [x] + [plane] * after, axis=axis)
+
+
+def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | None = None) -> Array:
+    """Return entries ``start`` to ``stop`` of ``x`` along ``axis``; those beyond its ends are ``value`` (or zero)."""
+    length = x.shape[axis]
+    before, after = max(0, -start), max(0, stop - length)
+    if (start, stop) != (0, length):
+        x = cut(x, axis, max(0, start), min(length, stop))
+    return pad(xp, x, axis, before, after, value)
+
+
+def sliding(x: T, width: int, length: int, take: Callable[[T, int, int], T], merge: Callable[[T, int, T, int], T]) -> T:
+    """Merge every ``width`` neighbours of ``x``, in about ``2 log2(width)`` merges instead of ``width - 1``.
+
+    Windows of 2, 4, 8, ... neighbours are made by doubling, and those that the binary digits of ``width`` name are
+    joined. ``take(x, start, stop)`` slices, ``merge(a, na, b, nb)`` joins windows of ``na`` and ``nb`` neighbours. The
+    result has ``length - width + 1`` entries; entry ``i`` covers neighbours ``i`` to ``i + width - 1``.
+    """
+    power, size = x, 1
+    result, covered = None, 0
+    while True:
+        if width & size:
+            if result is None:
+                result, covered = power, size
+            else:
+                count = length - covered - size + 1
+                result = merge(take(result, 0, count), covered, take(power, covered, covered + count), size)
+                covered += size
+        if 2 * size > width:
+            assert result is not None
+            return result
+        count = length - 2 * size + 1
+        power = merge(take(power, 0, count), size, take(power, size, size + count), size)
+        size *= 2
+
+
+@lru_cache(maxsize=256)
+def boxes(taps: tuple[float, ...]) -> tuple[int, ...]:
+    """Return the widths of the boxes whose convolution is ``taps``: one box, two (a triangle), or none."""
+    width = len(taps)
+    if all(tap == 1.0 for tap in taps):
+        return (width,)
+    half = (width + 1) // 2
+    if width % 2 and taps == tuple(float(min(i, width - 1 - i) + 1) for i in range(width)):
+        return (half, half)
+    return ()
+
+
+def window_sum(xp: Any, x: Array, taps: Sequence[Any], axis: int, transpose: bool = False) -> Array:
+    """Correlate ``x`` with ``taps`` along ``axis``: zero padded, the size kept.
+
+    A kernel of length ``k`` reaches ``(k - 1) // 2`` entries back and ``k // 2`` ahead. ``transpose`` is the adjoint:
+    the taps and the two paddings swap. Boxes and triangles of Python floats cost the logarithm of their width.
+    """
+    width = len(taps)
+    before, after = (width - 1) // 2, width // 2
+    if transpose:
+        before, after, taps = after, before, tuple(reversed(taps))
+    if width == 1:
+        return x if isinstance(taps[0], float) and taps[0] == 1.0 else x * taps[0]
+    length = x.shape[axis]
+    x = pad(xp, x, axis, before, after)
+    widths = boxes(tuple(taps)) if all(isinstance(tap, float) for tap in taps) else ()
+    if widths:
+        remaining = length + width - 1
+        for box in widths:
+            x = sliding(x, box, remaining, lambda a, i, j: cut(a, axis, i, j), lambda a, _, b, __: a + b)
+            remaining -= box - 1
+        return x
+    shifted = [cut(x, axis, i, i + length) for i in range(width)]
+    return paired_sum(taps, shifted)
+
+
+def paired_sum(taps: Sequence[Any], terms: Sequence[Array]) -> Array:
+    """Return ``sum(tap * term)``, adding the two terms of an equal outer pair of taps before they are multiplied."""
+    width = len(taps)
+    total = None
+    for i in range((width + 1) // 2):
+        j = width - 1 - i
+        if i == j:
+            part = terms[i] * taps[i]
+        elif taps[i] is taps[j] or (isinstance(taps[i], float) and taps[i] == taps[j]):
+            part = (terms[i] + terms[j]) * taps[i]
+        else:
+            part = terms[i] * taps[i] + terms[j] * taps[j]
+        total = part if total is None else total + part
+    return total

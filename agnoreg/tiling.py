@@ -1,0 +1,140 @@
+"""Slabs: a batch of images cut into a few planes at a time, so that work stays in cache and memory stays bounded.
+
+A slab is some samples and some planes of axis 1, with the halo planes that a window or a stencil needs around its own.
+Sums over slabs add up, pieces of gradients are concatenated; nothing here knows which loss it serves.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from agnoreg.backend import Backend
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Planes ``start`` to ``start + count`` of axis 1, and how many halo planes there are on each side."""
+
+    start: Any
+    count: int
+    before: int
+    after: int
+
+
+class Block(NamedTuple):
+    """Samples ``first`` to ``last`` of the batch (all where ``last`` is None) and the tiles that cover their planes."""
+
+    first: int
+    last: int | None
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """A few planes of every input, in the dtype of the computation.
+
+    Attributes
+    ----------
+    backend
+        The adapter of the arrays.
+    arrays
+        The inputs' planes, halo included.
+    own
+        Which of these planes are the slab's own, along axis 1.
+    constants
+        The measure's constants, for the slab's samples.
+    """
+
+    backend: Backend
+    arrays: tuple[Array, ...]
+    own: slice
+    constants: tuple[Array, ...] = ()
+
+    @property
+    def xp(self) -> Any:
+        """The arrays' namespace."""
+        return self.backend.xp
+
+
+def plan(shape: Sequence[int | None], halo: int, elements: int) -> list[Block]:
+    """Cut a batch of this shape into blocks of samples and tiles of planes of about ``elements`` each.
+
+    Whole samples share a block while they fit; a sample that does not fit is cut into tiles of planes, all but the last
+    of one size. Halo planes end at the image's border. An unknown batch size is one block.
+    """
+    samples, planes = shape[0], shape[1] if len(shape) > 1 else 1
+    assert planes is not None
+    row = math.prod(size for size in shape[2:] if size is not None)
+    together = 1 if samples is None else samples
+    if together * planes * row <= elements or len(shape) == 1:
+        return [Block(0, None, (Tile(0, planes, 0, 0),))]
+    if samples is None:
+        return [Block(0, None, _tiles(planes, row, halo, elements))]
+    group = max(1, elements // (planes * row))
+    tiles = _tiles(planes, row, halo, elements * (1 if group == 1 else group))
+    return [Block(first, min(first + group, samples), tiles) for first in range(0, samples, group)]
+
+
+def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
+    count = min(planes, max(1, elements // row, 2 * halo))
+    # As even as can be: a thin last slab would pay for its halo and little else.
+    count = math.ceil(planes / math.ceil(planes / count))
+    return tuple(
+        Tile(start, min(count, planes - start), min(halo, start), min(halo, max(0, planes - start - count)))
+        for start in range(0, planes, count)
+    )
+
+
+def sweep(
+    backend: Backend,
+    dtype: Any,
+    arrays: tuple[Array, ...],
+    halo: int,
+    elements: int,
+    body: Callable[[Slab, int, int | None], tuple[tuple[Array, ...], tuple[Array, ...]]],
+    constants: tuple[Array, ...] = (),
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Run ``body`` over all slabs of ``arrays``.
+
+    ``body(slab, first, last)`` returns two tuples for the samples ``first`` to ``last``: arrays that add up over the
+    planes, and pieces of images. The result is the added arrays with the whole batch in front, and the whole images.
+    """
+    xp = backend.xp
+    shape = backend.shape(arrays[0])
+    blocks = plan(shape, halo, elements)
+    whole = len(blocks) == 1
+    results = []
+    for block in blocks:
+        samples = slice(block.first, block.last)
+        selected = arrays if whole else tuple(array[samples, ...] for array in arrays)
+        values = constants if whole else tuple(constant[samples, ...] for constant in constants)
+
+        def run(
+            tile: Tile, selected: tuple[Array, ...] = selected, values: tuple[Array, ...] = values, block: Block = block
+        ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            return body(_read(backend, dtype, selected, tile, values, len(shape)), block.first, block.last)
+
+        results.append(backend.loop(block.tiles, run))
+    if whole:
+        return results[0]
+    totals, images = zip(*results, strict=True)
+    return _join(xp, totals), _join(xp, images)
+
+
+def _read(
+    backend: Backend, dtype: Any, arrays: tuple[Array, ...], tile: Tile, constants: tuple[Array, ...], rank: int
+) -> Slab:
+    width = tile.before + tile.count + tile.after
+    pieces = []
+    for array in arrays:
+        if rank > 1 and array.shape[1] != width:
+            array = backend.planes(array, tile.start - tile.before, width)
+        pieces.append(array if array.dtype == dtype else backend.xp.astype(array, dtype))
+    return Slab(backend, tuple(pieces), slice(tile.before, tile.before + tile.count), constants)
+
+
+def _join(xp: Any, columns: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return tuple(xp.concat(list(parts), axis=0) for parts in zip(*columns, strict=True))

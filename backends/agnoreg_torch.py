@@ -1,0 +1,125 @@
+"""The PyTorch adapter: closed-form gradients behind one autograd.Function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from array_api_compat import torch as xp
+
+from agnoreg.backend import Backend, per_sample
+
+Array = torch.Tensor
+
+SECOND_DERIVATIVE = (
+    "The second derivative of an agnoreg loss is not defined through its closed-form gradient: compute the loss inside "
+    "`with agnoreg.native_autodiff():` to have PyTorch differentiate it twice."
+)
+
+
+class _Value(torch.autograd.Function):
+    """A function's value, whose gradient was computed with it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(function: Any, wrt: tuple[int, ...], *arrays: Array) -> tuple[Array, ...]:
+        value, gradients = function.value_and_gradients(backend, arrays, wrt)
+        return value, *gradients
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
+        _, ctx.wrt, *arrays = inputs
+        ctx.dtypes = [array.dtype for array in arrays]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
+        gradients: list[Array | None] = [None] * len(ctx.dtypes)
+        for index, gradient in zip(ctx.wrt, ctx.saved_tensors, strict=True):
+            gradients[index] = _Product.apply(gradient, cotangent, ctx.dtypes[index])
+        return None, None, *gradients
+
+
+class _Product(torch.autograd.Function):
+    """A saved gradient times its cotangent; it refuses to be differentiated: its own derivative is unknown."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Array, cotangent: Array, dtype: torch.dtype) -> Array:
+        return (gradient * per_sample(xp, cotangent, gradient)).to(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(SECOND_DERIVATIVE)
+
+
+class TorchBackend(Backend):
+    """PyTorch tensors, on any device."""
+
+    cuda_slab_sizes: ClassVar[Mapping[str, int]] = {"windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
+
+    def owns(self, array: Any) -> bool:
+        """Say whether this is a tensor, subclasses included."""
+        return isinstance(array, torch.Tensor)
+
+    def detach(self, array: Array) -> Array:
+        """Return the tensor detached."""
+        return array.detach()
+
+    def device(self, array: Array) -> torch.device:
+        """Return the tensor's device."""
+        return array.device
+
+    def from_numpy(self, array: Any, device: Any = None) -> Array:
+        """Copy a NumPy array to a tensor on ``device``."""
+        return torch.tensor(array, device=device)
+
+    def to_numpy(self, array: Array) -> Any:
+        """Copy the tensor to the host, detached."""
+        return array.detach().cpu().numpy()
+
+    def default_float(self) -> torch.dtype:
+        """Return `torch.get_default_dtype`, float32 unless the user chose another."""
+        return torch.get_default_dtype()
+
+    def accumulator(self, array: Array) -> torch.dtype:
+        """Return float64, or float32 on a device that has no float64."""
+        return torch.float32 if array.device.type == "mps" else torch.float64
+
+    def slab_elements(self, array: Array, kind: str) -> int:
+        """Return a cache-sized slab on a CPU, one that fills the card elsewhere."""
+        return (self.slab_sizes if array.device.type == "cpu" else self.cuda_slab_sizes)[kind]
+
+    def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
+        """Return the weights added up by index."""
+        return weights.new_zeros(size).index_add(0, index, weights)
+
+    def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
+        """Return the value; where a tensor requires a gradient, with that gradient hung on it."""
+        wrt = tuple(i for i, array in enumerate(arrays) if array.requires_grad) if torch.is_grad_enabled() else ()
+        # float32 means float32: autocast would turn the histogram's products into half precision.
+        with torch.autocast(arrays[0].device.type, enabled=False):
+            if not wrt:
+                return function.value(self, arrays)
+            return _Value.apply(function, wrt, *arrays)[0]
+
+    def value_and_grad(
+        self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Differentiate the sum of a function on detached copies, so that no tensor's ``.grad`` is touched."""
+        with torch.enable_grad():
+            leaves = [array.detach().requires_grad_(i in wrt) for i, array in enumerate(arrays)]
+            value = function(*leaves)
+            if not value.requires_grad:
+                return value.detach(), tuple(torch.zeros_like(leaves[i]) for i in wrt)
+            gradients = torch.autograd.grad(value.sum(), [leaves[i] for i in wrt], materialize_grads=True)
+        return value.detach(), gradients
+
+
+backend = TorchBackend("torch", xp)
