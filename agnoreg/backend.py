@@ -76,6 +76,10 @@ class Backend:
 
         return numpy.asarray(array)
 
+    def unusable(self) -> str:
+        """Return why nothing can be computed on this machine, or an empty string: the framework may lack its device."""
+        return ""
+
     # --- dtypes -----------------------------------------------------------------------------------------------------
 
     def compute_dtype(self, *arrays: Array) -> Any:
@@ -197,8 +201,8 @@ def get_backend(name: str) -> Backend:
     Parameters
     ----------
     name
-        The framework's import name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"tensorflow"``, another installed adapter's
-        name, or that of any importable module that is itself an Array API namespace.
+        The framework's import name, which is its adapter's: ``"numpy"`` and what `available_backends` lists; or that of
+        any importable module that is itself an Array API namespace.
 
     Raises
     ------
@@ -252,8 +256,8 @@ def available_backends() -> dict[str, str]:
     states = {}
     for name in sorted(_entry_points()):
         try:
-            get_backend(name)
-            states[name] = "ok"
+            reason = get_backend(name).unusable()
+            states[name] = f"broken: {reason}" if reason else "ok"
         except BackendNotAvailableError as error:
             reason = str(error)
             states[name] = ("absent: " if "is not installed" in reason else "broken: ") + reason

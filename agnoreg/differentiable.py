@@ -17,6 +17,9 @@ from agnoreg.tiling import Slab, sweep
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: A row of a sum has at least so many entries, or else the rows' sums would be as large as the image.
+LEAST_ROW = 64
+
 _native: ContextVar[bool] = ContextVar("agnoreg_native_autodiff", default=False)
 
 
@@ -86,6 +89,12 @@ def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
     ):
         raise ValueError(f"y_true and y_pred must have one shape, got y_true {true} and y_pred {pred}.")
     check_rank("y_true", true, 1)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise ValueError where a switch is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
@@ -246,13 +255,20 @@ class _Run:
 def total(slab: Slab, x: Array) -> Array:
     """Return the sum of ``x`` over all axes but the first, ``(b,)``, ready to be added to other slabs' sums.
 
-    A slab is summed in its own dtype, slabs are added in the accumulator's: with pairwise or blocked summation of at
-    most 2^24 entries this keeps float32 sums within 1e-6 relative whatever the size, and counts of voxels exact.
+    Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within 1e-6
+    relative whatever the size and however a framework orders its additions, and counts of voxels exact.
     """
-    xp = slab.xp
-    if len(x.shape) > 1:
-        x = xp.sum(xp.reshape(x, (x.shape[0] or -1, math.prod(x.shape[1:]))), axis=1)
-    return xp.astype(x, slab.backend.accumulator(x))
+    xp, row = slab.xp, 1
+    wide = slab.backend.accumulator(x)
+    if len(x.shape) == 1:
+        return xp.astype(x, wide)
+    for size in reversed(x.shape[1:]):
+        row *= size
+        if row >= LEAST_ROW:
+            break
+    count = math.prod(x.shape[1:]) // row if row else 0
+    rows = xp.sum(xp.reshape(x, (x.shape[0] or -1, count, row)), axis=2)
+    return xp.sum(xp.astype(rows, wide), axis=1)
 
 
 def measured_by(kind: type[Measure]) -> Callable[[F], F]:

@@ -82,9 +82,14 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
     count = min(planes, max(1, elements // row, 2 * halo))
     # As even as can be: a thin last slab would pay for its halo and little else.
     count = math.ceil(planes / math.ceil(planes / count))
+    starts = list(range(0, planes, count))
+    if len(starts) > 1 and planes - starts[-1] < halo:
+        # All inner tiles have their full halo, so that a traced loop can run them as one.
+        starts.pop()
+    ends = [*starts[1:], planes]
     return tuple(
-        Tile(start, min(count, planes - start), min(halo, start), min(halo, max(0, planes - start - count)))
-        for start in range(0, planes, count)
+        Tile(start, end - start, min(halo, start), min(halo, planes - end))
+        for start, end in zip(starts, ends, strict=True)
     )
 
 

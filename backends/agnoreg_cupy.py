@@ -21,6 +21,14 @@ class CuPyBackend(Backend):
         """Say whether this is a CuPy array."""
         return isinstance(array, cp.ndarray)
 
+    def unusable(self) -> str:
+        """Say where CUDA finds no card."""
+        try:
+            cp.cuda.runtime.getDeviceCount()
+        except cp.cuda.runtime.CUDARuntimeError as error:
+            return f"no CUDA device: {error}"
+        return ""
+
     def from_numpy(self, array: Any, device: Any = None) -> Array:
         """Copy a NumPy array to a card: ``device`` is its number, ``"cuda"``, ``"cuda:1"`` or a `cupy.cuda.Device`."""
         if isinstance(device, str):

@@ -1,6 +1,7 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -29,26 +30,31 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
         _, ctx.wrt, *arrays = inputs
-        ctx.dtypes = [array.dtype for array in arrays]
+        ctx.count = len(arrays)
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
+        ctx.save_for_backward(*output[1:], *(arrays[index] for index in ctx.wrt))
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
-        gradients: list[Array | None] = [None] * len(ctx.dtypes)
-        for index, gradient in zip(ctx.wrt, ctx.saved_tensors, strict=True):
-            gradients[index] = _Product.apply(gradient, cotangent, ctx.dtypes[index])
-        return None, None, *gradients
+        results: list[Array | None] = [None] * ctx.count
+        gradients, arrays = ctx.saved_tensors[: len(ctx.wrt)], ctx.saved_tensors[len(ctx.wrt) :]
+        for index, gradient, array in zip(ctx.wrt, gradients, arrays, strict=True):
+            results[index] = _Product.apply(gradient, cotangent, array)
+        return None, None, *results
 
 
 class _Product(torch.autograd.Function):
-    """A saved gradient times its cotangent; it refuses to be differentiated: its own derivative is unknown."""
+    """A saved gradient times its cotangent, as a function of the array it is the gradient by.
+
+    Its derivative by that array is unknown, so it refuses to be differentiated; without the array among its inputs a
+    second derivative would silently be zero.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient: Array, cotangent: Array, dtype: torch.dtype) -> Array:
-        return (gradient * per_sample(xp, cotangent, gradient)).to(dtype)
+    def forward(gradient: Array, cotangent: Array, array: Array) -> Array:
+        return (gradient * per_sample(xp, cotangent, gradient)).to(array.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
@@ -57,6 +63,15 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         raise RuntimeError(SECOND_DERIVATIVE)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """Return a context in which float32 means float32: autocast would halve the histogram's products."""
+    try:
+        active = torch.is_autocast_enabled(device_type)
+    except RuntimeError:  # a device that knows no autocast
+        active = False
+    return torch.autocast(device_type, enabled=False) if active else nullcontext()
 
 
 class TorchBackend(Backend):
@@ -103,8 +118,7 @@ class TorchBackend(Backend):
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
         """Return the value; where a tensor requires a gradient, with that gradient hung on it."""
         wrt = tuple(i for i, array in enumerate(arrays) if array.requires_grad) if torch.is_grad_enabled() else ()
-        # float32 means float32: autocast would turn the histogram's products into half precision.
-        with torch.autocast(arrays[0].device.type, enabled=False):
+        with _without_autocast(arrays[0].device.type):
             if not wrt:
                 return function.value(self, arrays)
             return _Value.apply(function, wrt, *arrays)[0]

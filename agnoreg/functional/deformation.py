@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import backend_of
-from agnoreg.differentiable import MeanMeasure, check_rank, evaluate, measured_by, total
+from agnoreg.differentiable import MeanMeasure, check_flag, check_rank, evaluate, measured_by, total
 from agnoreg.stencil import cut, pad
 from agnoreg.tiling import Slab
 
@@ -39,6 +39,7 @@ class _FieldMeasure(MeanMeasure):
     kind: ClassVar[str] = "windows"
     #: Voxels lost at each end.
     crop: ClassVar[int] = 1
+    title: ClassVar[str]
 
     @property
     def halo(self) -> int:
@@ -58,7 +59,7 @@ class _FieldMeasure(MeanMeasure):
         check_rank("The displacement field", shape, 5)
         least = 2 * self.crop + 1
         if any(size is not None and size < least for size in shape[1:4]):
-            raise ValueError(f"{type(self).__name__} needs at least {least} voxels along each axis, got shape {shape}.")
+            raise ValueError(f"{self.title} needs at least {least} voxels along each axis, got shape {shape}.")
 
     def count(self, shape: tuple[int | None, ...]) -> int:
         """Return the number of cropped voxels times components."""
@@ -104,6 +105,12 @@ class GradientEnergy(_FieldMeasure):
 
     l1: bool = False
 
+    title: ClassVar[str] = "The gradient norm"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_flag("l1", self.l1)
+
     def derivatives(self, u: Array) -> tuple[Array, ...]:
         """Return ``ux, uy, uz``."""
         return tuple(difference(u, axis) for axis in AXES)
@@ -125,6 +132,7 @@ class SecondDerivativeEnergy(_FieldMeasure):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``."""
 
     crop: ClassVar[int] = 2
+    title: ClassVar[str] = "The bending energy"
 
     def derivatives(self, u: Array) -> tuple[Array, ...]:
         """Return ``uxx, uyy, uzz, uxy, uxz, uyz``."""

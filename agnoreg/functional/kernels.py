@@ -139,8 +139,8 @@ def cauchy_kernel1d(sigma: float) -> Array:
 
     Examples
     --------
-    >>> cauchy_kernel1d(0.4).round(3)
-    array([0.108, 0.784, 0.108])
+    >>> cauchy_kernel1d(0.2).round(3)
+    array([0.036, 0.929, 0.036])
     """
     sigma = check_sigma(sigma)
     tail = math.floor(5 * sigma)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agnoreg.backend import per_sample
-from agnoreg.differentiable import Measure, evaluate, measured_by, total
+from agnoreg.differentiable import Measure, check_flag, evaluate, measured_by, total
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -65,6 +65,7 @@ class DiceOverlap(_Overlap):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        check_flag("binary", self.binary)
         check_background_weight(self.background_weight, "Dice Score")
 
     def ratio(
@@ -83,6 +84,7 @@ class JaccardOverlap(_Overlap):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        check_flag("binary", self.binary)
         check_background_weight(self.background_weight, "Jaccard Index")
 
     def ratio(

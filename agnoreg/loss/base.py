@@ -121,7 +121,9 @@ class Loss:
         if self.reduction == "none":
             return values
         xp = backend_of(values).xp
-        return xp.asarray(xp.mean(values) if self.reduction == "mean" else xp.sum(values))
+        value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
+        # Without keepdims NumPy would give a scalar, which is no array.
+        return xp.reshape(value, ())
 
     # --- what it is -------------------------------------------------------------------------------------------------
 

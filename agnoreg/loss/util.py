@@ -1,5 +1,6 @@
 """Mixins that change a loss, and the separable filter."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
@@ -104,7 +105,7 @@ class MultiScaleMixin(_Mixin):
             raise ValueError(f"Kernel {self.kernel} is not supported. Feasible values are {', '.join(SCALE_KERNELS)}.")
         if self.scales is not None:
             scales = tuple(self.scales) if isinstance(self.scales, Sequence) else (self.scales,)
-            if not scales or any(scale < 0 for scale in scales):
+            if not scales or any(isinstance(scale, str) or not 0 <= scale < math.inf for scale in scales):
                 raise ValueError(f"scales must be one or more numbers of at least 0, got {self.scales}.")
             object.__setattr__(self, "scales", scales)
         super().__post_init__()

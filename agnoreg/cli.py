@@ -1,0 +1,281 @@
+"""The ``agnoreg`` command: options in, tables out. What it computes is in `agnoreg.evaluation`."""
+
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from agnoreg.evaluation import Evaluation
+
+PREFIX = "agnoreg: error:"
+EQUAL = "- equal: the value of two equal images or labels, or of a field of zero displacement."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit.
+
+    Parameters
+    ----------
+    arguments
+        The words after ``agnoreg``; those of the process where None.
+
+    Raises
+    ------
+    SystemExit
+        Always: with 0 where it worked, with 2 where the input did not fit, after one line on stderr that says why.
+    """
+    try:
+        import nibabel  # noqa: F401
+        import rich  # noqa: F401
+        import typer
+    except ImportError as error:
+        message = f"the command needs nibabel, typer and rich: pip install agnoreg[cli] ({error})"
+        raise SystemExit(_fail(message)) from None
+    from agnoreg.nifti import InputError
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _app()(given or ["--help"], prog_name="agnoreg", standalone_mode=False)
+    except InputError as error:
+        code = _fail(str(error))
+    except typer.Abort:
+        code = _fail("interrupted", code=130)
+    except Exception as error:
+        # What typer says about options; the class that its exceptions share moved between versions.
+        if not hasattr(error, "format_message"):
+            raise
+        code = _fail(f"{error.format_message().rstrip('.')}. See agnoreg --help.")
+    raise SystemExit(code)
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print(f"{PREFIX} {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def _app() -> Any:
+    import typer
+
+    app = typer.Typer(
+        help="Losses and metrics of medical image registration, on NIfTI files.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            print(f"agnoreg {version('agnoreg')}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        shown: Annotated[
+            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+        ] = False,
+    ) -> None:
+        pass
+
+    @app.command()
+    def evaluate(
+        fixed: Annotated[Path, typer.Argument(metavar="FIXED", help="The fixed image, NIfTI, 3-D.")],
+        moved: Annotated[Path, typer.Argument(metavar="MOVED", help="The moved image, on the same grid.")],
+        fixed_label: Annotated[Path | None, typer.Option(help="Label map of the fixed image: integers.")] = None,
+        moved_label: Annotated[Path | None, typer.Option(help="Label map of the moved image.")] = None,
+        ddf: Annotated[
+            Path | None, typer.Option(help="Displacement field (X,Y,Z,3) or (X,Y,Z,1,3), component i along axis i.")
+        ] = None,
+        loss: Annotated[
+            list[str] | None,
+            typer.Option(metavar="NAME[:k=v,...]", help="What to compute (repeatable); all that fits if left out."),
+        ] = None,
+        backend: Annotated[str, typer.Option(help="What computes: see agnoreg backends.")] = "numpy",
+        device: Annotated[str | None, typer.Option(help="The backend's device, such as cuda.")] = None,
+        json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file.")] = None,
+        csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the values to this CSV file.")] = None,
+        scale: Annotated[
+            bool, typer.Option("--scale/--no-scale", help="Scale each image to [0, 1] by its minimum and maximum.")
+        ] = True,
+        ddf_units: Annotated[str, typer.Option(metavar="voxel|mm", help="Unit of the displacement field.")] = "voxel",
+        affine_tol: Annotated[
+            float, typer.Option(help="How far apart two grids may lie at the image's corners, in voxels.")
+        ] = 1e-3,
+        ignore_affine: Annotated[bool, typer.Option("--ignore-affine", help="Let grids differ and warn.")] = False,
+    ) -> None:
+        """Measure how similar two images are, how their labels overlap, how smooth a field is."""
+        from agnoreg import evaluation
+
+        outputs = {path: write for path, write in ((json, evaluation.to_json), (csv, evaluation.to_csv)) if path}
+        inputs = [path for path in (fixed, moved, fixed_label, moved_label, ddf) if path]
+        evaluation.check_outputs([path for path in (json, csv) if path], inputs)
+        result = evaluation.evaluate_pair(
+            fixed,
+            moved,
+            fixed_label=fixed_label,
+            moved_label=moved_label,
+            ddf=ddf,
+            losses=loss or [],
+            backend=backend,
+            device=device,
+            scale=scale,
+            ddf_units=ddf_units,
+            affine_tol=affine_tol,
+            ignore_affine=ignore_affine,
+        )
+        evaluation.write_files({path: write(result) for path, write in outputs.items()})
+        print_evaluation(result)
+
+    @app.command()
+    def losses() -> None:
+        """List every registered loss and its metric: range, direction, value for equal images, arguments."""
+        print_losses()
+
+    @app.command()
+    def backends() -> None:
+        """List every backend: ok, absent, or broken and why."""
+        from agnoreg.backend import available_backends
+
+        states = available_backends()
+        for name, state in states.items():
+            print(f"{name:<{max(map(len, states))}}  {state}")
+
+    return app
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+
+
+def print_evaluation(result: "Evaluation") -> None:
+    """Print a table of the records, what a reader has to know about them, and warnings on stderr."""
+    for warning in result.warnings:
+        print(f"agnoreg: warning: {warning}", file=sys.stderr)
+    console = _console()
+    fixed, moved = result.inputs[:2]
+    grid = f"{_by(fixed.shape)} voxels of {_by(fixed.voxel_size)} mm"
+    _print(console, f"{fixed.path} (fixed) and {moved.path} (moved): {grid}; {result.backend} on {result.device}\n")
+    for layout in ({}, {"fold": True}, {"fold": True, "backend": False}):
+        table = _records(result, console, **layout)
+        if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+            break
+    console.print(table)
+    console.print()
+    for note in result.notes:
+        _print(console, f"- {note}")
+    _print(console, EQUAL)
+
+
+def _records(result: "Evaluation", console: "Console", fold: bool = False, backend: bool = True) -> "Table":
+    from rich.text import Text
+
+    labelled = any(record.label is not None for record in result.records)
+    headers = ["metric", "label", "value", "range", "better", "equal", "seconds", "backend"]
+    shown = [header for header in headers if (labelled or header != "label") and (backend or header != "backend")]
+    table = _table(*shown)
+    for column in table.columns:
+        if column.header in ("value", "equal", "seconds"):
+            column.justify = "right"
+    previous = ""
+    for record in result.records:
+        name = record.metric + (f" ({record.unit})" if record.unit else "")
+        name = (_folded(name) if fold else name) + (f"\n({_arguments(record.arguments)})" if record.arguments else "")
+        cells: dict[str, Text | str] = {
+            # A name is printed once for all labels.
+            "metric": Text("" if record.label is not None and name == previous else name),
+            "label": "" if record.label is None else str(record.label),
+            "value": f"{record.value:.6g}",
+            "range": _range(record.value_range),
+            "better": record.direction,
+            "equal": _equal(record.identity_value, console),
+            "seconds": "" if record.seconds is None else f"{record.seconds:.3f}",
+            "backend": record.backend,
+        }
+        table.add_row(*(cells[header] for header in shown))
+        previous = name
+    return table
+
+
+def print_losses() -> None:
+    """Print a table of the registered losses and their metrics."""
+    from rich.text import Text
+
+    from agnoreg.evaluation import arguments_of, measured_on, metric_of
+    from agnoreg.registry import registered_losses
+
+    console = _console()
+    table = _table("name", "class", "takes", "range", "better", "equal")
+    settings = _table("class", "arguments and defaults")
+    for name, kind in registered_losses().items():
+        for cls in dict.fromkeys((kind, metric_of(kind))):
+            loss = cls()
+            table.add_row(
+                name if cls is kind else "",
+                cls.__name__ if console.width >= 100 else _folded(cls.__name__),
+                "\n".join(measured_on(cls)),
+                _range(loss.value_range),
+                loss.direction,
+                _equal(loss.identity_value, console),
+            )
+            settings.add_row(cls.__name__, Text(_arguments(arguments_of(cls))))
+    console.print(table)
+    console.print()
+    console.print(settings)
+    console.print()
+    _print(
+        console, "- A name builds the loss, to be minimised; --loss NAME prints its metric, --loss CLASS that class."
+    )
+    _print(console, EQUAL)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _print(console: "Console", line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def _table(*headers: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+
+
+def _folded(name: str, width: int = 17) -> str:
+    """Break a class's or a function's name between its words, so that it fits a narrow column."""
+    lines = [""]
+    for word in re.findall(r"[A-Z]?[^A-Z_ ]+[_ ]?|.", name):
+        if lines[-1] and len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
+
+
+def _arguments(arguments: Any) -> str:
+    return ", ".join(f"{key}={value}" for key, value in arguments.items())
+
+
+def _range(ends: tuple[float, float]) -> str:
+    low, high = (f"{end + 0.0:.4g}" for end in ends)  # No negative zero.
+    return f"{low} to {high}"
+
+
+def _equal(value: float | None, console: "Console") -> str:
+    if value is None:
+        return "—" if console.encoding.startswith("utf") else "-"
+    return f"{value + 0.0:.6g}"
+
+
+def _by(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)

@@ -1,0 +1,217 @@
+"""What is checked: every loss with every option that changes its formula, on inputs of several kinds and shapes."""
+
+import importlib
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from . import reference
+
+#: The row of the table that a class belongs to, and its module.
+FAMILIES = {
+    "GlobalMutualInformation": ("gmi", "image"),
+    "LocalNormalizedCrossCorrelation": ("lncc", "image"),
+    "GlobalNormalizedCrossCorrelation": ("gncc", "image"),
+    "SumSquaredDifference": ("ssd", "label"),
+    "DiceScore": ("dice", "label"),
+    "JaccardIndex": ("jaccard", "label"),
+    "CrossEntropy": ("cross-entropy", "label"),
+    "GradientNorm": ("gradient", "deform"),
+    "BendingEnergy": ("bending", "deform"),
+}
+FAMILIES |= {
+    metric.removesuffix("Score").removesuffix("Index") + "Loss": place
+    for metric, place in FAMILIES.items()
+    if place[1] != "deform"
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One class with its options and the kind of input that it is given."""
+
+    cls: str
+    kind: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The loss's name in the registry: a row of the table."""
+        return FAMILIES[self.cls][0]
+
+    @property
+    def inputs(self) -> int:
+        """2 images or labels, or 1 field."""
+        return 1 if self.kind == "field" else 2
+
+    def __str__(self) -> str:
+        options = ",".join(f"{name}={value}".replace(" ", "") for name, value in self.options)
+        return f"{self.cls}({options})-{self.kind}"
+
+    def build(self, **more: Any) -> Any:
+        """Return the loss."""
+        return loss_class(self.cls)(**dict(self.options), **more)
+
+    def arrays(self, shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, ...]:
+        """Return float64 inputs of this case's kind and this shape, the same ones at every call."""
+        return make(self.kind, shape, zlib.crc32(f"{self}{shape}{seed}".encode()))
+
+    def expected(self, *arrays: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Return the reference's value and gradients for these inputs."""
+        return _expected(self, *map(_frozen, arrays))
+
+    def expected_map(self, *arrays: np.ndarray) -> np.ndarray:
+        """Return the reference's map of local correlations, ``(B, d1, d2, d3)``, for these images."""
+        return _expected_map(self, *map(_frozen, arrays))
+
+
+# Every backend asks for the same reference, which is slow: it is computed once.
+
+Frozen = tuple[bytes, tuple[int, ...]]
+
+
+def _frozen(array: np.ndarray) -> Frozen:
+    return np.asarray(array, dtype=np.float64).tobytes(), array.shape
+
+
+def _thawed(frozen: Frozen) -> np.ndarray:
+    return np.frombuffer(frozen[0], dtype=np.float64).reshape(frozen[1])
+
+
+@lru_cache(maxsize=4096)
+def _expected(case: Case, *inputs: Frozen) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    return reference.evaluate(case.cls, dict(case.options), *map(_thawed, inputs))
+
+
+@lru_cache(maxsize=4096)
+def _expected_map(case: Case, *inputs: Frozen) -> np.ndarray:
+    return reference.lncc_map(*map(_thawed, inputs), **dict(case.options))
+
+
+def loss_class(cls: str) -> Any:
+    """Return the class called ``cls`` of agnoreg.loss."""
+    return getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
+
+
+def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:
+    """Return the inputs of a kind: two images or label maps that resemble each other, or a field."""
+    rng = np.random.default_rng(seed)
+    if kind == "field":
+        return (rng.normal(scale=2.0, size=(*shape[:4], 3)),)
+    t = rng.uniform(size=shape)
+    p = np.clip(0.7 * t + 0.3 * rng.uniform(size=shape), 0.0, 1.0)
+    if kind == "image":
+        return t, p
+    if kind == "background":  # a scaled image: much of it exactly 0, its maximum exactly 1
+        return tuple(np.where(x < 0.4, 0.0, np.where(x > 0.9, 1.0, x)) for x in (t, p))
+    if kind == "beyond":  # a tenth outside [0, 1] at each end
+        return 1.2 * t - 0.1, 1.2 * p - 0.1
+    if kind == "soft":  # labels in [0, 1], none of them within 1e-2 of the threshold
+        return tuple(x + np.where(np.abs(x - 0.5) < 0.01, 0.05, 0.0) for x in (t, p))
+    if kind == "hard":  # 0 and 1
+        return tuple(np.where(x > 0.6, 1.0, 0.0) for x in (t, p))
+    if kind == "steps":  # multiples of 1/4: the threshold itself is met
+        return tuple(np.round(4 * x) / 4 for x in (t, p))
+    raise ValueError(f"Unknown kind of input {kind!r}.")
+
+
+#: Batches 1, 2 and 3; even, odd and anisotropic sizes; sizes below the default window.
+SHAPES = {
+    "even": (2, 8, 10, 12),
+    "odd": (1, 9, 11, 7),
+    "small": (3, 5, 6, 5),
+    "long": (1, 20, 5, 8),
+}
+#: A trailing channel axis, and fewer axes than a volume's, for the losses that take them.
+CHANNEL = (2, 8, 7, 9, 1)
+CHANNELS = (2, 6, 7, 8, 3)
+PLANE = (3, 11, 10)
+ROW = (2, 37)
+
+
+def _variants(cls: str, kind: str, *options: dict[str, Any]) -> list[Case]:
+    return [Case(cls, kind, tuple(option.items())) for option in ({}, *options)]
+
+
+def _overlap(cls: str) -> list[Case]:
+    return [
+        *_variants(
+            cls,
+            "soft",
+            {"background_weight": 0.3},
+            {"background_weight": 1.0},
+            {"smooth_nr": 1e-2, "smooth_dr": 1e-1},
+        ),
+        Case(cls, "steps", (("binary", True),)),
+        Case(cls, "steps", (("binary", True), ("background_weight", 0.1))),
+        Case(cls, "hard"),
+    ]
+
+
+_SCALES = (
+    {"scales": (0, 1, 2)},
+    {"scales": (0.5, 2.2), "kernel": "cauchy"},
+    {"scales": 1.0},
+)
+
+#: Every class with its default options comes first among its own.
+CASES: list[Case] = [
+    *_variants("GlobalMutualInformation", "image", {"num_bins": 11, "sigma_ratio": 0.8}, {"num_bins": 2}),
+    Case("GlobalMutualInformation", "background"),
+    Case("GlobalMutualInformation", "beyond"),
+    Case("GlobalMutualInformationLoss", "image"),
+    *_variants(
+        "LocalNormalizedCrossCorrelation",
+        "image",
+        {"kernel_size": 1},
+        {"kernel_size": 4},
+        {"kernel_size": 5, "smooth_nr": 1e-3, "smooth_dr": 1e-2},
+        {"kernel_size": 12},
+        {"kernel_size": 3, "kernel_type": "triangular"},
+        {"kernel_size": 9, "kernel_type": "triangular"},
+        {"kernel_size": 4, "kernel_type": "gaussian"},
+        {"kernel_size": 7, "kernel_type": "gaussian"},
+    ),
+    Case("LocalNormalizedCrossCorrelation", "background", (("kernel_size", 3),)),
+    Case("LocalNormalizedCrossCorrelationLoss", "image"),
+    *_variants("GlobalNormalizedCrossCorrelation", "image"),
+    *_variants("GlobalNormalizedCrossCorrelationLoss", "image"),
+    *_variants("SumSquaredDifference", "image"),
+    *_variants("SumSquaredDifferenceLoss", "image", *_SCALES),
+    *_overlap("DiceScore"),
+    *_variants("DiceLoss", "soft", *_SCALES),
+    *_overlap("JaccardIndex"),
+    *_variants("JaccardLoss", "soft", *_SCALES),
+    *_variants("CrossEntropy", "soft", {"background_weight": 0.2}, {"background_weight": 1.0}, {"smooth": 1e-3}),
+    Case("CrossEntropy", "steps", (("binary", True), ("background_weight", 0.5))),
+    Case("CrossEntropy", "hard", (("background_weight", 0.2),)),
+    *_variants("CrossEntropyLoss", "soft", *_SCALES),
+    *_variants("GradientNorm", "field", {"l1": True}),
+    *_variants("BendingEnergy", "field"),
+]
+
+#: One case a class: its default options.
+DEFAULTS: list[Case] = list({case.cls: case for case in reversed(CASES) if not case.options}.values())[::-1]
+
+#: One case a formula, for what does not depend on a loss's options; a multi-scale and negated one among them.
+FORMULAS: list[Case] = [
+    *(case for case in DEFAULTS if not case.cls.endswith("Loss")),
+    Case("DiceLoss", "soft", (("scales", (0, 1)),)),
+]
+
+
+def shapes(case: Case) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a case is checked on: all of them with default options, two otherwise."""
+    if case not in DEFAULTS:
+        return {name: SHAPES[name] for name in ("even", "small")}
+    more: dict[str, tuple[int, ...]] = {}
+    if case.kind != "field":
+        more["channel"] = CHANNEL
+    if case.family in ("gmi", "gncc", "ssd", "dice", "jaccard", "cross-entropy"):
+        more["channels"] = CHANNELS
+    if case.family in ("gncc", "ssd", "dice", "jaccard", "cross-entropy"):
+        more |= {"plane": PLANE, "row": ROW}
+    return SHAPES | more

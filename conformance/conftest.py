@@ -1,0 +1,121 @@
+"""Options, the backends of a run, and the table at its end.
+
+``--backend NAME`` (repeatable)
+    The backends to check: by default every registered one, and array_api_strict.
+``--device NAME``
+    Where their arrays are made, as the adapter's ``from_numpy`` takes it.
+``--report FILE``
+    Write the table as Markdown.
+"""
+
+import importlib.util
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .arrays import Maker
+from .chosen import Chosen, choose, registered
+from .report import Records, lines
+
+CHOSEN = pytest.StashKey[list[Chosen]]()
+RECORDS = pytest.StashKey[Records]()
+COUNTS = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this suite."""
+    group = parser.getgroup("agnoreg conformance")
+    group.addoption(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="a backend to check, repeatable; by default every registered one and array_api_strict",
+    )
+    group.addoption("--device", metavar="NAME", help="the device that arrays are made on, as the backend names it")
+    group.addoption("--report", metavar="FILE", help="write the table of worst errors to FILE as Markdown")
+
+
+def _chosen(config: pytest.Config) -> list[Chosen]:
+    # Looked up when the first test asks, so that a run of other tests imports no framework for this suite.
+    if CHOSEN not in config.stash:
+        names = config.getoption("--backend") or registered()
+        config.stash[CHOSEN] = choose(names, config.getoption("--device"))
+    return config.stash[CHOSEN]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a backend that nobody knows, and begin with no errors recorded."""
+    for name in config.getoption("--backend") or []:
+        if name not in registered() and importlib.util.find_spec(name) is None:
+            raise pytest.UsageError(f"--backend {name}: no such backend; the known ones are {', '.join(registered())}.")
+    config.stash[RECORDS] = Records()
+    config.stash[COUNTS] = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes ``backend`` once for each chosen one; a backend that cannot be used is skipped by name."""
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", _chosen(metafunc.config), ids=lambda one: one.name, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Any:
+    """Return the adapter of the test's backend."""
+    if request.param.backend is None:
+        pytest.skip(request.param.reason)
+    return request.param.backend
+
+
+@pytest.fixture
+def backends(request: pytest.FixtureRequest) -> list[Any]:
+    """Return all chosen backends that can be used, for a test that compares them."""
+    return [one.backend for one in _chosen(request.config) if one.backend is not None]
+
+
+@pytest.fixture
+def arrays(request: pytest.FixtureRequest) -> Callable[..., Maker]:
+    """Return a function from a backend to a maker of its arrays on the chosen device."""
+    device = request.config.getoption("--device")
+    return lambda backend: Maker(backend, device)
+
+
+@pytest.fixture
+def maker(backend: Any, arrays: Callable[[Any], Maker]) -> Maker:
+    """Return a maker of the test's backend's arrays on the chosen device."""
+    return arrays(backend)
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return ``record(loss_name, kind, value_error, gradient_error)``, which fills a cell of the table."""
+    records = request.config.stash[RECORDS]
+
+    def add(loss: str, kind: str, value: float | None, gradient: float | None = None, backend: Any = None) -> None:
+        backend = request.getfixturevalue("backend") if backend is None else backend
+        records.add(loss, kind, backend.name, value, gradient)
+
+    return add
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count this suite's own outcomes: other tests may run beside it."""
+    report = yield
+    if report.when == "call" or not report.passed:
+        item.config.stash[COUNTS][report.outcome] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table, and write it where ``--report`` says."""
+    if CHOSEN not in config.stash:
+        return
+    text = list(lines(config.stash[RECORDS], config.stash[CHOSEN], config.getoption("--device"), config.stash[COUNTS]))
+    terminalreporter.section("agnoreg conformance")
+    for line in text:
+        terminalreporter.write_line(line)
+    if path := config.getoption("--report"):
+        Path(path).write_text("# Conformance\n\n" + "\n".join(text) + "\n", encoding="utf-8")
+        terminalreporter.write_line(f"\nwritten to {path}")

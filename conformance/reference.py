@@ -1,0 +1,325 @@
+"""Every loss in float64 NumPy, written from its formula alone, for one sample after another, with its derivative.
+
+Nothing here is shared with the core: windows are cut out and centred one by one, bins are a dense table, a filter is a
+matrix an axis. A function takes and returns float64 arrays; a loss returns ``(value, gradients)``, where ``value`` has
+shape ``(B,)`` and ``gradients`` holds the gradient of ``sum(value)`` for each input.
+"""
+
+import math
+
+import numpy as np
+
+EPS = 1e-5
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def rectangular(size):
+    """Return ``size`` ones."""
+    return np.ones(size)
+
+
+def triangular(size):
+    """Return 1, 2, ..., (size + 1) / 2, ..., 2, 1."""
+    return np.array([min(i + 1, size - i) for i in range(size)], dtype=np.float64)
+
+
+def gaussian_kernel1d_size(size):
+    """Return a bell of ``size`` entries and standard deviation ``size / 3``, 1 at its middle."""
+    x = np.arange(size) - (size - 1) / 2
+    return np.exp(-(x**2) / (2 * (size / 3) ** 2))
+
+
+def gaussian_kernel1d_sigma(sigma):
+    """Return a bell of standard deviation ``sigma``, cut at three of them, of sum 1."""
+    reach = math.floor(3 * sigma)
+    x = np.arange(-reach, reach + 1)
+    kernel = np.exp(-(x**2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def cauchy_kernel1d(sigma):
+    """Return ``1 / ((x / sigma)^2 + 1)``, cut at five ``sigma``, of sum 1."""
+    reach = math.floor(5 * sigma)
+    x = np.arange(-reach, reach + 1)
+    kernel = 1 / ((x / sigma) ** 2 + 1)
+    return kernel / kernel.sum()
+
+
+WINDOWS = {"rectangular": rectangular, "triangular": triangular, "gaussian": gaussian_kernel1d_size}
+BLURS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
+
+
+# --- image ------------------------------------------------------------------------------------------------------------
+
+
+def mutual_information(t, p, num_bins=23, sigma_ratio=0.5):
+    """Return the mutual information of two batches of images, from a dense table of Parzen weights."""
+    values, gt, gp = [], np.zeros(t.shape), np.zeros(p.shape)
+    for b in range(len(t)):
+        wt, dt = _parzen_weights(t[b].ravel(), num_bins, sigma_ratio)
+        wp, dp = _parzen_weights(p[b].ravel(), num_bins, sigma_ratio)
+        n = len(wt)
+        joint = wt.T @ wp / n
+        pa, pb = wt.mean(axis=0), wp.mean(axis=0)
+        outer = np.outer(pa, pb)
+        ratio = (joint + EPS) / (outer + EPS) + EPS
+        values.append(np.sum(joint * np.log(ratio)))
+        # The derivatives by the joint histogram, by its outer product, by the two marginals, by the weights.
+        by_joint = np.log(ratio) + joint / ratio / (outer + EPS)
+        by_outer = -joint / ratio * (joint + EPS) / (outer + EPS) ** 2
+        by_wt = (wp @ by_joint.T + by_outer @ pb) / n
+        by_wp = (wt @ by_joint + pa @ by_outer) / n
+        gt[b] = np.sum(by_wt * dt, axis=1).reshape(t[b].shape)
+        gp[b] = np.sum(by_wp * dp, axis=1).reshape(p[b].shape)
+    return np.array(values), (gt, gp)
+
+
+def _parzen_weights(x, num_bins, sigma_ratio):
+    """Return the normalised weights ``(N, num_bins)`` of the samples and their derivatives by the sample."""
+    inside = (x >= 0) & (x <= 1)
+    x = np.clip(x, 0, 1)
+    centres = np.linspace(0, 1, num_bins)
+    sigma = sigma_ratio / (num_bins - 1)
+    away = x[:, None] - centres[None, :]
+    weights = np.exp(-(away**2) / (2 * sigma**2))
+    weights /= weights.sum(axis=1, keepdims=True)
+    slope = -away / sigma**2
+    derivative = weights * (slope - np.sum(weights * slope, axis=1, keepdims=True))
+    return weights, derivative * inside[:, None]
+
+
+def lncc_map(t, p, kernel_size=9, kernel_type="rectangular", smooth_nr=EPS, smooth_dr=EPS):
+    """Return the squared local correlation at every voxel, ``(B, d1, d2, d3)``."""
+    return _lncc(t, p, kernel_size, kernel_type, smooth_nr, smooth_dr)[0]
+
+
+def lncc(t, p, kernel_size=9, kernel_type="rectangular", smooth_nr=EPS, smooth_dr=EPS):
+    """Return the mean over the voxels of the squared local correlation, window by window."""
+    ncc, gt, gp = _lncc(_volume(t), _volume(p), kernel_size, kernel_type, smooth_nr, smooth_dr)
+    return ncc.mean(axis=(1, 2, 3)), (gt.reshape(t.shape), gp.reshape(p.shape))
+
+
+def _volume(x):
+    return x[..., 0] if x.ndim == 5 else x
+
+
+def _lncc(t, p, kernel_size, kernel_type, smooth_nr, smooth_dr):
+    taps = WINDOWS[kernel_type](kernel_size)
+    weights = taps[:, None, None] * taps[None, :, None] * taps[None, None, :]
+    volume = weights.sum()
+    before, after = (kernel_size - 1) // 2, kernel_size // 2
+    around = [(0, 0)] + [(before, after)] * 3
+    t, p = np.pad(t, around), np.pad(p, around)
+    shape = tuple(n - kernel_size + 1 for n in t.shape[1:])
+    ncc, gt, gp = np.zeros((len(t), *shape)), np.zeros(t.shape), np.zeros(p.shape)
+    count = math.prod(shape)
+    for b in range(len(t)):
+        for i, j, k in np.ndindex(shape):
+            window = (b, slice(i, i + kernel_size), slice(j, j + kernel_size), slice(k, k + kernel_size))
+            # S[tp] - S[t]S[p]/V and S[tt] - S[t]^2/V, as sums of products of deviations: nothing cancels.
+            t0 = t[window] - np.vdot(weights, t[window]) / volume
+            p0 = p[window] - np.vdot(weights, p[window]) / volume
+            wt, wp = weights * t0, weights * p0
+            cross, vt, vp = np.vdot(wt, p0), np.vdot(wt, t0), np.vdot(wp, p0)
+            above, below = cross**2 + smooth_nr, vt * vp + smooth_dr
+            ncc[b, i, j, k] = above / below
+            # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
+            by_cross = 2 * cross / below / count
+            gt[window] += by_cross * wp - 2 * above / below**2 * vp / count * wt
+            gp[window] += by_cross * wt - 2 * above / below**2 * vt / count * wp
+    inside = (slice(None), *(slice(before, before + n) for n in shape))
+    return ncc, gt[inside], gp[inside]
+
+
+def gncc(t, p):
+    """Return the squared correlation of each sample, ``(cov^2 + eps) / (var var + eps)``."""
+    axes = tuple(range(1, t.ndim))
+    n = math.prod(t.shape[1:])
+    t0, p0 = t - t.mean(axis=axes, keepdims=True), p - p.mean(axis=axes, keepdims=True)
+    cov, vt, vp = (np.mean(a * b, axis=axes, keepdims=True) for a, b in ((t0, p0), (t0, t0), (p0, p0)))
+    above, below = cov**2 + EPS, vt * vp + EPS
+    gt = (2 * cov * p0 / below - above / below**2 * 2 * vp * t0) / n
+    gp = (2 * cov * t0 / below - above / below**2 * 2 * vt * p0) / n
+    return (above / below).reshape(-1), (gt, gp)
+
+
+# --- label ------------------------------------------------------------------------------------------------------------
+
+
+def ssd(t, p):
+    """Return the mean squared difference."""
+    axes = tuple(range(1, t.ndim))
+    gradient = 2 * (t - p) / math.prod(t.shape[1:])
+    return np.mean((t - p) ** 2, axis=axes), (gradient, -gradient)
+
+
+def dice(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS):
+    """Return the Dice score with weights ``1 - w`` on the foreground and ``w`` on the background."""
+    w = background_weight
+
+    def score(both, total, n):
+        if w > 0:
+            above, below = 2 * (both - w * total + w * n) + smooth_nr, (1 - 2 * w) * total + 2 * w * n + smooth_dr
+            return above, below, (2, -2 * w), (0, 1 - 2 * w)
+        return 2 * both + smooth_nr, total + smooth_dr, (2, 0), (0, 1)
+
+    return _overlap(t, p, binary, score)
+
+
+def jaccard(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS):
+    """Return the Jaccard index with weights ``1 - w`` on the foreground and ``w`` on the background."""
+    w = background_weight
+
+    def score(both, total, n):
+        if w > 0:
+            above, below = both - w * total + w * n + smooth_nr, (1 - w) * total - both + w * n + smooth_dr
+            return above, below, (1, -w), (-1, 1 - w)
+        return both + smooth_nr, total - both + smooth_dr, (1, 0), (-1, 1)
+
+    return _overlap(t, p, binary, score)
+
+
+def _overlap(t, p, binary, score):
+    """Return ``above / below``, which ``score`` gives with their derivatives by ``sum t p`` and by ``sum (t + p)``."""
+    if binary:
+        t, p = np.where(t >= 0.5, 1.0, 0.0), np.where(p >= 0.5, 1.0, 0.0)
+    values, gt, gp = [], np.zeros(t.shape), np.zeros(p.shape)
+    for b in range(len(t)):
+        above, below, d_above, d_below = score(np.sum(t[b] * p[b]), np.sum(t[b] + p[b]), t[b].size)
+        values.append(above / below)
+        if not binary:
+            by_both, by_total = ((a * below - above * c) / below**2 for a, c in zip(d_above, d_below, strict=True))
+            gt[b], gp[b] = by_both * p[b] + by_total, by_both * t[b] + by_total
+    return np.array(values), (gt, gp)
+
+
+def cross_entropy(t, p, binary=False, background_weight=0.0, smooth=EPS):
+    """Return the cross entropy with weights ``1 - w`` on the foreground and ``w`` on the background."""
+    w = background_weight
+    if binary:
+        t, p = np.where(t >= 0.5, 1.0, 0.0), np.where(p >= 0.5, 1.0, 0.0)
+    axes, n = tuple(range(1, t.ndim)), math.prod(t.shape[1:])
+    value = -(1 - w) * np.mean(t * np.log(p + smooth), axis=axes)
+    gt, gp = -(1 - w) * np.log(p + smooth) / n, -(1 - w) * t / (p + smooth) / n
+    if w > 0:
+        value = value - w * np.mean((1 - t) * np.log(1 - p + smooth), axis=axes)
+        gt, gp = gt + w * np.log(1 - p + smooth) / n, gp + w * (1 - t) / (1 - p + smooth) / n
+    return value, (gt * (not binary), gp * (not binary))
+
+
+def centroid(mask, grid):
+    """Return the mean position ``(B, 3)`` of the voxels of ``mask`` that are at least 0.5."""
+    inside = (mask >= 0.5).astype(np.float64)[..., None]
+    return (np.sum(inside * grid, axis=(1, 2, 3)) + EPS) / (np.sum(inside, axis=(1, 2, 3)) + EPS)
+
+
+def centroid_distance(t, p, grid):
+    """Return the distance ``(B,)`` of the two masks' centroids."""
+    return np.sqrt(np.sum((centroid(t, grid) - centroid(p, grid)) ** 2, axis=1))
+
+
+def foreground_proportion(y):
+    """Return the fraction ``(B,)`` of voxels that are at least 0.5."""
+    return np.mean(y >= 0.5, axis=(1, 2, 3))
+
+
+# --- deform -----------------------------------------------------------------------------------------------------------
+
+
+def difference(f, axis):
+    """Return ``(f[i + 1] - f[i - 1]) / 2`` along ``axis``, cropped by one at both ends of axes 1, 2 and 3."""
+    ahead, behind = ([slice(None)] + [slice(1, -1)] * 3 for _ in range(2))
+    ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
+    return (f[tuple(ahead)] - f[tuple(behind)]) / 2
+
+
+def difference_transposed(g, axis):
+    """Return the adjoint of :func:`difference`: two voxels more along axes 1, 2 and 3."""
+    f = np.zeros((g.shape[0], *(n + 2 for n in g.shape[1:4]), *g.shape[4:]))
+    ahead, behind = ([slice(None)] + [slice(1, -1)] * 3 for _ in range(2))
+    ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
+    f[tuple(ahead)] += g / 2
+    f[tuple(behind)] -= g / 2
+    return f
+
+
+def gradient_norm(field, l1=False):
+    """Return the mean over voxels and components of the sum of the squared (or absolute) first differences."""
+    value, gradient = 0.0, np.zeros(field.shape)
+    for axis in (1, 2, 3):
+        d = difference(field, axis)
+        value = value + np.mean(np.abs(d) if l1 else d**2, axis=(1, 2, 3, 4))
+        gradient += difference_transposed((np.sign(d) if l1 else 2 * d) / d[0].size, axis)
+    return value, (gradient,)
+
+
+def bending_energy(field):
+    """Return the mean of the sum of the squared second differences, the mixed ones counted twice."""
+    value, gradient = 0.0, np.zeros(field.shape)
+    for i, j, weight in ((1, 1, 1), (2, 2, 1), (3, 3, 1), (1, 2, 2), (1, 3, 2), (2, 3, 2)):
+        d = difference(difference(field, i), j)
+        value = value + weight * np.mean(d**2, axis=(1, 2, 3, 4))
+        gradient += difference_transposed(difference_transposed(2 * weight * d / d[0].size, j), i)
+    return value, (gradient,)
+
+
+# --- filters and the losses made of them ------------------------------------------------------------------------------
+
+
+def separable_filter(x, kernel, transpose=False):
+    """Correlate ``x`` along axes 1, 2 and 3 with ``kernel``, zero padded, by one matrix an axis."""
+    for axis in (1, 2, 3):
+        n, before = x.shape[axis], (len(kernel) - 1) // 2
+        matrix = np.zeros((n, n))
+        for i in range(n):
+            for step, tap in enumerate(kernel):
+                if 0 <= i + step - before < n:
+                    matrix[i, i + step - before] = tap
+        x = np.moveaxis(np.tensordot(matrix.T if transpose else matrix, x, axes=(1, axis)), 0, axis)
+    return x
+
+
+def multi_scale(loss, t, p, scales=None, kernel="gaussian", **options):
+    """Return the mean over ``scales`` of ``loss`` of both inputs, smoothed; scale 0 is unsmoothed."""
+    if scales is None:
+        return loss(t, p, **options)
+    scales = [scales] if isinstance(scales, int | float) else scales
+    values, gts, gps = [], [], []
+    for scale in scales:
+        taps = BLURS[kernel](scale) if scale > 0 else np.ones(1)
+        value, (gt, gp) = loss(separable_filter(t, taps), separable_filter(p, taps), **options)
+        values.append(value)
+        gts.append(separable_filter(gt, taps, transpose=True))
+        gps.append(separable_filter(gp, taps, transpose=True))
+    return np.mean(values, axis=0), (np.mean(gts, axis=0), np.mean(gps, axis=0))
+
+
+#: From a class's name to its plain function, whether its sign is turned, and whether it takes scales.
+LOSSES = {
+    "GlobalMutualInformation": (mutual_information, False, False),
+    "GlobalMutualInformationLoss": (mutual_information, True, False),
+    "LocalNormalizedCrossCorrelation": (lncc, False, False),
+    "LocalNormalizedCrossCorrelationLoss": (lncc, True, False),
+    "GlobalNormalizedCrossCorrelation": (gncc, False, False),
+    "GlobalNormalizedCrossCorrelationLoss": (gncc, True, False),
+    "SumSquaredDifference": (ssd, False, False),
+    "SumSquaredDifferenceLoss": (ssd, False, True),
+    "DiceScore": (dice, False, False),
+    "DiceLoss": (dice, True, True),
+    "JaccardIndex": (jaccard, False, False),
+    "JaccardLoss": (jaccard, True, True),
+    "CrossEntropy": (cross_entropy, False, False),
+    "CrossEntropyLoss": (cross_entropy, False, True),
+    "GradientNorm": (gradient_norm, False, False),
+    "BendingEnergy": (bending_energy, False, False),
+}
+
+
+def evaluate(cls, options, *inputs):
+    """Return the value ``(B,)`` of the class called ``cls`` and its gradients, from float64 copies of the inputs."""
+    function, negative, scaled = LOSSES[cls]
+    inputs = [np.asarray(x, dtype=np.float64) for x in inputs]
+    value, gradients = multi_scale(function, *inputs, **options) if scaled else function(*inputs, **options)
+    return (-value, tuple(-g for g in gradients)) if negative else (value, gradients)

@@ -1,0 +1,68 @@
+"""The documents say what the code does."""
+
+import doctest
+import importlib
+import math
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import agnoreg
+
+ROOT = Path(agnoreg.__file__).parents[1]
+MODULES = [module.name for module in pkgutil.walk_packages(agnoreg.__path__, "agnoreg.")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_the_docstrings_run(name):
+    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert results.failed == 0
+
+
+def test_the_list_of_losses_is_true():
+    rows = re.findall(
+        r"^\| `(\w+)\.(\w+)` \| (?:`([\w-]+)`)? *\| (?:`([^`]*)`)? *\| \[(.+), (.+)\] \| (\w+) \| (.+) \|$",
+        (ROOT / "docs" / "losses.md").read_text(),
+        flags=re.MULTILINE,
+    )
+    listed = {name for _, name, *_ in rows}
+    classes = {
+        name
+        for module in ("image", "label", "deform")
+        for name in getattr(agnoreg.loss, module).__all__
+        if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
+    }
+    assert listed == classes
+    for module, name, registered, arguments, low, high, direction, equal in rows:
+        cls = getattr(getattr(agnoreg.loss, module), name)
+        loss = cls()
+        assert (agnoreg.registered_losses().get(registered) is cls) == bool(registered)
+        assert eval(f"cls({arguments})") == loss
+        assert loss.direction == direction
+        for stated, value in zip((low, high), loss.value_range, strict=True):
+            assert float(stated) == pytest.approx(value, rel=1e-5) or (math.isinf(value) and float(stated) == value)
+        assert (loss.identity_value is None) == (equal == "depends")
+        if equal != "depends":
+            assert float(equal) == loss.identity_value
+
+
+def test_the_code_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    scope = {}
+    for block in blocks:
+        if "cupy" in block and agnoreg.available_backends()["cupy"] != "ok":
+            continue
+        if "image=(fixed" in block:
+            exec("import numpy as np; fixed, warped, fixed_label, warped_label = np.random.rand(4, 1, 8, 8, 8)", scope)
+            exec("ddf = np.random.rand(1, 8, 8, 8, 3)", scope)
+        exec(block, scope)
+    assert len(blocks) == 6
+    assert agnoreg.build_loss("mae").direction == "lower"
+
+
+def test_every_link_of_the_documents_leads_somewhere():
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), (path.name, target)

@@ -1,0 +1,355 @@
+"""Loss objects: what they refuse, what a user makes of them, and that they are only configuration."""
+
+import dataclasses
+import inspect
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import agnoreg
+from agnoreg import functional
+from agnoreg.loss import deform, image, kernel, label, util
+from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+
+LOSSES = agnoreg.registered_losses()
+
+
+@agnoreg.register_loss("huber-for-tests")
+class HuberForTests(agnoreg.Loss):
+    """A user's loss with a gradient of its own."""
+
+    delta: float = 0.3
+
+    def call(self, y_true, y_pred):
+        xp = agnoreg.backend_of(y_true).xp
+        d = xp.abs(y_true - y_pred)
+        axes = tuple(range(1, len(y_true.shape)))
+        return xp.mean(xp.where(d < self.delta, d * d / 2, self.delta * (d - self.delta / 2)), axis=axes)
+
+    def gradient(self, y_true, y_pred, wrt):
+        xp = agnoreg.backend_of(y_true).xp
+        d = xp.clip(y_pred - y_true, -self.delta, self.delta) / float(np.prod(y_true.shape[1:]))
+        return tuple(d if index == 1 else -d for index in wrt)
+
+
+class NegativeHuber(util.NegativeLossMixin, HuberForTests):
+    """A user's loss with one of our mixins."""
+
+
+class ScaledHuber(util.MultiScaleMixin, HuberForTests):
+    """A user's loss with our other mixin."""
+
+
+class LNCCAndSSD(agnoreg.Loss):
+    """A user's loss made of ours."""
+
+    def measure(self):
+        return WeightedLoss((image.LocalNormalizedCrossCorrelationLoss(kernel_size=3), label.SumSquaredDifference()), (1, 2)).measure()
+
+
+USERS = {
+    "registered": {"name": "huber-for-tests", "delta": 0.2},
+    "negated": NegativeHuber(),
+    "scaled": ScaledHuber(scales=(0, 1)),
+    "made of ours": LNCCAndSSD(),
+    "weighted": [{"name": "huber-for-tests", "weight": 0.5}, {"name": "ssd"}],
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_a_users_loss_has_its_gradient_on_every_framework(backend, rng, name):
+    loss = USERS[name] if isinstance(USERS[name], agnoreg.Loss) else agnoreg.build_loss(USERS[name])
+    t, p = rng.random((2, 2, 7, 6, 5))
+    direction = rng.standard_normal(p.shape)
+    value, gradient = agnoreg.value_and_grad(loss, backend.from_numpy(t), backend.from_numpy(p))
+    np.testing.assert_allclose(float(value), float(loss(t, p)), rtol=1e-10)
+    step = 1e-6
+    expected = (float(loss(t, p + step * direction)) - float(loss(t, p - step * direction))) / (2 * step)
+    assert float((backend.to_numpy(gradient) * direction).sum()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixins_change_a_users_call(rng):
+    t, p = rng.random((2, 1, 6, 6, 6))
+    plain = HuberForTests()
+    assert NegativeHuber().call(t, p) == -plain.call(t, p)
+    assert NegativeHuber().name == "NegativeHuberLoss"
+    smooth = util.separable_filter(t, kernel.gaussian_kernel1d_sigma(1)), util.separable_filter(p, kernel.gaussian_kernel1d_sigma(1))
+    np.testing.assert_allclose(ScaledHuber(scales=[0, 1]).call(t, p), (plain.call(t, p) + plain.call(*smooth)) / 2)
+    np.testing.assert_allclose(ScaledHuber(scales=1).call(y_pred=p, y_true=t), plain.call(*smooth))
+
+
+def test_keywords_are_forwarded_to_a_users_call():
+    class Weighted(agnoreg.Loss):
+        def call(self, y_true, y_pred, factor=1.0):
+            return ((y_true - y_pred) ** 2).mean(axis=1) * factor
+
+        def gradient(self, y_true, y_pred, wrt, factor=1.0):
+            return [2 * factor * (y_pred - y_true) / y_true.shape[1] * (1 if index else -1) for index in wrt]
+
+    t, p = np.zeros((1, 2)), np.ones((1, 2))
+    value, gradient = agnoreg.value_and_grad(Weighted(), t, p, factor=3.0)
+    assert value == Weighted()(t, p, factor=3.0) == 3
+    np.testing.assert_allclose(gradient, 3)
+
+
+def test_value_and_grad_chooses_arrays(rng):
+    t, p = rng.random((2, 2, 5, 5, 5))
+    loss = agnoreg.build_loss("dice")
+    _, (by_t, by_p) = agnoreg.value_and_grad(loss, t, p, argnums=(0, 1))
+    np.testing.assert_array_equal(agnoreg.value_and_grad(loss, t, p, argnums=0)[1], by_t)
+    np.testing.assert_array_equal(agnoreg.value_and_grad(loss, t, p)[1], by_p)
+    np.testing.assert_array_equal(agnoreg.value_and_grad(loss, t, y_pred=p)[1], by_p)
+    for wrong in (2, -3, "image"):
+        with pytest.raises(ValueError, match="argnums must name arrays 0 to 1"):
+            agnoreg.value_and_grad(loss, t, p, argnums=wrong)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_gradient_is_that_of_the_reduced_value(rng, reduction):
+    t, p = rng.random((2, 3, 4, 4, 4))
+    loss = label.SumSquaredDifference(reduction=reduction)
+    value, gradient = agnoreg.value_and_grad(loss, t, p)
+    np.testing.assert_array_equal(value, loss(t, p))
+    np.testing.assert_allclose(gradient, 2 * (p - t) / 64 / (3 if reduction == "mean" else 1))
+
+
+def test_functions_have_gradients_too(rng):
+    t, p = rng.random((2, 2, 6, 6, 6))
+    for function, loss in (
+        (functional.lncc, image.LocalNormalizedCrossCorrelation(kernel_size=3, reduction="none")),
+        (functional.gncc, image.GlobalNormalizedCrossCorrelation(reduction="none")),
+    ):
+        options = {"kernel_size": 3} if function is functional.lncc else {}
+        value, gradient = agnoreg.value_and_grad(function, t, p, **options)
+        expected, expected_gradient = agnoreg.value_and_grad(loss, t, p)
+        np.testing.assert_array_equal(value, expected)
+        np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+# --- registrations ------------------------------------------------------------------------------------------------------
+
+SECTION = {
+    "image": {"name": "lncc", "kernel_size": 3, "weight": 2.0},
+    "label": [{"name": "dice", "scales": [0, 1]}, {"name": "cross-entropy", "weight": 0.1}],
+    "regularization": {"name": "bending", "weight": 0.5},
+}
+
+
+def test_a_whole_section_has_value_terms_and_gradients(backend, rng):
+    loss = agnoreg.build_loss(SECTION)
+    arrays = {"image": rng.random((2, 2, 6, 6, 6)), "label": rng.random((2, 2, 6, 6, 6))}
+    field = rng.standard_normal((2, 6, 6, 6, 3))
+    given = {name: tuple(backend.from_numpy(x) for x in pair) for name, pair in arrays.items()}
+    given["regularization"] = backend.from_numpy(field)
+    value, gradients = agnoreg.value_and_grad(loss, **given, argnums=("image", "label", "regularization"))
+    np.testing.assert_allclose(float(value), float(loss(**given)), rtol=1e-12)
+    alone = agnoreg.build_loss([SECTION["image"]])
+    _, expected = agnoreg.value_and_grad(alone, *arrays["image"])
+    np.testing.assert_allclose(backend.to_numpy(gradients[0]), expected, atol=1e-10)
+    _, of_field = agnoreg.value_and_grad(loss, **given)
+    np.testing.assert_array_equal(backend.to_numpy(of_field), backend.to_numpy(gradients[2]))
+    assert [tuple(g.shape) for g in gradients] == [(2, 6, 6, 6), (2, 6, 6, 6), (2, 6, 6, 6, 3)]
+
+
+def test_a_section_says_what_is_missing_or_too_much(rng):
+    loss = agnoreg.build_loss({"image": {"name": "ssd"}, "regularization": {"name": "gradient"}})
+    pair = tuple(rng.random((2, 1, 5, 5, 5)))
+    with pytest.raises(TypeError, match=r"needs arrays for regularization: pass regularization=ddf"):
+        loss(image=pair)
+    with pytest.raises(TypeError, match="no section label; it has image, regularization"):
+        loss(image=pair, regularization=rng.random((1, 5, 5, 5, 3)), label=pair)
+    with pytest.raises(TypeError, match=r"image takes 2 array\(s\), got 1"):
+        loss(image=pair[0], regularization=rng.random((1, 5, 5, 5, 3)))
+    with pytest.raises(ValueError, match="must take a field"):
+        agnoreg.build_loss({"regularization": {"name": "lncc"}})
+    with pytest.raises(TypeError, match="of the sections image, label, regularization"):
+        agnoreg.build_loss({"images": {"name": "lncc"}})
+
+
+@pytest.mark.parametrize("config", [SECTION, SECTION["label"], {"name": "gmi", "num_bins": 9}, {"name": "huber-for-tests"}])
+def test_configurations_go_through_json(config):
+    loss = agnoreg.build_loss(json.loads(json.dumps(config)))
+    again = type(loss).from_config(json.loads(json.dumps(loss.get_config())))
+    assert again == loss
+    assert hash(again) == hash(loss)
+    assert pickle.loads(pickle.dumps(loss)) == loss
+
+
+# --- objects ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_immutable(name):
+    loss = LOSSES[name]()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loss.reduction = "sum"
+    assert loss == LOSSES[name]()
+    assert loss != LOSSES[name](reduction="sum")
+
+
+def test_losses_are_safe_to_call_from_several_threads(rng):
+    loss = agnoreg.build_loss([{"name": "lncc", "kernel_size": 3}, {"name": "gmi"}])
+    pairs = [rng.random((2, 1, 12, 12, 12)) for _ in range(16)]
+    expected = [float(loss(*pair)) for pair in pairs]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda pair: float(loss(*pair)), pairs)) == expected
+
+
+def test_names_are_those_of_the_classes():
+    assert image.LocalNormalizedCrossCorrelation().name == "LocalNormalizedCrossCorrelation"
+    assert image.LocalNormalizedCrossCorrelationLoss().name == "LocalNormalizedCrossCorrelationLoss"
+    assert image.LocalNormalizedCrossCorrelationLoss(name="mine").name == "mineLoss"
+    assert label.SumSquaredDifferenceLoss().name == "SumSquaredDifferenceLoss"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: image.LocalNormalizedCrossCorrelation(kernel_size=0), "kernel_size must be an integer of at least 1, got 0"),
+        (lambda: image.LocalNormalizedCrossCorrelation(kernel_size=2.5), "kernel_size must be an integer"),
+        (
+            lambda: image.LocalNormalizedCrossCorrelation(kernel_type="box"),
+            r"Wrong kernel_type box for LNCC loss type\. Feasible values are rectangular, triangular, gaussian",
+        ),
+        (lambda: image.GlobalMutualInformation(num_bins=1), "num_bins must be an integer of at least 2, got 1"),
+        (lambda: image.GlobalMutualInformation(sigma_ratio=0), "sigma_ratio must be positive, got 0"),
+        (lambda: label.DiceScore(background_weight=2.0), r"The background weight for Dice Score must be within \[0, 1\], got 2.0"),
+        (lambda: label.JaccardIndex(background_weight=-1), r"The background weight for Jaccard Index must be within \[0, 1\], got -1"),
+        (lambda: label.CrossEntropy(background_weight=1.5), r"The background weight for Cross Entropy must be within \[0, 1\], got 1.5"),
+        (lambda: label.DiceLoss(kernel="box", scales=[1]), r"Kernel box is not supported\."),
+        (lambda: label.DiceLoss(scales=[-1]), "scales must be one or more numbers of at least 0"),
+        (lambda: label.DiceLoss(scales="x"), "scales must be one or more numbers of at least 0, got x"),
+        (lambda: label.DiceLoss(binary=1), "binary must be True or False, got 1"),
+        (lambda: deform.GradientNorm(l1="maybe"), "l1 must be True or False, got 'maybe'"),
+        (lambda: label.DiceLoss(scales=[]), "scales must be one or more numbers of at least 0"),
+        (lambda: label.DiceLoss(reduction="avg"), "reduction must be one of mean, sum, none, got 'avg'"),
+        (lambda: kernel.gaussian_kernel1d_sigma(0), "sigma must be positive, got 0"),
+        (lambda: kernel.cauchy_kernel1d(-1), "sigma must be positive, got -1"),
+        (lambda: kernel.triangular(4), "must be odd and at least 3, got 4"),
+        (lambda: kernel.rectangular(-3), "kernel_size must be an integer of at least 1, got -3"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_bad_arrays_are_refused(backend, rng):
+    def make(*shape):
+        return backend.from_numpy(rng.random(shape))
+
+    for name in ("ssd", "dice", "gncc", "gmi", "lncc", "cross-entropy", "jaccard"):
+        with pytest.raises(ValueError, match=r"\(1, 4, 5, 6\).*\(1, 4, 5, 7\)"):
+            agnoreg.build_loss(name)(make(1, 4, 5, 6), make(1, 4, 5, 7))
+    lncc = image.LocalNormalizedCrossCorrelation()
+    with pytest.raises(ValueError, match=r"Last dimension of y_pred is not one.*\(1, 4, 5, 6, 2\)"):
+        lncc(make(1, 4, 5, 6), make(1, 4, 5, 6, 2))
+    with pytest.raises(ValueError, match="Last dimension of y_true is not one"):
+        lncc(make(1, 4, 5, 6, 3), make(1, 4, 5, 6))
+    with pytest.raises(ValueError, match="at least 4 axes"):
+        agnoreg.build_loss("gmi")(make(4, 5, 6), make(4, 5, 6))
+    with pytest.raises(ValueError, match=r"must be \(batch, dim1, dim2, dim3, 3\)"):
+        deform.BendingEnergy()(make(1, 6, 6, 6, 2))
+    with pytest.raises(ValueError, match="The bending energy needs at least 5 voxels along each axis"):
+        deform.BendingEnergy()(make(1, 6, 4, 6, 3))
+    for nothing in (None, [1.0, 2.0], 3.0, "image"):
+        with pytest.raises(TypeError, match="Expected an array, got builtins"):
+            functional.ssd(nothing, make(1, 2))
+    with pytest.raises(TypeError, match="complex"):
+        functional.ssd(backend.from_numpy(np.ones((1, 2), dtype=complex)), make(1, 2))
+
+
+def test_trailing_channels_are_taken_where_the_reference_takes_them(backend, rng):
+    t, p = rng.random((2, 2, 6, 7, 8))
+    lncc = image.LocalNormalizedCrossCorrelation(kernel_size=3)
+    expected, gradient = agnoreg.value_and_grad(lncc, t, p)
+    value, with_channel = agnoreg.value_and_grad(lncc, backend.from_numpy(t), backend.from_numpy(p[..., None]))
+    np.testing.assert_allclose(backend.to_numpy(value), expected)
+    np.testing.assert_allclose(backend.to_numpy(with_channel), gradient[..., None], atol=1e-15)
+
+
+def test_nan_gives_nan(backend, rng):
+    for name, cls in LOSSES.items():
+        arrays = list(rng.random((2, 2, 7, 7, 7))) if cls.inputs == 2 else [rng.random((2, 7, 7, 7, 3))]
+        for index in range(len(arrays)):
+            broken = [x.copy() for x in arrays]
+            broken[index][0, 3, 3, 3] = np.nan
+            values = backend.to_numpy(cls().call(*[backend.from_numpy(x) for x in broken]))
+            # A central difference does not see the voxel itself, but its neighbours do.
+            assert np.isnan(values[0]), name
+            assert np.isfinite(values[1]), name
+
+
+def test_the_reference_pages_names_exist():
+    expected = {
+        image: "GlobalMutualInformation GlobalNormalizedCrossCorrelation LocalNormalizedCrossCorrelation",
+        label: "CrossEntropy DiceScore JaccardIndex SumSquaredDifference",
+    }
+    for module, names in expected.items():
+        for name in names.split():
+            assert issubclass(getattr(module, name), agnoreg.Loss)
+            lossy = {"DiceScore": "DiceLoss", "JaccardIndex": "JaccardLoss"}.get(name, name + "Loss")
+            assert issubclass(getattr(module, lossy), getattr(module, name))
+    for name in "compute_centroid compute_centroid_distance foreground_proportion".split():
+        assert callable(getattr(label, name))
+    for name in "BendingEnergy GradientNorm gradient_dx gradient_dy gradient_dz gradient_dxyz".split():
+        assert callable(getattr(deform, name))
+    for name in "MultiScaleMixin NegativeLossMixin separable_filter".split():
+        assert callable(getattr(util, name))
+    for name in "rectangular triangular gaussian_kernel1d_size gaussian_kernel1d_sigma cauchy_kernel1d".split():
+        assert callable(getattr(kernel, name))
+    lncc = image.LocalNormalizedCrossCorrelation(kernel_size=5, kernel_type="triangular")
+    assert set(lncc.kernel_fn_dict) == {"rectangular", "triangular", "gaussian"}
+    np.testing.assert_array_equal(lncc.kernel, [1, 2, 3, 2, 1])
+    assert lncc.kernel_vol == 9**3
+
+
+def test_a_defaults_number_is_api():
+    defaults = {
+        name: {p.name: p.default for p in inspect.signature(cls).parameters.values() if p.name not in ("name", "native")}
+        for name, cls in LOSSES.items()
+        if name != "huber-for-tests"
+    }
+    scaled = {"scales": None, "kernel": "gaussian"}
+    overlap = {"binary": False, "background_weight": 0.0, "smooth_nr": 1e-5, "smooth_dr": 1e-5}
+    assert defaults == {
+        "gmi": {"reduction": "mean", "num_bins": 23, "sigma_ratio": 0.5},
+        "lncc": {
+            "reduction": "mean",
+            "kernel_size": 9,
+            "kernel_type": "rectangular",
+            "smooth_nr": 1e-5,
+            "smooth_dr": 1e-5,
+        },
+        "gncc": {"reduction": "mean"},
+        "ssd": {"reduction": "mean", **scaled},
+        "dice": {"reduction": "mean", **overlap, **scaled},
+        "jaccard": {"reduction": "mean", **overlap, **scaled},
+        "cross-entropy": {"reduction": "mean", "binary": False, "background_weight": 0.0, "smooth": 1e-5, **scaled},
+        "gradient": {"reduction": "mean", "l1": False},
+        "bending": {"reduction": "mean"},
+    }
+
+
+def test_registering_a_taken_name_is_refused():
+    with pytest.raises(ValueError, match="'lncc' is taken"):
+        agnoreg.register_loss("lncc")(type("Other", (agnoreg.Loss,), {"call": lambda self, y_true, y_pred: y_true}))
+    with pytest.raises(TypeError, match="subclass of agnoreg.Loss"):
+        agnoreg.register_loss("function")(lambda y_true, y_pred: 0)
+
+
+def test_composites_check_their_parts():
+    with pytest.raises(ValueError, match="needs losses and a weight for each"):
+        WeightedLoss((label.SumSquaredDifference(),), ())
+    with pytest.raises(ValueError, match="some take images, some a field"):
+        WeightedLoss((label.SumSquaredDifference(), deform.BendingEnergy()), (1, 1))
+    with pytest.raises(ValueError, match="needs one of the sections"):
+        RegistrationLoss()
+    with pytest.raises(TypeError, match="weight of ssd must be a number"):
+        agnoreg.build_loss({"name": "ssd", "weight": "1"})
+    for wrong in ({}, 3, [3], {"kernel_size": 3}):
+        with pytest.raises(TypeError, match="configuration"):
+            agnoreg.build_loss(wrong)

@@ -1,0 +1,475 @@
+"""What users of other libraries suffer from and what must be impossible here, one test or more for each complaint."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import agnoreg
+from agnoreg import functional
+from agnoreg.loss.deform import BendingEnergy, GradientNorm
+from agnoreg.loss.image import LocalNormalizedCrossCorrelation
+from agnoreg.loss.kernel import gaussian_kernel1d_sigma, rectangular
+
+LOSSES = agnoreg.registered_losses()
+PAIRS = {name: cls for name, cls in LOSSES.items() if cls.inputs == 2}
+METRICS = {
+    name: getattr(getattr(agnoreg.loss, module), name)
+    for module in ("image", "label", "deform")
+    for name in getattr(agnoreg.loss, module).__all__
+    if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
+}
+
+
+def arrays_for(cls, rng, shape=(2, 11, 12, 13), dtype=np.float64):
+    """Return random inputs in [0, 1] for a loss."""
+    if cls.inputs == 1:
+        return (rng.standard_normal((*shape, 3)).astype(dtype),)
+    return tuple(rng.random(shape).astype(dtype) for _ in range(2))
+
+
+def ball(n, radius=0.6):
+    """Return a mask of a ball in the middle."""
+    axis = np.linspace(-1, 1, n)
+    return np.sqrt(sum(x**2 for x in np.meshgrid(axis, axis, axis, indexing="ij"))) < radius
+
+
+# --- 1: LNCC explodes in flat regions ---------------------------------------------------------------------------------
+
+
+def flat_images(rng, n=20):
+    """Return the images that break E[x^2] - E[x]^2 in float32."""
+    a, b, mask = rng.random((n, n, n)), rng.random((n, n, n)), ball(n)
+    half = np.where(np.arange(n)[:, None, None] < n // 2, 0.3, a)
+    return {
+        "constant": (np.full_like(a, 7.3), b),
+        "two constants": (np.full_like(a, 7.3), np.full_like(a, 1000.1)),
+        "half constant": (half, b),
+        "offset 1000": (a + 1000, b + 1000),
+        "CT": (np.where(mask, 50 + 10 * a, -1000), np.where(mask, 50 + 10 * b, -1000 + b)),
+        "bimodal": (np.where(mask, 1000 + a, -1000), np.where(mask, 1000 + b, -1000)),
+    }
+
+
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+@pytest.mark.parametrize("kernel_size", [3, 9, 11])
+@pytest.mark.parametrize("case", ["constant", "two constants", "half constant", "offset 1000", "CT", "bimodal"])
+def test_pain_01_lncc_is_right_in_flat_regions(rng, case, kernel_size, kernel_type):
+    metric = LocalNormalizedCrossCorrelation(kernel_size=kernel_size, kernel_type=kernel_type)
+    t, p = (x[None].astype(np.float32) for x in flat_images(rng)[case])
+    value, gradient = agnoreg.value_and_grad(metric, t, p)
+    exact = metric(t.astype(np.float64), p.astype(np.float64))
+    assert value.dtype == np.float32
+    assert 0 <= value <= 1
+    assert abs(value - exact) <= 1e-3 * max(abs(exact), 1e-2)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("constants", [(1e-5, 1e-5), (1e-3, 1e-2)])
+def test_pain_01_flat_windows_contribute_one_constant(constants):
+    metric = LocalNormalizedCrossCorrelation(kernel_size=3, smooth_nr=constants[0], smooth_dr=constants[1])
+    image = np.full((1, 9, 9, 9), 4.7, dtype=np.float32)
+    interior = metric.calc_ncc(image, image + 1)[0, 1:-1, 1:-1, 1:-1, 0]
+    np.testing.assert_allclose(interior, constants[0] / constants[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("offset", [0, 10])
+def test_pain_01_lncc_is_invariant_to_affine_intensity_away_from_the_border(rng, scale, offset):
+    # The small constants are part of the formula: with the default ones an image of contrast 1e-3 is nearly flat.
+    metric = LocalNormalizedCrossCorrelation(kernel_size=5, smooth_nr=1e-12, smooth_dr=1e-12)
+    t, p = (x.astype(np.float32) for x in rng.random((2, 1, 14, 14, 14)))
+    changed = (t * np.float32(scale) + np.float32(offset * scale)).astype(np.float32)
+    inner = (slice(None), *[slice(2, -2)] * 3)
+    a, b = metric.calc_ncc(t, p)[inner], metric.calc_ncc(changed, p)[inner]
+    assert abs(a.mean() - b.mean()) < 1e-3
+
+
+# --- 2: sign, range and direction are unclear -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_pain_02_value_lies_in_the_stated_range(rng, name):
+    loss = METRICS[name]()
+    low, high = loss.value_range
+    for _ in range(5):
+        values = loss.call(*arrays_for(METRICS[name], rng))
+        assert np.all(values >= low)
+        assert np.all(values <= high)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_pain_02_equal_inputs_have_the_stated_value(rng, name):
+    for options in ({}, {"binary": True}):
+        if options and not hasattr(METRICS[name], "binary"):
+            continue
+        loss = METRICS[name](**options)
+        if loss.identity_value is None:
+            continue
+        (x, *_) = arrays_for(METRICS[name], rng)
+        inputs = (np.zeros_like(x),) if loss.inputs == 1 else (x, x)
+        np.testing.assert_allclose(loss.call(*inputs), loss.identity_value, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_02_every_registered_loss_is_minimised(name):
+    assert LOSSES[name]().direction == "lower"
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pain_02_equal_images_are_not_worse_than_others(rng, name):
+    x, y = ((a >= 0.5) * 1.0 for a in arrays_for(PAIRS[name], rng))
+    loss = PAIRS[name]()
+    assert loss(x, x) <= loss(x, y)
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if name + "Loss" in METRICS])
+def test_pain_02_metrics_and_their_losses_state_opposite_directions(rng, name):
+    metric, loss = METRICS[name](), METRICS[name + "Loss"]()
+    x, y = arrays_for(METRICS[name], rng)
+    if metric.direction == "higher":
+        assert loss.direction == "lower"
+        assert loss.value_range == tuple(-v for v in reversed(metric.value_range))
+        np.testing.assert_allclose(loss.call(x, y), -metric.call(x, y))
+    else:
+        np.testing.assert_allclose(loss.call(x, y), metric.call(x, y))
+
+
+# --- 7: importing is slow, or breaks ----------------------------------------------------------------------------------
+
+
+def run_python(code, **environment):
+    """Run code in a new interpreter and return what it prints."""
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pain_07_import_loads_no_framework():
+    code = (
+        "import sys, time; start = time.perf_counter(); import agnoreg\n"
+        "print(f'import agnoreg: {time.perf_counter() - start:.2f} s', file=sys.stdout)\n"
+        "import numpy as np; agnoreg.build_loss('ssd')(np.zeros((1, 2)), np.ones((1, 2)))\n"
+        "print([m for m in ('torch', 'tensorflow', 'jax', 'cupy', 'dask', 'keras', 'scipy', 'nibabel') if m in sys.modules])"
+    )
+    timing, loaded = run_python(code).strip().splitlines()
+    print(timing)
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize("error", ["ImportError('no libcuda.so.1')", "OSError('undefined symbol')"])
+def test_pain_07_a_framework_that_fails_to_import_is_reported_and_harms_nothing(tmp_path, error):
+    for name in ("torch", "cupy"):
+        (tmp_path / f"{name}.py").write_text(f"raise {error}\n")
+    code = (
+        "import agnoreg, numpy as np\n"
+        "assert agnoreg.build_loss('ssd')(np.zeros((1, 2)), np.ones((1, 2))) == 1\n"
+        "import json; print(json.dumps(agnoreg.available_backends()))"
+    )
+    states = json.loads(run_python(code, PYTHONPATH=str(tmp_path), TF_CPP_MIN_LOG_LEVEL="3").strip().splitlines()[-1])
+    assert states["numpy"] == "ok"
+    for name in ("torch", "cupy"):
+        assert states[name].startswith("broken: ")
+        assert error.split("'")[1] in states[name]
+
+
+def test_pain_07_a_framework_that_is_absent_says_which_extra_installs_it(monkeypatch):
+    code = (
+        "import sys; sys.modules['cupy'] = None; sys.modules['torch'] = None\n"
+        "import agnoreg\n"
+        "for name in ('cupy', 'torch'):\n"
+        "    try: agnoreg.get_backend(name)\n"
+        "    except ImportError as error: print(error)"
+    )
+    cupy, torch = run_python(code).strip().splitlines()
+    assert "pip install agnoreg[cupy12] or agnoreg[cupy13]" in cupy
+    assert "pip install agnoreg[torch]" in torch
+
+
+# --- 10: integers wrap, dtypes do not mix -----------------------------------------------------------------------------
+
+INTEGERS = ("uint8", "int8", "uint16", "int16", "int32", "int64", "uint32", "uint64")
+
+
+def test_pain_10_uint8_differences_do_not_wrap(backend):
+    one, two = (backend.from_numpy(np.full((1, 2, 2, 2), v, dtype=np.uint8)) for v in (1, 2))
+    assert float(functional.ssd(one, two)[0]) == 1
+
+
+@pytest.mark.parametrize("other", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
+def test_pain_10_integers_give_the_value_of_the_same_numbers_as_float64(backend, rng, dtype, other):
+    t = (rng.random((2, 6, 7, 8)) < 0.5).astype(dtype)
+    p = (rng.random((2, 6, 7, 8)) < 0.5).astype(other)
+    for name in ("dice", "jaccard", "ssd", "gncc", "lncc"):
+        loss = agnoreg.build_loss(name)
+        exact = loss.call(t.astype(np.float64), p.astype(np.float64))
+        value = backend.to_numpy(loss.call(backend.from_numpy(t), backend.from_numpy(p)))
+        np.testing.assert_allclose(value, exact, rtol=1e-5 if value.dtype == np.float32 else 1e-12, atol=1e-7)
+
+
+def test_pain_10_uint8_dice_does_not_overflow(backend):
+    label = np.full((1, 16, 16, 16), 1, dtype=np.uint8)
+    value = functional.dice(backend.from_numpy(label), backend.from_numpy(label))
+    assert float(value[0]) == pytest.approx(1)
+
+
+def test_pain_10_counts_above_two_to_the_24_are_exact():
+    # One voxel of 2^24 + 2^20 differs, which no single float32 sum could see.
+    label = np.ones((1, 1088, 128, 128), dtype=bool)
+    other = label.copy()
+    other[0, 0, 0, 0] = False
+    n = label.size
+    value = agnoreg.loss.label.DiceScore(binary=True, smooth_nr=0, smooth_dr=0).measure()
+    backend = agnoreg.get_backend("numpy")
+    from agnoreg.differentiable import _Run
+
+    product, both = _Run(value, backend, (label, other)).sums()
+    assert product[0] == n - 1
+    assert both[0] == 2 * n - 1
+
+
+# --- 11: gradients are NaN where values are not -----------------------------------------------------------------------
+
+
+def degenerate(cls, rng):
+    """Return inputs at which square roots, quotients and norms have no derivative."""
+    if cls.inputs == 1:
+        shape = (1, 6, 6, 6, 3)
+        return {"no displacement": (np.zeros(shape),), "translation": (np.ones(shape),)}
+    x = rng.random((1, 6, 6, 6))
+    zero, single = np.zeros_like(x), np.zeros_like(x)
+    single[0, 3, 3, 3] = 1
+    return {
+        "equal": (x, x),
+        "constant": (np.full_like(x, 0.5), np.full_like(x, 0.5)),
+        "constant and not": (np.full_like(x, 0.5), x),
+        "empty": (zero, zero),
+        "empty and not": (zero, x),
+        "one voxel": (single, single),
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_11_gradients_are_finite_where_values_are(backend, rng, name, dtype):
+    loss = LOSSES[name]()
+    for case, arrays in degenerate(LOSSES[name], rng).items():
+        given = [backend.from_numpy(x.astype(dtype)) for x in arrays]
+        value, gradients = agnoreg.value_and_grad(loss, *given, argnums=range(loss.inputs))
+        assert np.isfinite(backend.to_numpy(value)), case
+        for gradient in gradients:
+            assert np.all(np.isfinite(backend.to_numpy(gradient))), case
+
+
+# --- 15: no gradients ---------------------------------------------------------------------------------------------------
+
+
+def directional(loss, arrays, index, direction, step):
+    """Return the central difference of the loss along a direction of one input."""
+    ends = []
+    for sign in (1, -1):
+        moved = list(arrays)
+        moved[index] = moved[index] + sign * step * direction
+        ends.append(float(loss(*moved)))
+    return (ends[0] - ends[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_15_every_input_of_every_loss_has_its_gradient(backend, rng, name):
+    loss = LOSSES[name]()
+    arrays = arrays_for(LOSSES[name], rng, (2, 8, 7, 9))
+    given = [backend.from_numpy(x) for x in arrays]
+    for index in range(loss.inputs):
+        direction = rng.standard_normal(arrays[index].shape)
+        _, gradient = agnoreg.value_and_grad(loss, *given, argnums=index)
+        expected = directional(loss, arrays, index, direction, 1e-6)
+        found = float((backend.to_numpy(gradient) * direction).sum())
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_pain_15_a_function_without_gradient_says_what_to_add(backend, rng):
+    class MeanAbsoluteError(agnoreg.Loss):
+        def call(self, y_true, y_pred):
+            xp = agnoreg.backend_of(y_true).xp
+            return xp.mean(xp.abs(y_true - y_pred), axis=(1, 2, 3))
+
+    arrays = [backend.from_numpy(x) for x in rng.random((2, 2, 3, 4, 5))]
+    if backend.name in ("torch", "tensorflow"):
+        _, gradient = agnoreg.value_and_grad(MeanAbsoluteError(), *arrays)
+        sign = np.sign(backend.to_numpy(arrays[1]) - backend.to_numpy(arrays[0]))
+        np.testing.assert_allclose(backend.to_numpy(gradient), sign / (2 * 60))
+    else:
+        with pytest.raises(NotImplementedError, match=r"MeanAbsoluteError|call.*gradient\(self"):
+            agnoreg.value_and_grad(MeanAbsoluteError(), *arrays)
+
+
+# --- 23: windows that do not score equal images 1 -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel_size", [3, 4, 5, 7, 9, 15, 21, 31])
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+def test_pain_23_equal_images_score_the_optimum_for_every_window(rng, kernel_size, kernel_type):
+    if kernel_type == "triangular" and kernel_size % 2 == 0:
+        with pytest.raises(ValueError, match="odd"):
+            LocalNormalizedCrossCorrelation(kernel_size=kernel_size, kernel_type=kernel_type)
+        return
+    metric = LocalNormalizedCrossCorrelation(kernel_size=kernel_size, kernel_type=kernel_type)
+    x, y = rng.random((2, 1, 12, 13, 14)).astype(np.float32)
+    assert metric(x, x) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(metric.kernel, metric.kernel[::-1])
+    assert metric.kernel_vol == pytest.approx(metric.kernel.sum() ** 3)
+    np.testing.assert_allclose(metric(x, y), metric(y, x), rtol=1e-6)
+
+
+# --- 25: odd shapes of reductions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_25_reductions_agree(backend, rng, name):
+    given = [backend.from_numpy(x) for x in arrays_for(LOSSES[name], rng, (3, 7, 7, 7))]
+    none, mean, total = (LOSSES[name](reduction=r)(*given) for r in ("none", "mean", "sum"))
+    assert tuple(none.shape) == (3,)
+    assert tuple(mean.shape) == tuple(total.shape) == ()
+    assert agnoreg.backend_of(none, mean, total) is backend
+    np.testing.assert_allclose(backend.to_numpy(mean), backend.to_numpy(none).mean(), rtol=1e-12)
+    np.testing.assert_allclose(backend.to_numpy(total), backend.to_numpy(none).sum(), rtol=1e-12)
+
+
+def test_pain_25_a_composite_returns_its_named_terms(backend, rng):
+    loss = agnoreg.build_loss(
+        {
+            "image": [{"name": "lncc", "kernel_size": 5}, {"name": "gmi", "weight": 0.5}],
+            "label": {"name": "dice", "scales": [0, 1], "weight": 2.0},
+            "regularization": [{"name": "bending", "weight": 0.1}, {"name": "gradient"}],
+        }
+    )
+    t, p = (backend.from_numpy(x) for x in rng.random((2, 2, 8, 8, 8)))
+    ddf = backend.from_numpy(rng.standard_normal((2, 8, 8, 8, 3)))
+    total, terms = loss(image=(t, p), label=(t, p), regularization=ddf, return_terms=True)
+    assert list(terms) == [
+        "image/LocalNormalizedCrossCorrelationLoss",
+        "image/GlobalMutualInformationLoss",
+        "label/DiceLoss",
+        "regularization/BendingEnergy",
+        "regularization/GradientNorm",
+    ]
+    np.testing.assert_allclose(float(total), sum(float(term) for term in terms.values()), rtol=1e-12)
+    np.testing.assert_allclose(float(total), float(loss(image=(t, p), label=(t, p), regularization=ddf)), rtol=1e-12)
+
+
+# --- 27: another metric for a mis-spelled name ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "near"), [("lnc", "lncc"), ("dise", "dice"), ("mutual", "known"), ("", "known")])
+def test_pain_27_an_unknown_name_lists_the_known_and_the_nearest(name, near):
+    with pytest.raises(ValueError, match="Unknown loss") as error:
+        agnoreg.build_loss({"name": name})
+    assert near in str(error.value)
+    assert all(known in str(error.value) for known in LOSSES)
+
+
+def test_pain_27_an_unknown_argument_is_refused():
+    with pytest.raises(TypeError, match="no argument 'kernelsize'. Did you mean 'kernel_size'"):
+        agnoreg.build_loss({"name": "lncc", "kernelsize": 3})
+
+
+def test_pain_27_no_two_metrics_compute_the_same(rng):
+    x, y = rng.random((2, 1, 12, 12, 12))
+    values = [float(cls()(x, y)) for cls in PAIRS.values()]
+    assert len({round(abs(value), 6) for value in values}) == len(values)
+
+
+# --- 32: two frameworks, two devices ------------------------------------------------------------------------------------
+
+
+def test_pain_32_arrays_of_two_frameworks_are_refused(backend, rng):
+    x = rng.random((1, 4, 4, 4))
+    other = agnoreg.get_backend("numpy" if backend.name != "numpy" else "torch")
+    with pytest.raises(TypeError, match="two frameworks") as error:
+        functional.ssd(backend.from_numpy(x), other.from_numpy(x))
+    assert type(backend.from_numpy(x)).__name__ in str(error.value)
+    assert type(other.from_numpy(x)).__name__ in str(error.value)
+    assert "from_numpy" in str(error.value)
+
+
+def test_pain_32_tensors_on_two_devices_are_refused():
+    import torch
+
+    with pytest.raises(TypeError, match="two devices: cpu and meta"):
+        functional.ssd(torch.zeros(1, 4), torch.zeros(1, 4, device="meta"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_32_no_loss_leaves_its_device(name):
+    import torch
+
+    # A tensor on the device "meta" has no data: whoever reads a value, or copies to the host, fails.
+    loss = LOSSES[name]()
+    shape = (2, 8, 8, 8) if loss.inputs == 2 else (2, 8, 8, 8, 3)
+    arrays = [torch.zeros(shape, device="meta") for _ in range(loss.inputs)]
+    value, gradient = agnoreg.value_and_grad(loss, *arrays)
+    assert value.device.type == gradient.device.type == "meta"
+    assert loss(*[array.requires_grad_() for array in arrays]).device.type == "meta"
+
+
+# --- 33: TensorFlow's tensors and variables ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_33_tensorflow_tensors_and_variables_are_taken(rng, name):
+    import tensorflow as tf
+
+    loss = LOSSES[name]()
+    arrays = arrays_for(LOSSES[name], rng, (2, 7, 8, 9))
+    expected, expected_gradient = agnoreg.value_and_grad(loss, *arrays)
+    for kind in (tf.constant, tf.Variable):
+        value, gradient = agnoreg.value_and_grad(loss, *[kind(x) for x in arrays])
+        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-10)
+        np.testing.assert_allclose(
+            gradient.numpy(), expected_gradient, atol=1e-12 + 1e-9 * abs(expected_gradient).max()
+        )
+
+
+# --- 34: Python floats and 0-d results --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", METRICS)
+def test_pain_34_parameters_do_not_change_the_dtype(backend, rng, name, dtype):
+    loss = METRICS[name]()
+    arrays = [backend.from_numpy(x) for x in arrays_for(METRICS[name], rng, (2, 7, 8, 9), dtype)]
+    value, gradient = agnoreg.value_and_grad(loss, *arrays)
+    for result in (value, loss.call(*arrays), gradient):
+        assert str(backend.to_numpy(result).dtype) == dtype
+        assert agnoreg.backend_of(result) is backend
+    assert tuple(value.shape) == ()
+
+
+# --- loss objects -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_pain_12_and_25_configuration_makes_the_same_object_again(name):
+    loss = METRICS[name](name="mine", reduction="sum")
+    again = METRICS[name].from_config(json.loads(json.dumps(loss.get_config())))
+    assert again == loss
+    assert hash(again) == hash(loss)
+    assert pickle.loads(pickle.dumps(loss)) == loss
+
+
+def test_fields_and_kernels_are_what_they_say():
+    assert BendingEnergy().inputs == GradientNorm().inputs == 1
+    assert rectangular(9).sum() == 9
+    assert gaussian_kernel1d_sigma(2).sum() == pytest.approx(1)
