@@ -50,14 +50,23 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in config.getoption("--backend") or []:
         if name not in registered() and importlib.util.find_spec(name) is None:
             raise pytest.UsageError(f"--backend {name}: no such backend; the known ones are {', '.join(registered())}.")
+    if config.getoption("--report") and config.getoption("numprocesses", default=None):
+        raise pytest.UsageError("--report needs the errors of all tests in one process: leave out -n.")
     config.stash[RECORDS] = Records()
     config.stash[COUNTS] = {"passed": 0, "failed": 0, "skipped": 0}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes ``backend`` once for each chosen one; a backend that cannot be used is skipped by name."""
+    """Run a test that takes ``backend`` once for each chosen one that can be used here.
+
+    ``test_can_be_used`` skips the others, by name and with the reason; so does every test where there is no other.
+    """
+    if "chosen" in metafunc.fixturenames:
+        metafunc.parametrize("chosen", _chosen(metafunc.config), ids=lambda one: one.name)
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", _chosen(metafunc.config), ids=lambda one: one.name, indirect=True)
+        chosen = _chosen(metafunc.config)
+        usable = [one for one in chosen if one.backend is not None]
+        metafunc.parametrize("backend", usable or chosen, ids=lambda one: one.name, indirect=True)
 
 
 @pytest.fixture

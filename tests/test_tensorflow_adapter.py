@@ -56,6 +56,16 @@ def test_a_variable_is_an_array():
     np.testing.assert_array_equal(tape.gradient(y, variable), [[3, 3]])
 
 
+def test_a_variable_of_keras_is_an_array_too():
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    variable = keras.Variable(np.array([[1.0, -2.0]], "float32"))
+    assert agnoreg.backend_of(variable, tf.constant([1.0])) is backend
+    with tf.GradientTape() as tape:
+        value = backend.differentiable(Weighted(), (tf.constant([[3.0, 4.0]]), backend.prepare(variable)))
+    np.testing.assert_array_equal(value, [3 + 16])
+    np.testing.assert_array_equal(tape.gradient(value, variable.value), [[6, -16]])
+
+
 def test_only_dense_arrays_of_tensorflow_are_owned():
     for array in (tf.constant(1.0), tf.Variable(1.0)):
         assert backend.owns(array)
@@ -245,8 +255,8 @@ def test_tensorflow_differentiates_through_a_traced_loop(jit_compile):
 class Weighted:
     """``sum_i w_i * t_i * p_i ** 2`` per sample, with a gradient that says it was asked for.
 
-    ``factor`` makes the closed-form gradient differ from the one that TensorFlow would find, so that a test can tell which
-    one it got.
+    ``factor`` makes the closed-form gradient differ from the one that TensorFlow would find, so that a test can tell
+    which one it got.
     """
 
     def __init__(self, factor=1.0):
@@ -488,7 +498,7 @@ def test_keras_compile_and_fit_learn(jit_compile):
 
     model = keras.Sequential([keras.Input((4, 2)), keras.layers.Dense(2)])
     model.compile(optimizer=keras.optimizers.SGD(0.2), loss=loss, jit_compile=jit_compile)
-    x = numbers("float32", (10, 4, 2), low=-1, high=1)
+    x = numbers("float32", (10, 4, 2)) / 5
     history = model.fit(x, 2 * x, batch_size=4, epochs=20, verbose=0).history["loss"]
     assert history[-1] < 0.1 * history[0]
     assert set(asked) == {(1,)}

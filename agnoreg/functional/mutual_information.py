@@ -72,8 +72,13 @@ class ParzenInformation(Measure):
         histograms: list[Array] = []
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
             t, p = (self._weights(xp, centres, x) for x in block)
-            joint = xp.matmul(t, xp.matrix_transpose(p))
-            parts = [xp.sum(xp.astype(h, wide), axis=1) for h in (joint, xp.sum(t, axis=3), xp.sum(p, axis=3))]
+            # About their block's means, so that what many equal voxels (a background) add up to is not rounded.
+            mean_t, mean_p = xp.mean(t, axis=3, keepdims=True), xp.mean(p, axis=3, keepdims=True)
+            about_means = xp.astype(xp.matmul(t - mean_t, xp.matrix_transpose(p - mean_p)), wide)
+            mean_t, mean_p = xp.astype(mean_t, wide), xp.astype(mean_p, wide)
+            joint = about_means + mean_t * xp.matrix_transpose(mean_p) * block[0].shape[3]
+            marginals = (mean[:, :, :, 0] * block[0].shape[3] for mean in (mean_t, mean_p))
+            parts = [xp.sum(histogram, axis=1) for histogram in (joint, *marginals)]
             histograms = [a + b for a, b in zip(histograms, parts, strict=True)] if histograms else parts
         return tuple(histograms)
 

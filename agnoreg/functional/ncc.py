@@ -45,7 +45,7 @@ def centre(backend: Backend, dtype: Any, image: Array) -> Array:
             sparse = sparse[(slice(None),) * axis + (slice(step // 2, None, step), ...)]
     sparse = xp.astype(sparse, dtype)
     axes = tuple(range(1, len(image.shape)))
-    mean = xp.mean(sparse, axis=axes)
+    mean = xp.astype(xp.mean(xp.astype(sparse, backend.accumulator(sparse)), axis=axes), dtype)
     large = xp.max(xp.abs(sparse), axis=axes) * 2.0
     return (mean + large) - large
 
@@ -135,7 +135,7 @@ def gncc(y_true: Array, y_pred: Array) -> Array:
 
 
 class Moments(NamedTuple):
-    """What a window knows of two images: their weighted sums and their centred second moments (None: zero)."""
+    """What a window knows of two images: their weighted means and their centred second moments (None: zero)."""
 
     t: Array
     p: Array
@@ -151,15 +151,18 @@ def _plus(a: Array | None, b: Array) -> Array:
 def _merge(a: Moments, na: float, b: Moments, nb: float) -> Moments:
     """Join two windows of weights ``na`` and ``nb``.
 
-    ``M = Ma + Mb + (nb Sa - na Sb)^2 / (na nb (na + nb))``: only differences of neighbouring windows are squared, so
-    that nothing cancels, in float32, however large the intensities are beside their variance.
+    ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``: only differences of neighbouring windows are squared. So
+    nothing cancels, in float32, however large the intensities are beside their variance, and flat windows have moments
+    of exactly 0.
     """
-    ratio, root = na / nb, math.sqrt(nb / (na * (na + nb)))
-    dt, dp = ((x - (y if ratio == 1.0 else y * ratio)) * root for x, y in ((a.t, b.t), (a.p, b.p)))
+    share, root = nb / (na + nb), math.sqrt(na * nb / (na + nb))
+    dt, dp = b.t - a.t, b.p - a.p
+    t, p = a.t + dt * share, a.p + dp * share
+    dt, dp = dt * root, dp * root
     second = [dt * dt, dp * dp, dt * dp]
     for moments in (a, b):
         second = [_plus(m, d) for m, d in zip(moments[2:], second, strict=True)]
-    return Moments(a.t + b.t, a.p + b.p, *second)
+    return Moments(t, p, *second)
 
 
 def _take(moments: Moments, axis: int, start: int, stop: int) -> Moments:
@@ -170,15 +173,18 @@ def _spread(moments: Moments, taps: Sequence[float], axis: int, unit: float, cou
     """Join the windows of weight ``unit`` at ``len(taps)`` places, each times its tap, about the middle one."""
     near = [_take(moments, axis, i, i + count) for i in range(len(taps))]
     middle, weight = near[len(taps) // 2], sum(taps)
-    dt = [(m.t - middle.t) * (1.0 / unit) for m in near]
-    dp = [(m.p - middle.p) * (1.0 / unit) for m in near]
-    st, sp = paired_sum(taps, dt), paired_sum(taps, dp)
+    dt, dp = [m.t - middle.t for m in near], [m.p - middle.p for m in near]
+    mean_t, mean_p = paired_sum(taps, dt) * (1.0 / weight), paired_sum(taps, dp) * (1.0 / weight)
     second = []
-    for x, y, sx, sy, inner in ((dt, dt, st, st, 2), (dp, dp, sp, sp, 3), (dt, dp, st, sp, 4)):
-        between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - sx * sy * (1.0 / weight)
+    for x, y, mean_x, mean_y, inner in (
+        (dt, dt, mean_t, mean_t, 2),
+        (dp, dp, mean_p, mean_p, 3),
+        (dt, dp, mean_t, mean_p, 4),
+    ):
+        between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - mean_x * mean_y * weight
         within = None if near[0][inner] is None else paired_sum(taps, [m[inner] for m in near])
         second.append(_plus(within, between * unit))
-    return Moments(middle.t * weight + st * unit, middle.p * weight + sp * unit, *second)
+    return Moments(middle.t + mean_t, middle.p + mean_p, *second)
 
 
 @dataclass(frozen=True)
@@ -255,9 +261,9 @@ class LocalCorrelation(MeanMeasure):
             moments = self._along(moments, taps, axis, unit, stop - start)
             unit *= sum(taps)
         if moments.tt is None:
-            # A window of one voxel has no second moment.
-            zero = xp.zeros_like(moments.t)
-            moments = moments._replace(tt=zero, pp=zero, tp=zero)
+            # A window of one voxel has second moments of 0, or of NaN.
+            t, p = moments.t * 0.0, moments.p * 0.0
+            moments = moments._replace(tt=t, pp=p, tp=t + p)
         return moments
 
     def _along(self, moments: Moments, taps: tuple[float, ...], axis: int, unit: float, count: int) -> Moments:
@@ -301,8 +307,8 @@ class LocalCorrelation(MeanMeasure):
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sum, and its gradient: three more window sums for each input.
 
-        With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``grad_p = t S'[a] + 2 p S'[b] - S'[(a St + 2 b Sp) /
-        V]``.
+        With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window,``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean
+        p]``.
         """
         xp, own = slab.xp, slab.own
         # Every window that holds one of the slab's own voxels.
@@ -313,16 +319,20 @@ class LocalCorrelation(MeanMeasure):
         t, p = (cut(image, 1, own.start, own.stop) for image in shifted(slab))
         by_cross = m.tp * inverse * (2.0 * scale)
         back_cross = self._back(slab.backend, by_cross, inner)
-        gradients = []
+        zero, gradients = xp.zeros_like(value), []
         for index in wrt:
             image, other = (t, p) if index == 0 else (p, t)
-            image_sum, other_sum, variance = (m.t, m.p, m.pp) if index == 0 else (m.p, m.t, m.tt)
-            by_variance = value * inverse * variance * (-2.0 * scale)
-            means = (by_cross * other_sum + by_variance * image_sum) * (-1.0 / sum(self.taps) ** 3)
+            own_mean, other_mean, own_moment, other_moment = (
+                (m.t, m.p, m.tt, m.pp) if index == 0 else (m.p, m.t, m.pp, m.tt)
+            )
+            by_variance = value * inverse * other_moment * (-2.0 * scale)
+            # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
+            by_variance = xp.where(own_moment == 0.0, zero, by_variance)
+            means = by_cross * other_mean + by_variance * own_mean
             gradients.append(
                 other * back_cross
                 + image * self._back(slab.backend, by_variance, inner)
-                + self._back(slab.backend, means, inner)
+                - self._back(slab.backend, means, inner)
             )
         return (total(slab, cut(value, 1, inner.start, inner.stop)),), tuple(gradients)
 

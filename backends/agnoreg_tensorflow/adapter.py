@@ -47,7 +47,7 @@ class TensorFlowBackend(Backend):
 
     def device(self, array: Array) -> str | None:
         """Return for example ``"GPU:0"``; ``None`` while a function is traced, when devices are not assigned yet."""
-        return device_of(array)
+        return device_of(array if hasattr(array, "device") else tf.convert_to_tensor(array))
 
     def shape(self, array: Array) -> tuple[int | None, ...]:
         """Return the shape, with ``None`` for a batch size that is not known while a function is traced.
@@ -114,9 +114,9 @@ class TensorFlowBackend(Backend):
         """Return the value, with the gradient with respect to every floating-point input hung on it.
 
         The value is computed out of sight of any tape. For each input a zero is added to it that carries that input's
-        gradient, so that TensorFlow asks only for those that it needs. Eagerly, what a tape records is computed with the
-        value, in one pass; whatever else is asked for is computed then. A variable that the function itself uses gets
-        no gradient.
+        gradient, so that TensorFlow asks only for those that it needs. Eagerly, what a tape records is computed with
+        the value, in one pass; whatever else is asked for is computed then. A variable that the function itself uses
+        gets no gradient.
         """
         arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
