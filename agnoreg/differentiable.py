@@ -255,8 +255,8 @@ class _Run:
 def total(slab: Slab, x: Array) -> Array:
     """Return the sum of ``x`` over all axes but the first, ``(b,)``, ready to be added to other slabs' sums.
 
-    Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within 1e-6
-    relative whatever the size and however a framework orders its additions, and counts of voxels exact.
+    Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within
+    1e-6 relative whatever the size and however a framework orders its additions, and counts of voxels exact.
     """
     xp, row = slab.xp, 1
     wide = slab.backend.accumulator(x)

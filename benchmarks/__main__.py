@@ -32,7 +32,8 @@ def main():
     for text in options.loss or ["lncc", "gmi", "bending"]:
         loss = json.loads(text) if text.startswith("{") else {"name": text}
         jobs = {
-            f"agnoreg on {backend}": {"subject": "agnoreg", "backend": backend} for backend in options.backend or ["numpy"]
+            f"agnoreg on {backend}": {"subject": "agnoreg", "backend": backend}
+            for backend in options.backend or ["numpy"]
         }
         jobs |= {peer: {"subject": peer, "backend": None} for peer in options.peer}
         shared = {"loss": loss, "size": options.size, "device": options.device}

@@ -1,7 +1,8 @@
 """What is measured: agnoreg's losses on each framework, and the same functions of other libraries.
 
-A subject is built inside its own process. It returns two functions of no arguments, ``value()`` and ``gradient()``, where the latter
-computes the value and its gradient with respect to ``y_pred`` (or the field) and both return the value as a float.
+A subject is built inside its own process. It returns two functions of no arguments, ``value()`` and ``gradient()``,
+where the latter computes the value and its gradient with respect to ``y_pred`` (or the field) and both return the
+value as a float.
 """
 
 from collections.abc import Callable

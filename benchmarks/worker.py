@@ -1,4 +1,4 @@
-"""Measure one subject in a process of its own: ``python -m benchmarks.worker '{"subject": "agnoreg", ...}'`` prints JSON."""
+"""Measure one subject in a process of its own: ``python -m benchmarks.worker JOB``, the job and the answer in JSON."""
 
 import json
 import sys

@@ -22,7 +22,9 @@ def test_backends_are_found_by_array_and_by_name(backend, rng):
 
 
 def test_an_unknown_backend_lists_the_known():
-    with pytest.raises(ValueError, match="Unknown backend 'tensorlow': the installed adapters are cupy, numpy, tensorflow"):
+    with pytest.raises(
+        ValueError, match="Unknown backend 'tensorlow': the installed adapters are cupy, numpy, tensorflow"
+    ):
         agnoreg.get_backend("tensorlow")
     with pytest.raises(ValueError, match="Unknown backend 'json'"):
         agnoreg.get_backend("json")
@@ -100,14 +102,20 @@ def test_the_documented_table_is_the_tested_one():
 @pytest.mark.parametrize("width", range(1, 12))
 def test_windows_by_doubling_are_sums_of_shifted_copies(width, transpose, rng):
     x = rng.integers(-9, 9, (2, 13, 5)).astype(float)
-    for taps in ((1.0,) * width, tuple(float(min(i, width - 1 - i) + 1) for i in range(width)), tuple(rng.random(width).tolist())):
+    for taps in (
+        (1.0,) * width,
+        tuple(float(min(i, width - 1 - i) + 1) for i in range(width)),
+        tuple(rng.random(width).tolist()),
+    ):
         matrix = np.zeros((13, 13))
         for i in range(13):
             for j, tap in enumerate(taps):
                 if 0 <= i + j - (width - 1) // 2 < 13:
                     matrix[i, i + j - (width - 1) // 2] = tap
         expected = np.einsum("ij,bjk->bik", matrix.T if transpose else matrix, x)
-        np.testing.assert_allclose(window_sum(array_api_strict, array_api_strict.asarray(x), taps, 1, transpose), expected)
+        np.testing.assert_allclose(
+            window_sum(array_api_strict, array_api_strict.asarray(x), taps, 1, transpose), expected
+        )
 
 
 def test_conv3d_and_its_transpose_are_adjoint(backend, rng):

@@ -54,12 +54,13 @@ def test_a_traced_function_takes_any_batch(rng, name):
 def test_a_second_derivative_is_refused_not_wrong(rng, name):
     loss = LOSSES[name]()
     (*others, last) = [tf.constant(x) for x in arrays_of(loss, rng, (1, 5, 5, 5))]
-    with pytest.raises((RuntimeError, LookupError), match="native_autodiff"), tf.GradientTape() as outer:
+    with tf.GradientTape() as outer:
         outer.watch(last)
         with tf.GradientTape() as inner:
             inner.watch(last)
             value = loss(*others, last)
         gradient = inner.gradient(value, last)
+    with pytest.raises(RuntimeError, match="native_autodiff"):
         outer.gradient(gradient, last)
 
 
@@ -91,12 +92,16 @@ def test_half_precision_is_computed_in_float32(rng, dtype):
     assert np.abs(tf.cast(gradient, "float64").numpy() - exact.numpy()).max() <= eps * scale
 
 
-@pytest.mark.parametrize("config", [{"name": "lncc", "kernel_size": 3}, {"name": "dice", "scales": [0, 1]}, {"name": "gmi"}])
+@pytest.mark.parametrize(
+    "config", [{"name": "lncc", "kernel_size": 3}, {"name": "dice", "scales": [0, 1]}, {"name": "gmi"}]
+)
 def test_keras_compiles_and_fits_with_a_loss(rng, config):
     keras = pytest.importorskip("keras", reason="Keras comes with TensorFlow")
     keras.utils.set_random_seed(1)
     loss = agnoreg.build_loss(config)
-    model = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 3, padding="same", activation="sigmoid")])
+    model = keras.Sequential(
+        [keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 3, padding="same", activation="sigmoid")]
+    )
     model.compile(optimizer=keras.optimizers.Adam(0.05), loss=loss)
     x = rng.random((4, 8, 8, 8, 1)).astype("float32")
     history = model.fit(x, x, batch_size=3, epochs=4, verbose=0).history["loss"]
