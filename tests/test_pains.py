@@ -156,7 +156,7 @@ def run_python(code, **environment):
     return done.stdout
 
 
-def test_pain_07_import_loads_no_framework():
+def test_pain_07_import_loads_no_framework(capsys):
     code = (
         "import sys, time; start = time.perf_counter(); import agnoreg\n"
         "print(f'import agnoreg: {time.perf_counter() - start:.2f} s', file=sys.stdout)\n"
@@ -165,7 +165,8 @@ def test_pain_07_import_loads_no_framework():
         "print([m for m in others if m in sys.modules])"
     )
     timing, loaded = run_python(code).strip().splitlines()
-    print(timing)
+    with capsys.disabled():
+        print(f"\n{timing}")
     assert loaded == "[]"
 
 
