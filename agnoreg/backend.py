@@ -100,12 +100,12 @@ class Backend:
 
     def _choose_dtype(self, dtype: Any) -> Any:
         xp = self.xp
-        if xp.isdtype(dtype, "complex floating"):
+        if not xp.isdtype(dtype, ("bool", "integral", "real floating")):
             raise TypeError(
-                f"A loss takes real numbers, got an array of dtype {dtype}: pass its real part or its modulus."
+                f"A loss takes real numbers, got an array of dtype {dtype}; of a complex image pass the modulus, say."
             )
-        if dtype == xp.float64:
-            return xp.float64
+        if xp.isdtype(dtype, "real floating"):
+            return xp.float64 if xp.finfo(dtype).bits > 32 else xp.float32
         if xp.isdtype(dtype, "integral") and xp.iinfo(dtype).bits > 16:
             return self.default_float()
         return xp.float32
@@ -241,7 +241,7 @@ def _one_line(error: BaseException) -> str:
 def _generic_by_name(name: str, known: list[str]) -> Backend:
     try:
         module = importlib.import_module(name)
-    except ImportError:
+    except (ImportError, ValueError, TypeError, AttributeError):
         module = None
     if module is None or not hasattr(module, "__array_api_version__"):
         raise ValueError(f"Unknown backend {name!r}: the installed adapters are {', '.join(known)}.")

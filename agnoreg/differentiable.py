@@ -4,14 +4,16 @@ A `Differentiable` has a value ``(B,)`` and gradients. A `Measure` is one that s
 are made of it: `Negated`, `WeightedSum`, `Filtered`, `FromCall`.
 """
 
+import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from agnoreg.backend import Backend, backend_of, describe
+from agnoreg.backend import Backend, backend_of
 from agnoreg.tiling import Slab, sweep
 
 Array = Any
@@ -45,6 +47,15 @@ class Differentiable:
     #: Whether `value_and_gradients` needs no autodiff.
     closed_form: bool = True
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the arrays are called."""
+        return ("inputs",) if self.inputs == 1 else ("y_true", "y_pred")
+
+    def bind(self, keywords: Mapping[str, Any]) -> "Differentiable":
+        """Return the function with further arguments, which only a user's own takes."""
+        raise TypeError(f"It takes {', '.join(self.names)}, got {', '.join(keywords)} beside them.")
+
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
 
@@ -74,7 +85,7 @@ def evaluate(function: Differentiable, *arrays: Array) -> Array:
 def checked(function: Differentiable, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
     """Find the arrays' backend and let the function check their shapes."""
     if len(arrays) != function.inputs:
-        raise TypeError(f"{describe(function)} takes {function.inputs} array(s), got {len(arrays)}.")
+        raise TypeError(f"The loss takes {function.inputs} array(s), {', '.join(function.names)}, got {len(arrays)}.")
     backend = backend_of(*arrays)
     arrays = tuple(backend.prepare(array) for array in arrays)
     function.check(*(backend.shape(array) for array in arrays))
@@ -95,6 +106,12 @@ def check_flag(name: str, value: Any) -> None:
     """Raise ValueError where a switch is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
+def check_number(name: str, value: Any, least: float = 0.0) -> None:
+    """Raise ValueError where a parameter is not a finite number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+        raise ValueError(f"{name} must be a number of at least {least:g}, got {value!r}.")
 
 
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
@@ -306,6 +323,15 @@ class Negated(Differentiable):
         """Whether the function's gradient is closed-form."""
         return self.function.closed_form
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the function calls its arrays."""
+        return self.function.names
+
+    def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
+        """Return the same of the function with further arguments."""
+        return replace(self, function=self.function.bind(keywords))
+
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit the function."""
         self.function.check(*shapes)
@@ -338,6 +364,15 @@ class WeightedSum(Differentiable):
     def closed_form(self) -> bool:  # type: ignore[override]
         """Whether every gradient is closed-form."""
         return all(function.closed_form for function in self.functions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the first function calls its arrays."""
+        return self.functions[0].names
+
+    def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
+        """Return the sum of the functions with further arguments."""
+        return replace(self, functions=tuple(function.bind(keywords) for function in self.functions))
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit one of the functions."""
@@ -387,6 +422,15 @@ class Filtered(Differentiable):
         """Whether the function's gradient is closed-form."""
         return self.function.closed_form
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the function calls its arrays."""
+        return self.function.names
+
+    def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
+        """Return the same of the function with further arguments."""
+        return replace(self, function=self.function.bind(keywords))
+
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
         for name, shape in zip(("y_true", "y_pred"), shapes, strict=False):
@@ -411,27 +455,69 @@ class Filtered(Differentiable):
 
 @dataclass(frozen=True)
 class FromCall(Differentiable):
-    """A user's own function of arrays, ``(B,)``, with a gradient of the user's or the framework's."""
+    """A user's own function of arrays, ``(B,)``, with a gradient of the user's or the framework's.
+
+    The user's functions see arrays of the compute dtype and of one shape.
+    """
 
     call: Callable[..., Array]
     gradient: Callable[..., Any] | None = None
     inputs: int = 2
+    title: str = "The loss"
 
     @property
     def closed_form(self) -> bool:  # type: ignore[override]
         """Whether the user gave a gradient."""
         return self.gradient is not None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the user calls the arrays."""
+        return tuple(inspect.signature(self.call).parameters)[: self.inputs]
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where two shapes differ."""
+        if len(shapes) == 2:
+            check_same_shape(*shapes)
+
+    def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
+        """Return the function with these further arguments."""
+        parameters = inspect.signature(self.call).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        if not takes_any and any(name not in parameters for name in keywords):
+            return super().bind(keywords)
+        gradient = partial(self.gradient, **keywords) if self.gradient else None
+        return replace(self, call=partial(self.call, **keywords), gradient=gradient)
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return what the user's function returns."""
-        return self.call(*arrays)
+        dtype = backend.compute_dtype(*arrays)
+        values = self.call(*(backend.xp.astype(array, dtype) for array in arrays))
+        batch = backend.shape(arrays[0])[:1]
+        shape = backend.shape(values) if backend.owns(values) else None
+        if shape is None or len(shape) != 1 or (None not in (*shape, *batch) and shape != batch):
+            found = f"shape {shape}" if shape is not None else f"{type(values).__name__}"
+            raise ValueError(f"{self.title}.call must return one value a sample, shape {batch}, got {found}.")
+        return values
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the user's value and gradient, or the framework's gradient of the user's value."""
-        if self.gradient is not None:
-            value, gradients = self.call(*arrays), self.gradient(*arrays, wrt=wrt)
+        dtype = backend.compute_dtype(*arrays)
+        arrays = tuple(backend.xp.astype(array, dtype) for array in arrays)
+        if self.gradient is None:
+
+            def function(*arrays: Array) -> Array:
+                return self.value(backend, arrays)
+
+            function.__name__ = self.title
+            value, gradients = backend.value_and_grad(function, arrays, wrt)
         else:
-            value, gradients = backend.value_and_grad(self.call, arrays, wrt)
+            value, gradients = self.value(backend, arrays), self.gradient(*arrays, wrt=wrt)
+            found = [backend.shape(gradient) for gradient in gradients] if isinstance(gradients, tuple | list) else None
+            wanted = [backend.shape(arrays[index]) for index in wrt]
+            if found != wanted:
+                described = "no tuple" if found is None else f"shapes {found}"
+                raise ValueError(f"{self.title}.gradient must return a tuple of shapes {wanted}, got {described}.")
         return value, tuple(gradient if scale == 1.0 else gradient * scale for gradient in gradients)

@@ -1,13 +1,14 @@
 """Gradients as arrays, in the caller's own framework, also where it has no autodiff."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from agnoreg.backend import Backend, describe, per_sample
 from agnoreg.differentiable import Differentiable, FromCall, checked
-from agnoreg.loss.base import Loss
+from agnoreg.loss.base import Loss, bound
 
 Array = Any
 
@@ -59,6 +60,7 @@ def value_and_grad(
             raise TypeError(f"{describe(loss)} takes its arrays by keyword, got {len(arrays)} by position.")
         return own(argnums, **keywords)
     function, inputs = _function(loss, arrays, keywords)
+    checked(function, inputs)
     wrt, single = wanted(argnums, len(inputs))
     reduction = getattr(loss, "reduction", "none")
     value, gradients = gradients_of(function, inputs, wrt, reduction == "mean")
@@ -71,32 +73,26 @@ def _function(
     loss: Any, arrays: tuple[Array, ...], keywords: dict[str, Any]
 ) -> tuple[Differentiable, tuple[Array, ...]]:
     """Return what to differentiate, and the arrays in its order."""
+    if isinstance(loss, type | str) or not callable(loss):
+        raise TypeError(f"value_and_grad takes a loss object, such as agnoreg.build_loss makes, got {loss!r}.")
     if isinstance(loss, Loss):
-        function = loss.measure()
-        if not keywords:
-            return function, arrays
-        if isinstance(function, FromCall):
-            gradient = function.gradient and partial(function.gradient, **keywords)
-            return FromCall(partial(function.call, **keywords), gradient, len(arrays)), arrays
-        names = ("inputs",) if loss.inputs == 1 else ("y_true", "y_pred")
-        if unknown := [name for name in keywords if name not in names[len(arrays) :]]:
-            raise TypeError(f"{describe(loss)} takes {', '.join(names)}, got {', '.join(unknown)} beside them.")
-        return function, (*arrays, *(keywords[name] for name in names if name in keywords))
+        return bound(loss.measure(), arrays, keywords)
     if hasattr(loss, "measure"):
-        bound = inspect.signature(loss).bind(*arrays, **keywords).arguments
-        options = {name: bound.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}
-        return loss.measure(**options), tuple(bound.values())
-    return FromCall(partial(loss, **keywords) if keywords else loss, None, len(arrays)), arrays
+        given = inspect.signature(loss).bind(*arrays, **keywords).arguments
+        options = {name: given.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}
+        return loss.measure(**options), tuple(given.values())
+    return FromCall(partial(loss, **keywords), None, len(arrays), describe(loss)), arrays
 
 
 def wanted(argnums: Any, count: int) -> tuple[tuple[int, ...], bool]:
     """Return the indices that ``argnums`` names, and whether it is a single one."""
-    single = isinstance(argnums, int | str)
-    indices = (argnums,) if single else tuple(argnums)
-    for index in indices:
-        if isinstance(index, str) or not -count <= index < count:
+    single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
+    indices: list[int] = []
+    for index in [argnums] if single else argnums:
+        if not hasattr(index, "__index__") or not -count <= operator.index(index) < count:
             raise ValueError(f"argnums must name arrays 0 to {count - 1} of the loss's {count}, got {index!r}.")
-    return tuple(index % count for index in indices), single
+        indices.append(operator.index(index) % count)
+    return tuple(indices), single
 
 
 def gradients_of(

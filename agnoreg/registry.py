@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
-from agnoreg.loss.composite import SECTIONS, RegistrationLoss, WeightedLoss, losses_of
+from agnoreg.loss.composite import SECTIONS, RegistrationLoss, WeightedLoss, checked_weight, losses_of
 
 L = TypeVar("L", bound=type[Loss])
 
@@ -57,7 +57,8 @@ def register_loss(name: str) -> Callable[[L], L]:
     >>> @agnoreg.register_loss("mae")
     ... class MeanAbsoluteError(agnoreg.Loss):
     ...     def call(self, y_true, y_pred):
-    ...         return abs(y_true - y_pred).mean(axis=(1, 2, 3))
+    ...         xp = agnoreg.backend_of(y_true).xp
+    ...         return xp.mean(xp.abs(y_true - y_pred), axis=(1, 2, 3))
     >>> agnoreg.build_loss({"name": "mae"}).name
     'MeanAbsoluteError'
     """
@@ -65,13 +66,17 @@ def register_loss(name: str) -> Callable[[L], L]:
     def register(cls: L) -> L:
         if not (isinstance(cls, type) and issubclass(cls, Loss)):
             raise TypeError(f"register_loss decorates a subclass of agnoreg.Loss, got {cls!r}.")
-        for table, key in ((_by_name, name), (_by_class, cls.__name__)):
+        places = ((_by_name, name), (_by_class, cls.__name__))
+        for table, key in places:
             known = table.get(key)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise ValueError(f"The name {key!r} is taken by {known.__module__}.{known.__qualname__}.")
+        for table, key in places:
             table[key] = cls
         return cls
 
+    if not isinstance(name, str):
+        raise TypeError(f"register_loss takes the name: @agnoreg.register_loss({'...'!r}), got {name!r}.")
     return register
 
 
@@ -88,7 +93,7 @@ def loss_class(name: str) -> type[Loss]:
     ValueError
         If there is none; the message lists the known names and the nearest.
     """
-    found = _by_name.get(name) or _by_class.get(name)
+    found = (_by_name.get(name) or _by_class.get(name)) if isinstance(name, str) else None
     if found is not None:
         return found
     known = [*_by_name, *_by_class]
@@ -138,7 +143,11 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
                 f"{', '.join(map(str, config)) or 'of nothing'}."
             )
         sections: dict[str, Any] = {key: losses_of(_parts(part)) for key, part in config.items() if part is not None}
-        return RegistrationLoss(**sections)
+        reductions = {section.reduction for section in sections.values()}
+        if len(reductions) > 1:
+            raise ValueError(f"The sections of one loss have one reduction, got {', '.join(sorted(reductions))}.")
+        native = any(section.native for section in sections.values())
+        return RegistrationLoss(**sections, reduction=next(iter(reductions)), native=native)
     parts = _parts(config)
     if len(parts) == 1 and parts[0][1] == 1 and isinstance(config, str | Mapping):
         return parts[0][0]
@@ -168,7 +177,7 @@ def _one(config: Mapping[str, Any]) -> tuple[Loss, float]:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"{config['name']} has no argument {key!r}.{hint} It takes {', '.join(known)}, and weight.")
-    weight = config.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise TypeError(f"The weight of {config['name']} must be a number, got {weight!r}.")
-    return cls.from_config(arguments), float(weight)
+    try:
+        return cls.from_config(arguments), checked_weight(config.get("weight", 1.0))
+    except ValueError as error:
+        raise ValueError(f"{config['name']}: {error}") from None

@@ -18,8 +18,13 @@ class NumPyBackend(Backend):
         return isinstance(array, np.ndarray | np.generic)
 
     def prepare(self, array: Array) -> Array:
-        """Return a plain ndarray, which shares its memory with the subclass it came as."""
-        return np.asarray(array)
+        """Return a plain ndarray in the machine's byte order, which shares the memory of the subclass it came as."""
+        if np.ma.is_masked(array):
+            raise TypeError(
+                "The array has masked voxels, which a loss does not know: fill them, or pass the data alone."
+            )
+        array = np.asarray(array)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
     def device(self, array: Array) -> str:
         """Return ``"cpu"``."""

@@ -55,6 +55,25 @@ def test_memory_maps_and_subclasses_are_numpy_arrays(tmp_path, rng):
     assert agnoreg.build_loss("ssd")(mapped, x) == 0
     value, gradient = agnoreg.value_and_grad(agnoreg.build_loss("ssd"), np.ma.masked_array(x), mapped)
     assert type(value) is type(gradient) is np.ndarray
+    with pytest.raises(TypeError, match="has masked voxels"):
+        agnoreg.functional.ssd(np.ma.masked_array(x, mask=x > 0.5), x)
+
+
+def test_other_byte_orders_and_precisions_keep_their_digits(rng):
+    x, y = rng.random((2, 1, 4, 4, 4))
+    for dtype in (">f8", np.longdouble):
+        value, gradient = agnoreg.value_and_grad(agnoreg.build_loss("ssd"), x.astype(dtype), y.astype(dtype))
+        assert value.dtype == np.float64
+        assert value == agnoreg.build_loss("ssd")(x, y)
+        assert gradient.dtype in (np.float64, np.longdouble)
+    assert agnoreg.functional.ssd(x.astype(">f4"), y.astype(">f4")).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["M8[D]", "U3", [("a", "f4")], object])
+def test_dtypes_that_are_no_numbers_are_refused(dtype):
+    x = np.zeros((1, 2), dtype=dtype)
+    with pytest.raises(TypeError, match="takes real numbers"):
+        agnoreg.functional.ssd(x, x)
 
 
 #: The table of docs/dtypes.md: what a loss of arrays of this dtype is computed in and returned as.

@@ -86,6 +86,144 @@ def test_mixins_change_a_users_call(rng):
     np.testing.assert_allclose(ScaledHuber(scales=1).call(y_pred=p, y_true=t), plain.call(*smooth))
 
 
+def test_an_overridden_call_counts_everywhere(rng):
+    class Doubled(label.DiceScore):
+        def call(self, y_true, y_pred):
+            return 2 * super().call(y_true, y_pred)
+
+    class NegativeDoubled(util.NegativeLossMixin, Doubled):
+        pass
+
+    t, p = rng.random((2, 2, 5, 5, 5))
+    once = float(label.DiceScore()(t, p))
+    assert float(Doubled()(t, p)) == pytest.approx(2 * once)
+    assert float(NegativeDoubled()(t, p)) == pytest.approx(-2 * once)
+    assert float(WeightedLoss((NegativeDoubled(),), (3,))(t, p)) == pytest.approx(-6 * once)
+    backend = agnoreg.get_backend("torch")
+    value, gradient = agnoreg.value_and_grad(NegativeDoubled(), backend.from_numpy(t), backend.from_numpy(p))
+    _, expected = agnoreg.value_and_grad(label.DiceScore(), t, p)
+    assert float(value) == pytest.approx(-2 * once)
+    np.testing.assert_allclose(gradient.numpy(), -2 * expected)
+
+
+def test_a_mixin_behind_its_loss_is_refused():
+    with pytest.raises(TypeError, match=r"class Wrong\(NegativeLossMixin, HuberForTests\)"):
+        type("Wrong", (HuberForTests, util.NegativeLossMixin), {})
+    with pytest.raises(TypeError, match="a mixin comes before the loss"):
+        type("Wrong", (label.SumSquaredDifference, util.MultiScaleMixin), {})
+
+
+def test_a_users_call_sees_checked_arrays_and_is_checked(backend, rng):
+    class Seen(agnoreg.Loss):
+        def call(self, y_true, y_pred):
+            xp = agnoreg.backend_of(y_true).xp
+            return xp.mean((y_true - y_pred) ** 2, axis=(1, 2, 3))
+
+    one, two = (backend.from_numpy(np.full((2, 2, 2, 2), v, dtype=np.uint8)) for v in (1, 2))
+    assert float(Seen()(one, two)) == 1
+    with pytest.raises(ValueError, match=r"\(2, 2, 2, 2\).*\(1, 2, 2, 2\)"):
+        Seen()(one, two[:1, ...])
+
+    class Whole(agnoreg.Loss):
+        def call(self, y_true, y_pred):
+            return agnoreg.backend_of(y_true).xp.sum((y_true - y_pred) ** 2, axis=(2, 3))
+
+    with pytest.raises(ValueError, match=r"Whole.call must return one value a sample, shape \(2,\), got"):
+        Whole()(one, two)
+
+
+def test_a_users_gradient_is_checked(rng):
+    class NoTuple(HuberForTests):
+        def gradient(self, y_true, y_pred, wrt):
+            return y_pred - y_true
+
+    class Short(HuberForTests):
+        def gradient(self, y_true, y_pred, wrt):
+            return (y_pred[:1],)
+
+    t, p = rng.random((2, 2, 3, 3, 3))
+    for cls in (NoTuple, Short):
+        with pytest.raises(ValueError, match=f"{cls.__name__}.gradient must return a tuple of shapes"):
+            agnoreg.value_and_grad(cls(), t, p)
+
+
+def test_arguments_become_plain_and_immutable():
+    class Listed(agnoreg.Loss):
+        w: tuple = (1.0, 2.0)
+
+        def call(self, y_true, y_pred):
+            return y_true[:, 0] * self.w[0]
+
+    for loss in (
+        Listed(w=[1, [2, 3]]),
+        image.LocalNormalizedCrossCorrelation(kernel_size=np.int64(7), smooth_nr=np.float32(0.5)),
+        label.DiceLoss(scales=np.asarray([0, 1, 2]), binary=np.True_),
+        agnoreg.build_loss({"name": "ssd", "weight": np.float32(0.5)}),
+    ):
+        again = type(loss).from_config(json.loads(json.dumps(loss.get_config())))
+        assert again == loss
+        assert hash(again) == hash(loss)
+
+
+def test_a_weight_keeps_the_reduction_and_the_way_of_differentiation(rng):
+    t, p = rng.random((2, 3, 2, 2, 2))
+    plain = agnoreg.build_loss({"name": "ssd", "reduction": "sum"})
+    weighted = agnoreg.build_loss({"name": "ssd", "reduction": "sum", "weight": 2.0, "native": True})
+    assert float(weighted(t, p)) == pytest.approx(2 * float(plain(t, p)))
+    assert weighted.native
+    assert agnoreg.build_loss({"image": {"name": "lncc", "reduction": "none"}}).reduction == "none"
+
+
+def test_directions_of_sums_follow_their_terms():
+    assert agnoreg.build_loss([{"name": "DiceScore"}]).direction == "higher"
+    assert agnoreg.build_loss([{"name": "DiceScore", "weight": -1}, {"name": "ssd"}]).direction == "lower"
+    assert agnoreg.build_loss({"image": {"name": "DiceScore"}}).direction == "higher"
+
+
+def test_the_sections_of_a_registration_must_fit_together(rng):
+    loss = agnoreg.build_loss({"image": "ssd", "regularization": "gradient"})
+    t, p = rng.random((2, 2, 5, 5, 5))
+    with pytest.raises(ValueError, match="one batch size, got image 2, regularization 1"):
+        loss(image=(t, p), regularization=rng.random((1, 5, 5, 5, 3)))
+    torch = agnoreg.get_backend("torch")
+    with pytest.raises(TypeError, match="two frameworks"):
+        loss(image=(torch.from_numpy(t), torch.from_numpy(p)), regularization=rng.random((2, 5, 5, 5, 3)))
+    for reduction in ("sum", "none"):
+        other = dataclasses.replace(loss, reduction=reduction)
+        field = rng.random((2, 5, 5, 5, 3))
+        _, gradient = agnoreg.value_and_grad(other, image=(t, p), regularization=field)
+        _, expected = agnoreg.value_and_grad(deform.GradientNorm(reduction="sum"), field)
+        np.testing.assert_allclose(gradient, expected)
+
+
+def test_a_filters_kernel_belongs_to_its_tensor(rng):
+    x, k = rng.random((1, 4, 4, 4, 1)), rng.random(3)
+    torch, tensorflow = (agnoreg.get_backend(name) for name in ("torch", "tensorflow"))
+    expected = util.separable_filter(x, k)
+    for backend in (torch, tensorflow):
+        found = util.separable_filter(backend.from_numpy(x), backend.from_numpy(k))
+        np.testing.assert_allclose(backend.to_numpy(found), expected)
+    with pytest.raises(TypeError, match="two frameworks"):
+        util.separable_filter(torch.from_numpy(x), tensorflow.from_numpy(k))
+    with pytest.raises(TypeError, match="Expected an array"):
+        util.separable_filter(torch.from_numpy(x), 3.0)
+    for empty in ([], torch.from_numpy(np.zeros(0))):
+        with pytest.raises(ValueError, match="not empty"):
+            util.separable_filter(torch.from_numpy(x), empty)
+
+
+def test_value_and_grad_says_what_it_takes(rng):
+    t, p = rng.random((2, 1, 3, 3, 3))
+    for wrong in ("lncc", image.LocalNormalizedCrossCorrelationLoss, 3):
+        with pytest.raises(TypeError, match="takes a loss object"):
+            agnoreg.value_and_grad(wrong, t, p)
+    with pytest.raises(TypeError, match=r"takes 2 array\(s\), y_true, y_pred, got 1"):
+        agnoreg.value_and_grad(agnoreg.build_loss("ssd"), t)
+    with pytest.raises(ValueError, match="argnums must name"):
+        agnoreg.value_and_grad(agnoreg.build_loss("ssd"), t, p, argnums=None)
+    assert agnoreg.value_and_grad(agnoreg.build_loss("ssd"), t, p, argnums=np.int64(1))[1].shape == p.shape
+
+
 def test_keywords_are_forwarded_to_a_users_call():
     class Weighted(agnoreg.Loss):
         def call(self, y_true, y_pred, factor=1.0):
@@ -94,10 +232,16 @@ def test_keywords_are_forwarded_to_a_users_call():
         def gradient(self, y_true, y_pred, wrt, factor=1.0):
             return [2 * factor * (y_pred - y_true) / y_true.shape[1] * (1 if index else -1) for index in wrt]
 
+    class Negative(util.NegativeLossMixin, Weighted):
+        pass
+
     t, p = np.zeros((1, 2)), np.ones((1, 2))
-    value, gradient = agnoreg.value_and_grad(Weighted(), t, p, factor=3.0)
-    assert value == Weighted()(t, p, factor=3.0) == 3
-    np.testing.assert_allclose(gradient, 3)
+    for loss, sign in ((Weighted(), 1), (Negative(), -1)):
+        value, gradient = agnoreg.value_and_grad(loss, t, p, factor=3.0)
+        assert value == loss(t, p, factor=3.0) == loss(y_pred=p, y_true=t, factor=3.0) == 3 * sign
+        np.testing.assert_allclose(gradient, 3 * sign)
+        with pytest.raises(TypeError, match="takes y_true, y_pred, got shape beside them"):
+            loss(t, p, shape=3)
 
 
 def test_value_and_grad_chooses_arrays(rng):
@@ -242,13 +386,43 @@ def test_names_are_those_of_the_classes():
         ),
         (lambda: label.DiceLoss(kernel="box", scales=[1]), r"Kernel box is not supported\."),
         (lambda: label.DiceLoss(scales=[-1]), "scales must be one or more numbers of at least 0"),
-        (lambda: label.DiceLoss(scales="x"), "scales must be one or more numbers of at least 0, got x"),
+        (lambda: label.DiceLoss(scales="x"), "scales must be one or more numbers of at least 0, got 'x'"),
         (lambda: label.DiceLoss(binary=1), "binary must be True or False, got 1"),
         (lambda: deform.GradientNorm(l1="maybe"), "l1 must be True or False, got 'maybe'"),
         (lambda: label.DiceLoss(scales=[]), "scales must be one or more numbers of at least 0"),
         (lambda: label.DiceLoss(reduction="avg"), "reduction must be one of mean, sum, none, got 'avg'"),
         (lambda: kernel.gaussian_kernel1d_sigma(0), "sigma must be positive, got 0"),
         (lambda: kernel.cauchy_kernel1d(-1), "sigma must be positive, got -1"),
+        (lambda: kernel.gaussian_kernel1d_sigma(1e9), "sigma must be at most 1000 voxels"),
+        (lambda: image.LocalNormalizedCrossCorrelation(kernel_size=10**9), "kernel_size must be at most 1000"),
+        (lambda: image.LocalNormalizedCrossCorrelation(kernel_size=float("inf")), "kernel_size must be an integer"),
+        (lambda: image.LocalNormalizedCrossCorrelation(kernel_size=None), "kernel_size must be an integer"),
+        (lambda: image.LocalNormalizedCrossCorrelation(kernel_type=["gaussian"]), "Wrong kernel_type"),
+        (
+            lambda: image.LocalNormalizedCrossCorrelation(smooth_nr="1e-5"),
+            "smooth_nr must be a number of at least 0, got '1e-5'",
+        ),
+        (
+            lambda: image.LocalNormalizedCrossCorrelation(smooth_dr=-1),
+            "smooth_dr must be a number of at least 0, got -1",
+        ),
+        (lambda: label.DiceScore(smooth_dr=float("nan")), "smooth_dr must be a number of at least 0, got nan"),
+        (lambda: label.DiceScore(background_weight="0.5"), r"must be within \[0, 1\], got 0.5"),
+        (lambda: label.CrossEntropy(smooth=-1), "smooth must be a number of at least 0, got -1"),
+        (lambda: label.DiceLoss(native="no"), "native must be True or False, got 'no'"),
+        (lambda: label.DiceLoss(name=5), "name must be a string, got 5"),
+        (lambda: label.DiceLoss(scales=[None]), "scales must be one or more numbers"),
+        (lambda: label.DiceLoss(scales=True), "scales must be one or more numbers"),
+        (
+            lambda: agnoreg.build_loss({"name": "ssd", "weight": float("nan")}),
+            "ssd: A weight must be a finite number, got nan",
+        ),
+        (lambda: agnoreg.build_loss({"name": ["lncc"]}), "Unknown loss"),
+        (
+            lambda: agnoreg.build_loss([{"name": "ssd", "reduction": "sum"}, {"name": "gncc"}]),
+            "have one reduction, got mean, sum",
+        ),
+        (lambda: agnoreg.build_loss([{"name": "DiceScore"}, {"name": "ssd"}]), "must improve in the same direction"),
         (lambda: kernel.triangular(4), "must be odd and at least 3, got 4"),
         (lambda: kernel.rectangular(-3), "kernel_size must be an integer of at least 1, got -3"),
     ],
@@ -371,7 +545,7 @@ def test_composites_check_their_parts():
         WeightedLoss((label.SumSquaredDifference(), deform.BendingEnergy()), (1, 1))
     with pytest.raises(ValueError, match="needs one of the sections"):
         RegistrationLoss()
-    with pytest.raises(TypeError, match="weight of ssd must be a number"):
+    with pytest.raises(ValueError, match="ssd: A weight must be a finite number, got '1'"):
         agnoreg.build_loss({"name": "ssd", "weight": "1"})
     for wrong in ({}, 3, [3], {"kernel_size": 3}):
         with pytest.raises(TypeError, match="configuration"):

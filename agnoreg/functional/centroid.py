@@ -90,7 +90,11 @@ def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Arra
     backend = backend_of(y_true, y_pred, grid)
     check_same_shape(backend.shape(y_true), backend.shape(y_pred))
     difference = compute_centroid(y_true, grid) - compute_centroid(y_pred, grid)
-    return backend.xp.sqrt(backend.xp.sum(difference * difference, axis=1))
+    xp = backend.xp
+    square = xp.sum(difference * difference, axis=1)
+    # Where the centroids meet the root has no derivative: 0 is taken, not NaN.
+    apart = square != 0.0
+    return xp.where(apart, xp.sqrt(xp.where(apart, square, xp.ones_like(square))), square)
 
 
 def foreground_proportion(y: Array) -> Array:

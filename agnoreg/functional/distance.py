@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from agnoreg.differentiable import MeanMeasure, check_flag, evaluate, measured_by, total
+from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
 from agnoreg.functional.overlap import binarised, check_background_weight
 from agnoreg.tiling import Slab
 
@@ -73,6 +73,7 @@ class BinaryCrossEntropy(MeanMeasure):
         """Check the parameters."""
         check_flag("binary", self.binary)
         check_background_weight(self.background_weight, "Cross Entropy")
+        check_number("smooth", self.smooth)
 
     def _inputs(self, slab: Slab) -> tuple[Array, Array]:
         t, p = slab.arrays

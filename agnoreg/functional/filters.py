@@ -47,12 +47,13 @@ def separable_filter(tensor: Array, kernel: Array | Sequence[float]) -> Array:
     if isinstance(kernel, Sequence | np.ndarray):
         taps = np.asarray(kernel, dtype=float)
         if taps.ndim != 1 or taps.size == 0:
-            raise ValueError(f"kernel must be one-dimensional, got shape {taps.shape}.")
+            raise ValueError(f"kernel must be one-dimensional and not empty, got shape {taps.shape}.")
         return backend.conv3d(tensor, (tuple(taps.tolist()),) * 3)
     # A kernel on the tensor's own device stays there: its taps are 0-d arrays, and a gradient reaches them.
+    backend_of(tensor, kernel)
     kernel = backend.xp.astype(backend.prepare(kernel), tensor.dtype)
-    if len(kernel.shape) != 1:
-        raise ValueError(f"kernel must be one-dimensional, got shape {backend.shape(kernel)}.")
+    if len(kernel.shape) != 1 or kernel.shape[0] == 0:
+        raise ValueError(f"kernel must be one-dimensional and not empty, got shape {tuple(kernel.shape)}.")
     own_taps = [kernel[i] for i in range(kernel.shape[0])]
     for axis in (1, 2, 3):
         tensor = window_sum(backend.xp, tensor, own_taps, axis)

@@ -1,24 +1,33 @@
 """The one-dimensional kernels that windows and scales are made of."""
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 Array = Any
 
+#: No image has a window larger than this; a slip of the pen should not fill the memory.
+LARGEST = 1000
+
 
 def check_kernel_size(kernel_size: int) -> int:
     """Return the size as an int, or raise ValueError where it is not an integer of at least 1."""
-    if isinstance(kernel_size, bool) or int(kernel_size) != kernel_size or kernel_size < 1:
+    number = isinstance(kernel_size, Real) and not isinstance(kernel_size, bool)
+    if not number or not 1 <= kernel_size < math.inf or int(kernel_size) != kernel_size:
         raise ValueError(f"kernel_size must be an integer of at least 1, got {kernel_size}.")
+    if kernel_size > LARGEST:
+        raise ValueError(f"kernel_size must be at most {LARGEST}, got {kernel_size}.")
     return int(kernel_size)
 
 
 def check_sigma(sigma: float) -> float:
     """Return sigma as a float, or raise ValueError where it is not positive and finite."""
-    if not (sigma > 0 and math.isfinite(sigma)):
+    if not isinstance(sigma, Real) or not sigma > 0:
         raise ValueError(f"sigma must be positive, got {sigma}.")
+    if sigma > LARGEST:
+        raise ValueError(f"sigma must be at most {LARGEST} voxels, got {sigma}.")
     return float(sigma)
 
 

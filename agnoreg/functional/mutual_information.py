@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from agnoreg.differentiable import Measure, check_rank, check_same_shape, evaluate, measured_by
@@ -27,9 +28,11 @@ class ParzenInformation(Measure):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        if isinstance(self.num_bins, bool) or int(self.num_bins) != self.num_bins or self.num_bins < 2:
+        number = isinstance(self.num_bins, Real) and not isinstance(self.num_bins, bool)
+        if not number or not 2 <= self.num_bins < math.inf or int(self.num_bins) != self.num_bins:
             raise ValueError(f"num_bins must be an integer of at least 2, got {self.num_bins}.")
-        if not (self.sigma_ratio > 0 and math.isfinite(self.sigma_ratio)):
+        object.__setattr__(self, "num_bins", int(self.num_bins))
+        if not isinstance(self.sigma_ratio, Real) or not 0 < self.sigma_ratio < math.inf:
             raise ValueError(f"sigma_ratio must be positive, got {self.sigma_ratio}.")
 
     @property

@@ -9,6 +9,7 @@ from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.differentiable import (
     MeanMeasure,
     Measure,
+    check_number,
     check_rank,
     check_same_shape,
     evaluate,
@@ -200,11 +201,13 @@ class LocalCorrelation(MeanMeasure):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        if self.kernel_type not in KERNELS:
+        if self.kernel_type not in tuple(KERNELS):
             raise ValueError(
                 f"Wrong kernel_type {self.kernel_type} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
             )
-        KERNELS[self.kernel_type](self.kernel_size)
+        object.__setattr__(self, "kernel_size", len(KERNELS[self.kernel_type](self.kernel_size)))
+        check_number("smooth_nr", self.smooth_nr)
+        check_number("smooth_dr", self.smooth_dr)
 
     @property
     def taps(self) -> tuple[float, ...]:

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
-from agnoreg.differentiable import Measure, check_flag, evaluate, measured_by, total
+from agnoreg.differentiable import Measure, check_flag, check_number, evaluate, measured_by, total
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -18,7 +19,7 @@ def binarised(xp: Any, x: Array) -> Array:
 
 def check_background_weight(weight: float, measure: str) -> None:
     """Raise ValueError where the weight lies outside [0, 1]."""
-    if not 0 <= weight <= 1:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight <= 1:
         raise ValueError(f"The background weight for {measure} must be within [0, 1], got {weight}.")
 
 
@@ -30,6 +31,15 @@ class _Overlap(Measure):
     background_weight: float = 0.0
     smooth_nr: float = 1e-5
     smooth_dr: float = 1e-5
+
+    title: ClassVar[str] = "an overlap"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_flag("binary", self.binary)
+        check_background_weight(self.background_weight, self.title)
+        check_number("smooth_nr", self.smooth_nr)
+        check_number("smooth_dr", self.smooth_dr)
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return ``P`` and ``Y``."""
@@ -63,10 +73,7 @@ class _Overlap(Measure):
 class DiceOverlap(_Overlap):
     """Dice: ``(2 (P - wY + wn) + nr) / ((1 - 2w) Y + 2wn + dr)``."""
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_flag("binary", self.binary)
-        check_background_weight(self.background_weight, "Dice Score")
+    title: ClassVar[str] = "Dice Score"
 
     def ratio(
         self, product: Array, both: Array, n: int
@@ -82,10 +89,7 @@ class DiceOverlap(_Overlap):
 class JaccardOverlap(_Overlap):
     """Jaccard: ``(P - wY + wn + nr) / ((1 - w) Y - P + wn + dr)``."""
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_flag("binary", self.binary)
-        check_background_weight(self.background_weight, "Jaccard Index")
+    title: ClassVar[str] = "Jaccard Index"
 
     def ratio(
         self, product: Array, both: Array, n: int

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import Any, ClassVar, Self, dataclass_transform
 
+import numpy as np
+
 from agnoreg.backend import backend_of
-from agnoreg.differentiable import Differentiable, FromCall, evaluate, native_autodiff
+from agnoreg.differentiable import Differentiable, FromCall, check_flag, evaluate, native_autodiff
 
 Array = Any
 
@@ -23,7 +23,8 @@ class Loss:
     A subclass is a frozen dataclass by itself: its annotated attributes are its arguments. It says what it computes in
     one of two ways: by ``measure``, a combination of agnoreg's own functions; or by a method ``call(self, y_true,
     y_pred)`` of its own, which returns ``(B,)``, with a method ``gradient(self, y_true, y_pred, wrt)`` beside it where
-    gradients shall exist without autodiff: one array, at unit cotangent per sample, for each index in ``wrt``.
+    gradients shall exist without autodiff: one array, at unit cotangent per sample, for each index in ``wrt``. Both see
+    arrays of one shape and of the dtype that a loss of them is computed in.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ class Loss:
     >>> import numpy as np
     >>> class MeanAbsoluteError(Loss):
     ...     def call(self, y_true, y_pred):
-    ...         return abs(y_true - y_pred).mean(axis=(1, 2, 3))
+    ...         xp = backend_of(y_true).xp
+    ...         return xp.mean(xp.abs(y_true - y_pred), axis=(1, 2, 3))
     >>> MeanAbsoluteError()(np.zeros((1, 2, 2, 2)), np.ones((1, 2, 2, 2)))
     array(1.)
     """
@@ -52,51 +54,65 @@ class Loss:
     inputs: ClassVar[int] = 2
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Make every subclass a frozen dataclass."""
+        """Make every subclass a frozen dataclass, whose `call` and `measure` agree."""
         super().__init_subclass__(**keywords)
         dataclass(frozen=True)(cls)
+        _check_order(cls)
+        own = vars(cls)
+        if "measure" not in own and "call" in own:
+            cls.measure = _measure_of(cls, own["call"])  # type: ignore[method-assign, assignment]
+            cls.call = _evaluation_of(cls)  # type: ignore[method-assign]
+        elif "measure" in own and "call" not in own:
+            cls.call = _evaluation_of(cls)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Check the configuration."""
+        for item in fields(self):
+            object.__setattr__(self, item.name, _frozen(getattr(self, item.name)))
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {self.reduction!r}.")
+        check_flag("native", self.native)
         if self.name is None:
             object.__setattr__(self, "name", type(self).__name__)
+        if not isinstance(self.name, str):
+            raise ValueError(f"name must be a string, got {self.name!r}.")
         self.measure()
 
     # --- what it computes -------------------------------------------------------------------------------------------
 
     def measure(self) -> Differentiable:
         """Return the function that the loss evaluates."""
-        for cls in type(self).__mro__:
-            call = vars(cls).get("call")
-            if call is not None and call not in _DRIVEN:
-                gradient = getattr(self, "gradient", None)
-                return FromCall(call.__get__(self), gradient, self.inputs)
         raise TypeError(f"{type(self).__name__} must define measure(self), or call(self, y_true, y_pred).")
 
-    @cached_property
-    def _measure(self) -> Differentiable:
-        return self.measure()
-
-    def _evaluate(self, *arrays: Array) -> Array:
-        with native_autodiff() if self.native else nullcontext():
-            return evaluate(self._measure, *arrays)
-
-    def call(self, y_true: Array, y_pred: Array) -> Array:
+    def call(self, *arrays: Array, **keywords: Any) -> Array:
         """Return the value of every sample.
 
         Parameters
         ----------
-        y_true, y_pred
-            Two images or labels, ``(B, ...)``.
+        *arrays
+            Two images or labels, y_true and y_pred, ``(B, ...)``; or a field, inputs, ``(B, d1, d2, d3, 3)``.
+        **keywords
+            The same by name, and whatever else a user's own `call` takes.
 
         Returns
         -------
         array
             Shape ``(B,)``.
         """
-        return self._evaluate(y_true, y_pred)
+        raise NotImplementedError
+
+    def _evaluate(self, cls: type["Loss"], arrays: tuple[Array, ...], keywords: dict[str, Any]) -> Array:
+        # Made once for each class that defines it: a loss is called often, and its measure holds no arrays.
+        measures = self.__dict__.setdefault("_measures", {})
+        function = measures.get(cls)
+        if function is None:
+            function = measures[cls] = cls.measure(self)
+        if keywords:
+            function, arrays = bound(function, arrays, keywords)
+        if not self.native:
+            return evaluate(function, *arrays)
+        with native_autodiff():
+            return evaluate(function, *arrays)
 
     def __call__(self, *arrays: Array, **keywords: Any) -> Array:
         """Return the values of the samples, reduced.
@@ -162,14 +178,65 @@ class Loss:
         self.__dict__.update(state)
 
 
-#: The `call`s that evaluate `measure`, which `measure` must not take for a user's own.
-_DRIVEN: list[Callable[..., Any]] = [Loss.call]
+def bound(
+    function: Differentiable, arrays: tuple[Array, ...], keywords: dict[str, Any]
+) -> tuple[Differentiable, tuple[Array, ...]]:
+    """Return the arrays in the function's order, and the function with whatever else was given."""
+    rest = dict(keywords)
+    arrays = (*arrays, *(rest.pop(name) for name in function.names[len(arrays) :] if name in rest))
+    return (function.bind(rest) if rest else function), arrays
 
 
-def driven(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a `call` that evaluates `Loss.measure`."""
-    _DRIVEN.append(call)
+def _evaluation_of(cls: type[Loss]) -> Callable[..., Array]:
+    """Return the `call` of a class that defines `measure`: ``super().call`` is then what the superclass measures."""
+
+    def call(self: Loss, *arrays: Array, **keywords: Any) -> Array:
+        return self._evaluate(cls, arrays, keywords)
+
+    call.__doc__ = Loss.call.__doc__
     return call
+
+
+def _measure_of(cls: type[Loss], call: Callable[..., Array]) -> Callable[[Loss], Differentiable]:
+    """Return the `measure` of a class with a `call` of its own."""
+
+    def measure(self: Loss) -> Differentiable:
+        gradient = getattr(self, "gradient", None) if "gradient" in _names_up_to(cls, type(self)) else None
+        return FromCall(call.__get__(self), gradient, self.inputs, type(self).__name__)
+
+    return measure
+
+
+def _names_up_to(cls: type, kind: type) -> set[str]:
+    """Return what ``cls`` and the classes before it define: a gradient from beyond it belongs to another `call`."""
+    mro = kind.__mro__
+    return {name for one in mro[: mro.index(cls) + 1] for name in vars(one)}
+
+
+def _check_order(cls: type[Loss]) -> None:
+    """Refuse a mixin behind the loss that it should change, where it would change nothing."""
+    for place, mixin in enumerate(cls.__mro__):
+        if not vars(mixin).get("mixin", False):
+            continue
+        for before in cls.__mro__[:place]:
+            if (
+                not issubclass(before, mixin)
+                and {"measure", "call"} & set(vars(before))
+                and not hasattr(before, "mixin")
+            ):
+                raise TypeError(
+                    f"{cls.__name__}: a mixin comes before the loss that it changes: "
+                    f"class {cls.__name__}({mixin.__name__}, {before.__name__})."
+                )
+
+
+def _frozen(value: Any) -> Any:
+    """Return an argument as immutable plain Python: NumPy's numbers as numbers, lists and arrays as tuples."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(_frozen(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value))
+    return value
 
 
 def _plain(value: Any) -> Any:

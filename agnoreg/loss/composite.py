@@ -1,17 +1,23 @@
 """Weighted sums of losses: of the same inputs, and of a whole registration's inputs."""
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import field
+from numbers import Real
 from typing import Any, ClassVar, Self
 
-from agnoreg.differentiable import Differentiable, WeightedSum, weighted_sum
+from agnoreg.backend import backend_of
+from agnoreg.differentiable import Differentiable, WeightedSum, native_autodiff, weighted_sum
 from agnoreg.loss.base import Loss
-from agnoreg.loss.util import _Mixin
 
 Array = Any
 
+#: The sections of a registration's loss, and how many arrays each takes.
+SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
-class WeightedLoss(_Mixin):
+
+class WeightedLoss(Loss):
     """A weighted sum of losses of the same inputs.
 
     Parameters
@@ -41,7 +47,10 @@ class WeightedLoss(_Mixin):
     def __post_init__(self) -> None:
         """Check the configuration."""
         object.__setattr__(self, "losses", tuple(self.losses))
-        object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
+        object.__setattr__(self, "weights", tuple(checked_weight(weight) for weight in self.weights))
+        for loss in self.losses:
+            if not isinstance(loss, Loss) or loss.inputs not in SECTIONS.values():
+                raise TypeError(f"A weighted sum is of losses of images, labels or fields, got {loss!r}.")
         if not self.losses or len(self.losses) != len(self.weights):
             raise ValueError(
                 f"A weighted sum needs losses and a weight for each, got {len(self.losses)} losses and "
@@ -51,6 +60,11 @@ class WeightedLoss(_Mixin):
             names = ", ".join(str(loss.name) for loss in self.losses)
             raise ValueError(
                 f"The losses of one sum must take the same arrays; of {names} some take images, some a field."
+            )
+        if len(self._directions()) > 1:
+            raise ValueError(
+                "The terms of one sum must improve in the same direction: give those that are better when higher a "
+                f"negative weight, or take their Loss; got {', '.join(self._described_terms())}."
             )
         object.__setattr__(self, "inputs", self.losses[0].inputs)
         super().__post_init__()
@@ -85,6 +99,19 @@ class WeightedLoss(_Mixin):
             terms.append((name if seen[name] == 1 else f"{name}_{seen[name]}", loss, weight))
         return terms
 
+    def _directions(self) -> set[str]:
+        opposite = {"lower": "higher", "higher": "lower"}
+        pairs = zip(self.losses, self.weights, strict=True)
+        return {loss.direction if weight > 0 else opposite[loss.direction] for loss, weight in pairs if weight}
+
+    def _described_terms(self) -> list[str]:
+        return [f"{weight:g} {name} ({loss.direction} is better)" for name, loss, weight in self.named()]
+
+    @property
+    def direction(self) -> str:
+        """That of the losses, turned by a negative weight."""
+        return next(iter(self._directions()), "lower")
+
     @property
     def value_range(self) -> tuple[float, float]:
         """The weighted sum of the ranges."""
@@ -113,6 +140,13 @@ class WeightedLoss(_Mixin):
         return cls(**config | {"losses": tuple(_restored(part) for part in config["losses"])})
 
 
+def checked_weight(weight: Any) -> float:
+    """Return the weight, or raise ValueError where it is not a finite number."""
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+        raise ValueError(f"A weight must be a finite number, got {weight!r}.")
+    return float(weight)
+
+
 def _described(loss: Loss) -> dict[str, Any]:
     return {"class": type(loss).__name__, "config": loss.get_config()}
 
@@ -121,10 +155,6 @@ def _restored(part: Mapping[str, Any]) -> Loss:
     from agnoreg.registry import loss_class
 
     return loss_class(part["class"]).from_config(part["config"])
-
-
-#: The sections of a registration's loss, and how many arrays each takes.
-SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
 
 class RegistrationLoss(Loss):
@@ -159,9 +189,14 @@ class RegistrationLoss(Loss):
         if not self.sections():
             raise ValueError(f"A registration's loss needs one of the sections {', '.join(SECTIONS)}.")
         for name, loss in self.sections().items():
+            if not isinstance(loss, WeightedLoss):
+                object.__setattr__(self, name, WeightedLoss((loss,), (1.0,)))
+        for name, loss in self.sections().items():
             if loss.inputs != SECTIONS[name]:
                 wanted = "a field" if SECTIONS[name] == 1 else "two images or labels"
                 raise ValueError(f"The losses of {name} must take {wanted}, which {loss.losses[0].name} does not.")
+        if len({loss.direction for loss in self.sections().values()}) > 1:
+            raise ValueError("The sections must improve in the same direction: one of them is better when higher.")
         super().__post_init__()
 
     def measure(self) -> Differentiable:
@@ -186,9 +221,14 @@ class RegistrationLoss(Loss):
                 raise TypeError(
                     f"{name} takes {SECTIONS[name]} array(s), got {len(arrays[name])}: pass {_usage(name)}."
                 )
+        backend = backend_of(*(array for values in arrays.values() for array in values))
+        batches = {name: backend.shape(backend.prepare(values[0]))[:1] for name, values in arrays.items()}
+        if len({batch for batch in batches.values() if batch != (None,)}) > 1:
+            sizes = ", ".join(f"{name} {size}" for name, (size,) in batches.items())
+            raise ValueError(f"The sections must have one batch size, got {sizes}.")
         return arrays
 
-    def call(self, **sections: Any) -> Array:  # type: ignore[override]
+    def call(self, **sections: Any) -> Array:
         """Return the weighted sum for every sample.
 
         Parameters
@@ -201,19 +241,21 @@ class RegistrationLoss(Loss):
         array
             Shape ``(B,)``.
         """
-        values = [getattr(self, name).call(*arrays) for name, arrays in self._arrays(sections).items()]
-        return weighted_sum([1.0] * len(values), values) if len(values) > 1 else values[0]
+        with native_autodiff() if self.native else nullcontext():
+            values = [getattr(self, name).call(*arrays) for name, arrays in self._arrays(sections).items()]
+            return weighted_sum([1.0] * len(values), values)
 
     def terms(self, **sections: Any) -> dict[str, Array]:
         """Return every term, times its weight, as ``{"image/NAME": value}``, reduced as the loss is."""
         return {name: self.reduce(values) for name, values in self._terms(sections).items()}
 
     def _terms(self, given: Mapping[str, Any]) -> dict[str, Array]:
-        return {
-            f"{section}/{name}": loss.call(*arrays) * weight
-            for section, arrays in self._arrays(given).items()
-            for name, loss, weight in getattr(self, section).named()
-        }
+        with native_autodiff() if self.native else nullcontext():
+            return {
+                f"{section}/{name}": loss.call(*arrays) * weight
+                for section, arrays in self._arrays(given).items()
+                for name, loss, weight in getattr(self, section).named()
+            }
 
     def __call__(self, *, return_terms: bool = False, **sections: Any) -> Any:
         """Return the loss, reduced.
@@ -266,6 +308,11 @@ class RegistrationLoss(Loss):
         return total, result[0] if single else result
 
     @property
+    def direction(self) -> str:
+        """That of the sections."""
+        return next(iter(self.sections().values())).direction
+
+    @property
     def value_range(self) -> tuple[float, float]:
         """The sum of the sections' ranges."""
         ranges = [loss.value_range for loss in self.sections().values()]
@@ -292,6 +339,20 @@ def _usage(section: str) -> str:
     return f"{section}=ddf" if SECTIONS[section] == 1 else f"{section}=(y_true, y_pred)"
 
 
-def losses_of(config: Sequence[tuple[Loss, float]]) -> WeightedLoss:
-    """Return the weighted sum of these losses."""
-    return WeightedLoss(tuple(loss for loss, _ in config), tuple(weight for _, weight in config))
+def losses_of(parts: Sequence[tuple[Loss, float]]) -> WeightedLoss:
+    """Return the weighted sum of these losses, reduced as they are.
+
+    Raises
+    ------
+    ValueError
+        If they are to be reduced in different ways.
+    """
+    reductions = {loss.reduction for loss, _ in parts}
+    if len(reductions) > 1:
+        raise ValueError(f"The losses of one sum have one reduction, got {', '.join(sorted(reductions))}.")
+    return WeightedLoss(
+        tuple(loss for loss, _ in parts),
+        tuple(weight for _, weight in parts),
+        reduction=next(iter(reductions), "mean"),
+        native=any(loss.native for loss, _ in parts),
+    )

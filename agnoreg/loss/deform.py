@@ -12,7 +12,7 @@ from agnoreg.functional.deformation import (
     gradient_dy,
     gradient_dz,
 )
-from agnoreg.loss.base import Loss, driven
+from agnoreg.loss.base import Loss
 
 Array = Any
 
@@ -21,22 +21,6 @@ __all__ = ["BendingEnergy", "GradientNorm", "gradient_dx", "gradient_dxyz", "gra
 
 class _FieldLoss(Loss):
     inputs: ClassVar[int] = 1
-
-    @driven
-    def call(self, inputs: Array) -> Array:
-        """Return the value of every sample.
-
-        Parameters
-        ----------
-        inputs
-            A displacement field, ``(B, d1, d2, d3, 3)``.
-
-        Returns
-        -------
-        array
-            Shape ``(B,)``.
-        """
-        return self._evaluate(inputs)
 
     @property
     def value_range(self) -> tuple[float, float]:

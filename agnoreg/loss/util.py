@@ -1,14 +1,15 @@
 """Mixins that change a loss, and the separable filter."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, ClassVar
 
-from agnoreg.differentiable import Differentiable, Filtered, Negated, WeightedSum
+import numpy as np
+
+from agnoreg.differentiable import Differentiable, Filtered, Negated, WeightedSum, check_number
 from agnoreg.functional.filters import separable_filter
 from agnoreg.functional.kernels import cauchy_kernel1d, gaussian_kernel1d_sigma
-from agnoreg.loss.base import Loss, driven
+from agnoreg.loss.base import Loss
 
 Array = Any
 
@@ -17,30 +18,7 @@ __all__ = ["MultiScaleMixin", "NegativeLossMixin", "separable_filter"]
 SCALE_KERNELS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
 
 
-class _Mixin(Loss):
-    @driven
-    def call(self, *arrays: Array, **keywords: Array) -> Array:
-        """Return the value of every sample.
-
-        Parameters
-        ----------
-        *arrays, **keywords
-            What the loss takes: y_true and y_pred, ``(B, ...)``, or inputs, a field.
-
-        Returns
-        -------
-        array
-            Shape ``(B,)``.
-        """
-        names = ("inputs",) if self.inputs == 1 else ("y_true", "y_pred")
-        if unknown := set(keywords) - set(names[len(arrays) :]):
-            raise TypeError(
-                f"{type(self).__name__} takes {', '.join(names)}, got {', '.join(sorted(unknown))} beside them."
-            )
-        return self._evaluate(*arrays, *(keywords[name] for name in names if name in keywords))
-
-
-class NegativeLossMixin(_Mixin):
+class NegativeLossMixin(Loss):
     """Revert the sign of a loss; its name ends in ``Loss``.
 
     Examples
@@ -49,8 +27,10 @@ class NegativeLossMixin(_Mixin):
     >>> class NegativeDice(NegativeLossMixin, DiceScore):
     ...     pass
     >>> NegativeDice().value_range
-    (-1.0, -0.0)
+    (-1.0, 0.0)
     """
+
+    mixin: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the configuration and complete the name."""
@@ -66,7 +46,7 @@ class NegativeLossMixin(_Mixin):
     def value_range(self) -> tuple[float, float]:
         """The loss's own range, reversed."""
         low, high = super().value_range
-        return -high, -low
+        return 0.0 - high, 0.0 - low
 
     @property
     def direction(self) -> str:
@@ -80,7 +60,7 @@ class NegativeLossMixin(_Mixin):
         return None if value is None else -value
 
 
-class MultiScaleMixin(_Mixin):
+class MultiScaleMixin(Loss):
     """The mean of a loss over several scales of both inputs, smoothed by a Gaussian or Cauchy kernel.
 
     Parameters
@@ -96,18 +76,25 @@ class MultiScaleMixin(_Mixin):
         If a scale is negative, there are none, or the kernel is another.
     """
 
+    mixin: ClassVar[bool] = True
+
     scales: tuple[float, ...] | Sequence[float] | float | None = field(default=None, kw_only=True)
     kernel: str = field(default="gaussian", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the configuration."""
-        if self.kernel not in SCALE_KERNELS:
+        if self.kernel not in tuple(SCALE_KERNELS):
             raise ValueError(f"Kernel {self.kernel} is not supported. Feasible values are {', '.join(SCALE_KERNELS)}.")
         if self.scales is not None:
-            scales = tuple(self.scales) if isinstance(self.scales, Sequence) else (self.scales,)
-            if not scales or any(isinstance(scale, str) or not 0 <= scale < math.inf for scale in scales):
-                raise ValueError(f"scales must be one or more numbers of at least 0, got {self.scales}.")
-            object.__setattr__(self, "scales", scales)
+            scales = np.asarray(self.scales, dtype=object).reshape(-1).tolist()
+            try:
+                for scale in scales:
+                    check_number("A scale", scale)
+            except ValueError:
+                scales = []
+            if not scales:
+                raise ValueError(f"scales must be one or more numbers of at least 0, got {self.scales!r}.")
+            object.__setattr__(self, "scales", tuple(scales))
         super().__post_init__()
 
     def measure(self) -> Differentiable:
