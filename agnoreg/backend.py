@@ -14,6 +14,11 @@ from typing import Any, ClassVar
 from agnoreg.stencil import window_sum
 
 Array = Any
+
+#: Elements of one slab for work in windows, in bins and voxel by voxel: cache-sized on a CPU, card-filling on a GPU.
+CPU_SLABS: Mapping[str, int] = {"windows": 1 << 20, "bins": 1 << 15, "voxels": 1 << 17}
+GPU_SLABS: Mapping[str, int] = {"windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
+
 GROUP = "agnoreg.backends"
 
 
@@ -32,9 +37,9 @@ class Backend:
     name: str
     #: The Array API namespace that the core computes with.
     xp: Any
-    #: Elements of one slab for work in windows, in bins and voxel by voxel: cache-sized on a CPU.
-    slab_sizes: ClassVar[Mapping[str, int]] = {"windows": 1 << 20, "bins": 1 << 15, "voxels": 1 << 17}
-    #: From a measure's class to a subclass of it whose functions are a fused kernel of this framework.
+    #: Elements of one slab for each kind of work.
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS
+    #: From a measure's class to a subclass of it, with the same parameters, whose functions are this framework's own.
     overrides: ClassVar[dict[type, type]] = {}
 
     def __init__(self, name: str, xp: Any) -> None:

@@ -9,9 +9,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from numbers import Real
 from typing import Any, ClassVar, TypeVar
+
+import numpy as np
 
 from agnoreg.backend import Backend, backend_of
 from agnoreg.tiling import Slab, sweep
@@ -102,16 +105,31 @@ def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
     check_rank("y_true", true, 1)
 
 
+def voxels(shape: tuple[int | None, ...]) -> int:
+    """Return how many entries a sample of this shape has."""
+    return math.prod(size for size in shape[1:] if size is not None)
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise ValueError where a switch is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
-def check_number(name: str, value: Any, least: float = 0.0) -> None:
-    """Raise ValueError where a parameter is not a finite number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
-        raise ValueError(f"{name} must be a number of at least {least:g}, got {value!r}.")
+def check_number(name: str, value: Any, *, above: bool = False) -> float:
+    """Return a finite number of at least 0, or above 0; raise ValueError where a parameter is no such number."""
+    number = float(value) if isinstance(value, Real | np.number) and not isinstance(value, bool) else math.nan
+    if not 0 <= number < math.inf or (above and number == 0):
+        raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {value!r}.")
+    return number
+
+
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
+    number = float(value) if isinstance(value, Real | np.number) and not isinstance(value, bool) else math.nan
+    if not least <= number < math.inf or int(number) != number:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(number)
 
 
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
@@ -194,7 +212,7 @@ class MeanMeasure(Measure):
 
     def count(self, shape: tuple[int | None, ...]) -> int:
         """Return over how many entries of a sample of this shape the mean runs."""
-        return math.prod(size for size in shape[1:] if size is not None)
+        return voxels(shape)
 
     def finish(
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
@@ -218,11 +236,17 @@ class MeanMeasure(Measure):
         return value, run.restore(gradients, wrt)
 
 
+def _overridden(measure: Measure, backend: Backend) -> Measure:
+    """Return the measure as the backend's own subclass of its class, where there is one."""
+    kind = backend.overrides.get(type(measure))
+    return kind(**{item.name: getattr(measure, item.name) for item in fields(measure)}) if kind else measure  # type: ignore[arg-type]
+
+
 class _Run:
     """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs."""
 
     def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        self.measure = measure = backend.overrides.get(type(measure), lambda m: m)(measure)
+        self.measure = measure = _overridden(measure, backend)
         self.backend = backend
         self.dtype = backend.compute_dtype(*arrays)
         self.given = arrays
@@ -308,8 +332,8 @@ def image_of(measure: Measure, function: Callable[[Slab], Array], *arrays: Array
 
 
 @dataclass(frozen=True)
-class Negated(Differentiable):
-    """The negative of a function."""
+class _Wrapping(Differentiable):
+    """A function of one other function, which takes the same arrays."""
 
     function: Differentiable
 
@@ -335,6 +359,11 @@ class Negated(Differentiable):
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit the function."""
         self.function.check(*shapes)
+
+
+@dataclass(frozen=True)
+class Negated(_Wrapping):
+    """The negative of a function."""
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the negative value."""
@@ -406,36 +435,21 @@ def weighted_sum(weights: Sequence[float], values: Sequence[Array]) -> Array:
 
 
 @dataclass(frozen=True)
-class Filtered(Differentiable):
+class Filtered(_Wrapping):
     """A function of inputs that were first smoothed with one kernel along axes 1, 2 and 3."""
 
-    function: Differentiable
     kernel: tuple[float, ...]
-
-    @property
-    def inputs(self) -> int:  # type: ignore[override]
-        """As many as the function takes."""
-        return self.function.inputs
-
-    @property
-    def closed_form(self) -> bool:  # type: ignore[override]
-        """Whether the function's gradient is closed-form."""
-        return self.function.closed_form
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the function calls its arrays."""
-        return self.function.names
-
-    def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
-        """Return the same of the function with further arguments."""
-        return replace(self, function=self.function.bind(keywords))
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
         for name, shape in zip(("y_true", "y_pred"), shapes, strict=False):
             check_rank(name, shape, 4, "(batch, dim1, dim2, dim3), to be smoothed")
-        self.function.check(*shapes)
+            if len(shape) == 5 and shape[1] == 1 and shape[4] != 1:
+                raise ValueError(
+                    f"{name} has shape {shape}, whose channel seems to come first: channels go last, "
+                    "(batch, dim1, dim2, dim3, channels), or scales would smooth across them."
+                )
+        super().check(*shapes)
 
     def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         dtype = backend.compute_dtype(*arrays)
@@ -464,6 +478,8 @@ class FromCall(Differentiable):
     gradient: Callable[..., Any] | None = None
     inputs: int = 2
     title: str = "The loss"
+    #: Whether the arrays must have one shape, as a loss's do; a plain function takes what it takes.
+    alike: bool = True
 
     @property
     def closed_form(self) -> bool:  # type: ignore[override]
@@ -477,7 +493,7 @@ class FromCall(Differentiable):
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where two shapes differ."""
-        if len(shapes) == 2:
+        if self.alike and len(shapes) == 2:
             check_same_shape(*shapes)
 
     def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
@@ -497,7 +513,7 @@ class FromCall(Differentiable):
         shape = backend.shape(values) if backend.owns(values) else None
         if shape is None or len(shape) != 1 or (None not in (*shape, *batch) and shape != batch):
             found = f"shape {shape}" if shape is not None else f"{type(values).__name__}"
-            raise ValueError(f"{self.title}.call must return one value a sample, shape {batch}, got {found}.")
+            raise ValueError(f"{self.title} must return one value a sample, shape {batch}, got {found}.")
         return values
 
     def value_and_gradients(

@@ -21,15 +21,15 @@ def value_and_grad(
     Parameters
     ----------
     loss
-        A loss object; a function of `agnoreg.functional`; or, where the framework has autodiff, any function of the
-        arrays.
+        A loss object; a loss function of `agnoreg.functional`; or, where the framework has autodiff, any function of
+        the arrays that returns one value a sample, ``(B,)``.
     *arrays
         What the loss takes, in its order: y_true, y_pred; or a field.
     argnums
         Which arrays to differentiate by: an index, or a sequence of them; the last one (y_pred) where it is left out.
         For a `RegistrationLoss` also a section's name, which means that section's last array.
     **keywords
-        Forwarded to the loss.
+        Forwarded to the loss. A `RegistrationLoss` takes its arrays so, and ``return_terms=True``.
 
     Returns
     -------
@@ -60,8 +60,7 @@ def value_and_grad(
             raise TypeError(f"{describe(loss)} takes its arrays by keyword, got {len(arrays)} by position.")
         return own(argnums, **keywords)
     function, inputs = _function(loss, arrays, keywords)
-    checked(function, inputs)
-    wrt, single = wanted(argnums, len(inputs))
+    wrt, single = wanted(argnums, function.inputs, function.names)
     reduction = getattr(loss, "reduction", "none")
     value, gradients = gradients_of(function, inputs, wrt, reduction == "mean")
     if isinstance(loss, Loss):
@@ -81,16 +80,21 @@ def _function(
         given = inspect.signature(loss).bind(*arrays, **keywords).arguments
         options = {name: given.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}
         return loss.measure(**options), tuple(given.values())
-    return FromCall(partial(loss, **keywords), None, len(arrays), describe(loss)), arrays
+    return FromCall(partial(loss, **keywords), None, len(arrays), describe(loss), alike=False), arrays
 
 
-def wanted(argnums: Any, count: int) -> tuple[tuple[int, ...], bool]:
+def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
     """Return the indices that ``argnums`` names, and whether it is a single one."""
     single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
     indices: list[int] = []
     for index in [argnums] if single else argnums:
+        if isinstance(index, str) and index in names:
+            index = names.index(index)
         if not hasattr(index, "__index__") or not -count <= operator.index(index) < count:
-            raise ValueError(f"argnums must name arrays 0 to {count - 1} of the loss's {count}, got {index!r}.")
+            raise ValueError(
+                f"argnums must be indices of the loss's {count} arrays, or of their names {', '.join(names)}; "
+                f"got {index!r}."
+            )
         indices.append(operator.index(index) % count)
     return tuple(indices), single
 

@@ -137,6 +137,8 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
     """
     if isinstance(config, Mapping) and "name" not in config:
         beyond = [key for key in config if key not in SECTIONS]
+        if list(config) == ["loss"]:
+            raise TypeError("Pass what stands under the key 'loss': build_loss(config['loss']).")
         if beyond or not config:
             raise TypeError(
                 f"A loss's configuration needs a name, or some of the sections {', '.join(SECTIONS)}; got the keys "

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import cupy as cp
 from array_api_compat import cupy as xp
 
-from agnoreg.backend import Backend
+from agnoreg.backend import GPU_SLABS, Backend
 
 Array = Any
 
@@ -14,8 +14,7 @@ Array = Any
 class CuPyBackend(Backend):
     """CuPy arrays: no autodiff, so gradients come from `agnoreg.value_and_grad` alone."""
 
-    # Large enough to fill a card, small enough that counts below 2^24 stay exact in float32.
-    slab_sizes: ClassVar[Mapping[str, int]] = {"windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
+    slab_sizes: ClassVar[Mapping[str, int]] = GPU_SLABS
 
     def owns(self, array: Array) -> bool:
         """Say whether this is a CuPy array."""

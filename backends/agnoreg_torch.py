@@ -1,13 +1,13 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from array_api_compat import torch as xp
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import GPU_SLABS, Backend, per_sample
 
 Array = torch.Tensor
 
@@ -77,8 +77,6 @@ def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
 class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
 
-    cuda_slab_sizes: ClassVar[Mapping[str, int]] = {"windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
-
     def owns(self, array: Any) -> bool:
         """Say whether this is a tensor, subclasses included."""
         return isinstance(array, torch.Tensor)
@@ -109,7 +107,7 @@ class TorchBackend(Backend):
 
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere."""
-        return (self.slab_sizes if array.device.type == "cpu" else self.cuda_slab_sizes)[kind]
+        return (self.slab_sizes if array.device.type == "cpu" else GPU_SLABS)[kind]
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""

@@ -156,6 +156,24 @@ def test_scatter_add_adds_what_meets(rng):
         Backend("other", array_api_strict).scatter_add(None, None, 6)
 
 
+def test_a_backend_may_put_functions_of_its_own_in_place_of_a_measures(monkeypatch, rng):
+    from agnoreg.functional.ncc import LocalCorrelation
+
+    seen = []
+
+    class Fused(LocalCorrelation):
+        def sums(self, slab):
+            seen.append(self.kernel_size)
+            return super().sums(slab)
+
+    backend = agnoreg.get_backend("numpy")
+    t, p = rng.random((2, 1, 6, 6, 6))
+    expected = agnoreg.functional.lncc(t, p, kernel_size=5)
+    monkeypatch.setattr(type(backend), "overrides", {LocalCorrelation: Fused})
+    np.testing.assert_array_equal(agnoreg.functional.lncc(t, p, kernel_size=5), expected)
+    assert seen == [5]
+
+
 def test_the_core_names_no_framework():
     for path in (ROOT / "agnoreg").rglob("*.py"):
         source = path.read_text().lower()

@@ -128,7 +128,7 @@ def test_a_users_call_sees_checked_arrays_and_is_checked(backend, rng):
         def call(self, y_true, y_pred):
             return agnoreg.backend_of(y_true).xp.sum((y_true - y_pred) ** 2, axis=(2, 3))
 
-    with pytest.raises(ValueError, match=r"Whole.call must return one value a sample, shape \(2,\), got"):
+    with pytest.raises(ValueError, match=r"Whole must return one value a sample, shape \(2,\), got"):
         Whole()(one, two)
 
 
@@ -157,6 +157,7 @@ def test_arguments_become_plain_and_immutable():
     for loss in (
         Listed(w=[1, [2, 3]]),
         image.LocalNormalizedCrossCorrelation(kernel_size=np.int64(7), smooth_nr=np.float32(0.5)),
+        image.LocalNormalizedCrossCorrelation(kernel_size=7.0),
         label.DiceLoss(scales=np.asarray([0, 1, 2]), binary=np.True_),
         agnoreg.build_loss({"name": "ssd", "weight": np.float32(0.5)}),
     ):
@@ -212,6 +213,71 @@ def test_a_filters_kernel_belongs_to_its_tensor(rng):
             util.separable_filter(torch.from_numpy(x), empty)
 
 
+def test_arrays_are_chosen_by_name(rng):
+    t, p = rng.random((2, 1, 3, 3, 3))
+    loss = agnoreg.build_loss("ssd")
+    by_name = agnoreg.value_and_grad(loss, t, p, argnums=("y_pred", "y_true"))[1]
+    by_index = agnoreg.value_and_grad(loss, t, p, argnums=(1, 0))[1]
+    np.testing.assert_array_equal(by_name, by_index)
+    with pytest.raises(ValueError, match="image; got 'imag'"):
+        agnoreg.value_and_grad(agnoreg.build_loss({"image": "ssd"}), image=(t, p), argnums="imag")
+
+
+def test_terms_come_with_the_gradient(backend, rng):
+    loss = agnoreg.build_loss({"image": "ssd", "regularization": {"name": "gradient", "weight": 0.5}})
+    given = {
+        "image": tuple(backend.from_numpy(x) for x in rng.random((2, 1, 4, 4, 4))),
+        "regularization": backend.from_numpy(rng.random((1, 4, 4, 4, 3))),
+    }
+    (total, terms), gradient = agnoreg.value_and_grad(loss, **given, return_terms=True)
+    expected, expected_gradient = agnoreg.value_and_grad(loss, **given)
+    assert float(total) == float(expected) == pytest.approx(sum(float(term) for term in terms.values()))
+    np.testing.assert_array_equal(backend.to_numpy(gradient), backend.to_numpy(expected_gradient))
+
+
+def test_a_section_as_deepreg_writes_it(rng):
+    section = {
+        "image": {"name": "lncc", "kernel_size": 5, "weight": 1.0},
+        "label": {"name": "dice", "weight": 0.0, "binary": False, "scales": [0, 1, 2]},
+        "regularization": [{"name": "bending", "weight": 0.5}, {"name": "gradient", "l1": False, "weight": 0.5}],
+    }
+    loss = agnoreg.build_loss(section)
+    image_pair, ddf = tuple(rng.random((2, 1, 6, 6, 6))), rng.random((1, 6, 6, 6, 3))
+    without = loss(image=image_pair, regularization=ddf)
+    assert without == loss(image=image_pair, label=image_pair, regularization=ddf)
+    assert agnoreg.build_loss(section | {"label": None})(image=image_pair, regularization=ddf) == without
+    with pytest.raises(TypeError, match=r"build_loss\(config\['loss'\]\)"):
+        agnoreg.build_loss({"loss": section})
+    with pytest.raises(TypeError, match=r"by keyword: image=\(y_true, y_pred\)"):
+        loss(*image_pair)
+
+
+def test_names_of_terms_never_meet(rng):
+    parts = tuple(label.SumSquaredDifference(name=name) for name in ("a", "a", "a_2"))
+    t, p = rng.random((2, 1, 3, 3, 3))
+    terms = WeightedLoss(parts, (1, 1, 1)).terms(t, p)
+    assert list(terms) == ["a", "a_2", "a_2_2"]
+
+
+def test_a_plain_function_is_differentiated_where_there_is_autodiff(rng):
+    backend = agnoreg.get_backend("torch")
+    moving, ddf = backend.from_numpy(rng.random((1, 4, 4, 4))), backend.from_numpy(rng.random((1, 4, 4, 4, 3)))
+
+    def total(image, field):
+        return functional.warp(image, field).sum((1, 2, 3))
+
+    value, gradient = agnoreg.value_and_grad(total, moving, ddf)
+    _, expected = functional.warp_adjoint(moving, ddf, backend.xp.ones_like(moving), wrt=(0, 1))
+    assert value.shape == (1,)
+    np.testing.assert_allclose(gradient.numpy(), expected.numpy())
+
+
+def test_channels_that_come_first_are_refused_where_they_would_be_smoothed(rng):
+    labels = rng.random((2, 1, 1, 5, 5, 5))
+    with pytest.raises(ValueError, match="channels go last"):
+        agnoreg.build_loss({"name": "dice", "scales": [1]})(*labels)
+
+
 def test_value_and_grad_says_what_it_takes(rng):
     t, p = rng.random((2, 1, 3, 3, 3))
     for wrong in ("lncc", image.LocalNormalizedCrossCorrelationLoss, 3):
@@ -219,7 +285,7 @@ def test_value_and_grad_says_what_it_takes(rng):
             agnoreg.value_and_grad(wrong, t, p)
     with pytest.raises(TypeError, match=r"takes 2 array\(s\), y_true, y_pred, got 1"):
         agnoreg.value_and_grad(agnoreg.build_loss("ssd"), t)
-    with pytest.raises(ValueError, match="argnums must name"):
+    with pytest.raises(ValueError, match="argnums must be indices"):
         agnoreg.value_and_grad(agnoreg.build_loss("ssd"), t, p, argnums=None)
     assert agnoreg.value_and_grad(agnoreg.build_loss("ssd"), t, p, argnums=np.int64(1))[1].shape == p.shape
 
@@ -252,7 +318,9 @@ def test_value_and_grad_chooses_arrays(rng):
     np.testing.assert_array_equal(agnoreg.value_and_grad(loss, t, p)[1], by_p)
     np.testing.assert_array_equal(agnoreg.value_and_grad(loss, t, y_pred=p)[1], by_p)
     for wrong in (2, -3, "image"):
-        with pytest.raises(ValueError, match="argnums must name arrays 0 to 1"):
+        with pytest.raises(
+            ValueError, match="argnums must be indices of the loss's 2 arrays, or of their names y_true, y_pred"
+        ):
             agnoreg.value_and_grad(loss, t, p, argnums=wrong)
 
 
@@ -392,6 +460,8 @@ def test_names_are_those_of_the_classes():
         (lambda: label.DiceLoss(scales=[]), "scales must be one or more numbers of at least 0"),
         (lambda: label.DiceLoss(reduction="avg"), "reduction must be one of mean, sum, none, got 'avg'"),
         (lambda: kernel.gaussian_kernel1d_sigma(0), "sigma must be positive, got 0"),
+        (lambda: kernel.cauchy_kernel1d(True), "sigma must be positive, got True"),
+        (lambda: image.GlobalMutualInformation(sigma_ratio=True), "sigma_ratio must be positive, got True"),
         (lambda: kernel.cauchy_kernel1d(-1), "sigma must be positive, got -1"),
         (lambda: kernel.gaussian_kernel1d_sigma(1e9), "sigma must be at most 1000 voxels"),
         (lambda: image.LocalNormalizedCrossCorrelation(kernel_size=10**9), "kernel_size must be at most 1000"),
@@ -500,6 +570,7 @@ def test_the_reference_pages_names_exist():
     assert set(lncc.kernel_fn_dict) == {"rectangular", "triangular", "gaussian"}
     np.testing.assert_array_equal(lncc.kernel, [1, 2, 3, 2, 1])
     assert lncc.kernel_vol == 9**3
+    assert type(image.LocalNormalizedCrossCorrelation(kernel_size=9.0).get_config()["kernel_size"]) is int
 
 
 def test_a_defaults_number_is_api():

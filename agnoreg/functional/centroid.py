@@ -110,6 +110,11 @@ def foreground_proportion(y: Array) -> Array:
     array
         Shape ``(B,)``, in [0, 1].
 
+    Raises
+    ------
+    ValueError
+        If the array has no axis beside the batch's.
+
     Examples
     --------
     >>> import numpy as np

@@ -253,6 +253,11 @@ def gradient_dx(fx: Array) -> Array:
     array
         Shape ``(B, d1 - 2, d2 - 2, d3 - 2)``, per voxel.
 
+    Raises
+    ------
+    ValueError
+        If the array has fewer than 4 axes, or an axis fewer than 3 voxels.
+
     Examples
     --------
     >>> import numpy as np
@@ -274,6 +279,11 @@ def gradient_dy(fy: Array) -> Array:
     -------
     array
         Shape ``(B, d1 - 2, d2 - 2, d3 - 2)``, per voxel.
+
+    Raises
+    ------
+    ValueError
+        If the array has fewer than 4 axes, or an axis fewer than 3 voxels.
     """
     return _gradient(fy, 2)
 
@@ -290,6 +300,11 @@ def gradient_dz(fz: Array) -> Array:
     -------
     array
         Shape ``(B, d1 - 2, d2 - 2, d3 - 2)``, per voxel.
+
+    Raises
+    ------
+    ValueError
+        If the array has fewer than 4 axes, or an axis fewer than 3 voxels.
     """
     return _gradient(fz, 3)
 
@@ -308,6 +323,11 @@ def gradient_dxyz(fxyz: Array, fn: Callable[[Array], Array]) -> Array:
     -------
     array
         Shape ``(..., 3)``.
+
+    Raises
+    ------
+    ValueError
+        If the last axis does not hold 3 components.
     """
     backend = backend_of(fxyz)
     fxyz = backend.prepare(fxyz)

@@ -1,10 +1,11 @@
 """The one-dimensional kernels that windows and scales are made of."""
 
 import math
-from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from agnoreg.differentiable import check_integer, check_number
 
 Array = Any
 
@@ -14,21 +15,18 @@ LARGEST = 1000
 
 def check_kernel_size(kernel_size: int) -> int:
     """Return the size as an int, or raise ValueError where it is not an integer of at least 1."""
-    number = isinstance(kernel_size, Real) and not isinstance(kernel_size, bool)
-    if not number or not 1 <= kernel_size < math.inf or int(kernel_size) != kernel_size:
-        raise ValueError(f"kernel_size must be an integer of at least 1, got {kernel_size}.")
+    kernel_size = check_integer("kernel_size", kernel_size, 1)
     if kernel_size > LARGEST:
         raise ValueError(f"kernel_size must be at most {LARGEST}, got {kernel_size}.")
-    return int(kernel_size)
+    return kernel_size
 
 
 def check_sigma(sigma: float) -> float:
     """Return sigma as a float, or raise ValueError where it is not positive and finite."""
-    if not isinstance(sigma, Real) or not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}.")
+    sigma = check_number("sigma", sigma, above=True)
     if sigma > LARGEST:
         raise ValueError(f"sigma must be at most {LARGEST} voxels, got {sigma}.")
-    return float(sigma)
+    return sigma
 
 
 def rectangular(kernel_size: int) -> Array:
@@ -43,6 +41,11 @@ def rectangular(kernel_size: int) -> Array:
     -------
     numpy.ndarray
         Shape ``(kernel_size,)``, float64.
+
+    Raises
+    ------
+    ValueError
+        If the size is not an integer from 1 to 1000.
 
     Examples
     --------
@@ -68,7 +71,7 @@ def triangular(kernel_size: int) -> Array:
     Raises
     ------
     ValueError
-        If the size is even or below 3.
+        If the size is even, below 3 or above 1000.
 
     Examples
     --------
@@ -97,6 +100,11 @@ def gaussian_kernel1d_size(kernel_size: int) -> Array:
     numpy.ndarray
         Shape ``(kernel_size,)``, float64.
 
+    Raises
+    ------
+    ValueError
+        If the size is not an integer from 1 to 1000.
+
     Examples
     --------
     >>> gaussian_kernel1d_size(3).round(4)
@@ -119,6 +127,11 @@ def gaussian_kernel1d_sigma(sigma: float) -> Array:
     -------
     numpy.ndarray
         Shape ``(2 floor(3 sigma) + 1,)``, float64.
+
+    Raises
+    ------
+    ValueError
+        If sigma is not above 0 and at most 1000.
 
     Examples
     --------
@@ -145,6 +158,11 @@ def cauchy_kernel1d(sigma: float) -> Array:
     -------
     numpy.ndarray
         Shape ``(2 floor(5 sigma) + 1,)``, float64.
+
+    Raises
+    ------
+    ValueError
+        If sigma is not above 0 and at most 1000.
 
     Examples
     --------

@@ -2,10 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
-from agnoreg.differentiable import Measure, check_rank, check_same_shape, evaluate, measured_by
+from agnoreg.differentiable import (
+    Measure,
+    check_integer,
+    check_number,
+    check_rank,
+    check_same_shape,
+    evaluate,
+    measured_by,
+    voxels,
+)
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -28,12 +36,8 @@ class ParzenInformation(Measure):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        number = isinstance(self.num_bins, Real) and not isinstance(self.num_bins, bool)
-        if not number or not 2 <= self.num_bins < math.inf or int(self.num_bins) != self.num_bins:
-            raise ValueError(f"num_bins must be an integer of at least 2, got {self.num_bins}.")
-        object.__setattr__(self, "num_bins", int(self.num_bins))
-        if not isinstance(self.sigma_ratio, Real) or not 0 < self.sigma_ratio < math.inf:
-            raise ValueError(f"sigma_ratio must be positive, got {self.sigma_ratio}.")
+        object.__setattr__(self, "num_bins", check_integer("num_bins", self.num_bins, 2))
+        check_number("sigma_ratio", self.sigma_ratio, above=True)
 
     @property
     def sigma(self) -> float:
@@ -89,7 +93,7 @@ class ParzenInformation(Measure):
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return ``sum Pab log((Pab + eps) / (Pa Pb + eps) + eps)`` and its derivatives by the three histograms."""
-        n = math.prod(size for size in shape[1:] if size is not None)
+        n = voxels(shape)
         joint, pa, pb = (s / n for s in sums)
         product = xp.expand_dims(pa, axis=2) * xp.expand_dims(pb, axis=1) + EPS
         ratio = (joint + EPS) / product + EPS
@@ -153,8 +157,8 @@ def mutual_information(y_true: Array, y_pred: Array, *, num_bins: int = 23, sigm
     Returns
     -------
     array
-        Shape ``(B,)``; from 0 to at most log(num_bins) nats, up to the small constants; higher is better. Two equal
-        images have their entropy's value.
+        Shape ``(B,)``; from 0 to at most log(num_bins) nats, up to the small constants;higher is better. Two equal
+        images have a value that depends on their histogram, below its entropy since windows overlap.
 
     Raises
     ------

@@ -16,6 +16,7 @@ from agnoreg.differentiable import (
     image_of,
     measured_by,
     total,
+    voxels,
 )
 from agnoreg.functional import kernels
 from agnoreg.stencil import boxes, cut, paired_sum, sliding, stretch
@@ -78,7 +79,7 @@ class GlobalCorrelation(Measure):
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and the factors of the other image, the image itself and 1 in each gradient."""
-        n = math.prod(size for size in shape[1:] if size is not None)
+        n = voxels(shape)
         t, p, tt, pp, tp = (s / n for s in sums)
         cov, var_t, var_p = tp - t * p, tt - t * t, pp - p * p
         denominator = var_t * var_p + EPS
@@ -231,7 +232,7 @@ class LocalCorrelation(MeanMeasure):
             if len(shape) > 5:
                 raise ValueError(f"{name} must have 4 or 5 axes, got shape {shape}.")
             if len(shape) == 5 and shape[4] != 1:
-                raise ValueError(f"Last dimension of {name} is not one. {name} has shape {shape}.")
+                raise ValueError(f"Last dimension of {name} is not one. {name} has shape {shape}; channels go last.")
         if shapes[0][:4] != shapes[1][:4]:
             check_same_shape(*shapes)
 
@@ -310,8 +311,8 @@ class LocalCorrelation(MeanMeasure):
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sum, and its gradient: three more window sums for each input.
 
-        With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window,``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean
-        p]``.
+        With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``mean t`` and ``mean p`` its means and ``S'`` the
+        adjoint of the window sum: ``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean p]``.
         """
         xp, own = slab.xp, slab.own
         # Every window that holds one of the slab's own voxels.

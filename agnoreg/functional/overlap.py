@@ -1,12 +1,11 @@
 """Overlap of two labels: Dice and Jaccard, with a weight for the background."""
 
-import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
-from agnoreg.differentiable import Measure, check_flag, check_number, evaluate, measured_by, total
+from agnoreg.differentiable import Measure, check_flag, check_number, evaluate, measured_by, total, voxels
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -56,7 +55,7 @@ class _Overlap(Measure):
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the ratio, and its derivatives by ``P`` and ``Y``."""
-        n = math.prod(size for size in shape[1:] if size is not None)
+        n = voxels(shape)
         top, bottom, (top_p, top_y), (bottom_p, bottom_y) = self.ratio(sums[0], sums[1], n)
         value = top / bottom
         return value, ((top_p - value * bottom_p) / bottom, (top_y - value * bottom_y) / bottom)

@@ -241,3 +241,10 @@ def _frozen(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def greatest_ratio(smooth_nr: float, smooth_dr: float) -> float:
+    """Return the greatest ``(x + nr) / (y + dr)`` for ``0 <= x <= y``."""
+    if smooth_nr <= smooth_dr:
+        return 1.0
+    return smooth_nr / smooth_dr if smooth_dr > 0 else math.inf

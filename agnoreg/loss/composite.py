@@ -1,7 +1,8 @@
 """Weighted sums of losses: of the same inputs, and of a whole registration's inputs."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import field
 from numbers import Real
@@ -67,6 +68,8 @@ class WeightedLoss(Loss):
                 f"negative weight, or take their Loss; got {', '.join(self._described_terms())}."
             )
         object.__setattr__(self, "inputs", self.losses[0].inputs)
+        # One of them cannot be differentiated by the framework and another not.
+        object.__setattr__(self, "native", self.native or any(loss.native for loss in self.losses))
         super().__post_init__()
 
     def measure(self) -> Differentiable:
@@ -91,13 +94,12 @@ class WeightedLoss(Loss):
 
     def named(self) -> list[tuple[str, Loss, float]]:
         """Return name, loss and weight of every term; a name that comes again is numbered."""
-        seen: dict[str, int] = {}
-        terms = []
+        terms: dict[str, tuple[str, Loss, float]] = {}
         for loss, weight in zip(self.losses, self.weights, strict=True):
-            name = str(loss.name)
-            seen[name] = seen.get(name, 0) + 1
-            terms.append((name if seen[name] == 1 else f"{name}_{seen[name]}", loss, weight))
-        return terms
+            candidates = (str(loss.name) if i == 1 else f"{loss.name}_{i}" for i in itertools.count(1))
+            name = next(name for name in candidates if name not in terms)
+            terms[name] = (name, loss, weight)
+        return list(terms.values())
 
     def _directions(self) -> set[str]:
         opposite = {"lower": "higher", "higher": "lower"}
@@ -160,8 +162,9 @@ def _restored(part: Mapping[str, Any]) -> Loss:
 class RegistrationLoss(Loss):
     """The loss of a whole registration: a weighted sum over images, labels and the displacement field, each optional.
 
-    It is called by keyword: ``loss(image=(fixed, warped), label=(fixed_label, warped_label), regularization=ddf)``,
-    with one entry for every section that it has; ``return_terms=True`` returns ``(total, terms)``.
+    A section whose weights are all 0 may be left out of a call. It is called by keyword: ``loss(image=(fixed, warped),
+    label=(fixed_label, warped_label), regularization=ddf)``, with one entry for every section that it has;
+    ``return_terms=True`` returns ``(total, terms)``.
 
     Parameters
     ----------
@@ -208,10 +211,12 @@ class RegistrationLoss(Loss):
         return {name: getattr(self, name) for name in SECTIONS if getattr(self, name) is not None}
 
     def _arrays(self, given: Mapping[str, Any]) -> dict[str, tuple[Array, ...]]:
-        have = self.sections()
+        have = {
+            name: loss for name, loss in self.sections().items() if any(loss.weights) or given.get(name) is not None
+        }
         if missing := [name for name in have if given.get(name) is None]:
             raise TypeError(f"This loss needs arrays for {', '.join(missing)}: pass {', '.join(map(_usage, missing))}.")
-        if beyond := [name for name in given if name not in have and given[name] is not None]:
+        if beyond := [name for name in given if name not in self.sections() and given[name] is not None]:
             raise TypeError(f"This loss has no section {', '.join(beyond)}; it has {', '.join(have)}.")
         arrays = {}
         for name in have:
@@ -257,7 +262,7 @@ class RegistrationLoss(Loss):
                 for name, loss, weight in getattr(self, section).named()
             }
 
-    def __call__(self, *, return_terms: bool = False, **sections: Any) -> Any:
+    def __call__(self, *arrays: Array, return_terms: bool = False, **sections: Any) -> Any:
         """Return the loss, reduced.
 
         Parameters
@@ -272,13 +277,17 @@ class RegistrationLoss(Loss):
         array or (array, dict)
             Shape ``()`` for the reductions ``"mean"`` and ``"sum"``, ``(B,)`` for ``"none"``.
         """
+        if arrays:
+            raise TypeError(
+                f"A registration's loss takes its arrays by keyword: {', '.join(map(_usage, self.sections()))}."
+            )
         if not return_terms:
             return super().__call__(**sections)
         terms = self._terms(sections)
         total = weighted_sum([1.0] * len(terms), list(terms.values()))
         return self.reduce(total), {name: self.reduce(values) for name, values in terms.items()}
 
-    def value_and_grad(self, argnums: Any, **sections: Any) -> tuple[Array, Any]:
+    def value_and_grad(self, argnums: Any, *, return_terms: bool = False, **sections: Any) -> tuple[Any, Any]:
         """Return the loss and its gradient; see `agnoreg.value_and_grad`, which calls this.
 
         ``argnums`` counts the arrays of all sections in a row (image's two, label's two, the field); a section's name
@@ -286,26 +295,34 @@ class RegistrationLoss(Loss):
         """
         from agnoreg.gradients import gradients_of, wanted
 
+        if return_terms:
+            terms = {name: self._detached(value) for name, value in self.terms(**sections).items()}
+            total, gradient = self.value_and_grad(argnums, **sections)
+            return (total, terms), gradient
         given = self._arrays(sections)
         places = [(name, index) for name, arrays in given.items() for index in range(len(arrays))]
         last = {name: places.index((name, len(arrays) - 1)) for name, arrays in given.items()}
 
         def place(argnum: Any) -> Any:
-            return last.get(argnum, argnum)
+            return last.get(argnum, argnum) if isinstance(argnum, str) else argnum
 
-        wrt, single = wanted(
-            place(argnums) if isinstance(argnums, str | int) else [place(argnum) for argnum in argnums], len(places)
+        numbers = (
+            place(argnums) if isinstance(argnums, str) or not isinstance(argnums, Iterable) else map(place, argnums)
         )
-        values: list[Array] = []
+        wrt, single = wanted(numbers, len(places), list(given))
+        values: dict[str, Array] = {}
         gradients: dict[tuple[str, int], Array] = {}
         for name, arrays in given.items():
-            own = tuple(index for place, index in (places[i] for i in wrt) if place == name)
-            value, parts = gradients_of(getattr(self, name).measure(), arrays, own, self.reduction == "mean")
-            values.append(value)
+            own = tuple(index for section, index in (places[i] for i in wrt) if section == name)
+            values[name], parts = gradients_of(getattr(self, name).measure(), arrays, own, self.reduction == "mean")
             gradients.update({(name, index): part for index, part in zip(own, parts, strict=True)})
         result = tuple(gradients[places[i]] for i in wrt)
-        total = self.reduce(weighted_sum([1.0] * len(values), values))
+        total = self.reduce(weighted_sum([1.0] * len(values), list(values.values())))
         return total, result[0] if single else result
+
+    @staticmethod
+    def _detached(value: Array) -> Array:
+        return backend_of(value).detach(value)
 
     @property
     def direction(self) -> str:

@@ -47,7 +47,7 @@ class GradientNorm(_FieldLoss):
     Raises
     ------
     ValueError
-        When called, if this is not such a field or has fewer than 3 voxels along an axis.
+        If ``l1`` is no bool, or, when called, if this is not such a field or has fewer than 3 voxels along an axis.
     """
 
     l1: bool = False

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from agnoreg.differentiable import Differentiable
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import EPS, KERNELS, GlobalCorrelation, LocalCorrelation, lncc_map
-from agnoreg.loss.base import Loss
+from agnoreg.loss.base import Loss, greatest_ratio
 from agnoreg.loss.util import NegativeLossMixin
 
 Array = Any
@@ -49,6 +49,11 @@ class GlobalMutualInformation(Loss):
     num_bins: int = 23
     sigma_ratio: float = 0.5
 
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        super().__post_init__()
+        object.__setattr__(self, "num_bins", int(self.num_bins))
+
     def measure(self) -> Differentiable:
         """Return the mutual information."""
         return ParzenInformation(self.num_bins, self.sigma_ratio)
@@ -79,7 +84,8 @@ class LocalNormalizedCrossCorrelation(Loss):
     kernel_size
         Voxels of the window along each axis.
     kernel_type
-        ``"rectangular"``, ``"triangular"`` or ``"gaussian"`` (standard deviation a third of the size).
+        ``"rectangular"``, ``"triangular"`` (odd sizes from 3) or ``"gaussian"`` (standard deviation a third of the
+        size).
     smooth_nr, smooth_dr
         Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``.
 
@@ -97,6 +103,11 @@ class LocalNormalizedCrossCorrelation(Loss):
     kernel_type: str = "rectangular"
     smooth_nr: float = EPS
     smooth_dr: float = EPS
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        super().__post_init__()
+        object.__setattr__(self, "kernel_size", int(self.kernel_size))
 
     #: The kernel functions by name.
     kernel_fn_dict: ClassVar[Mapping[str, Callable[[int], Array]]] = MappingProxyType(KERNELS)
@@ -143,7 +154,7 @@ class LocalNormalizedCrossCorrelation(Loss):
     @property
     def value_range(self) -> tuple[float, float]:
         """From 0 to 1; above 1 only where ``smooth_nr > smooth_dr``."""
-        return 0.0, _greatest(self.smooth_nr, self.smooth_dr)
+        return 0.0, greatest_ratio(self.smooth_nr, self.smooth_dr)
 
     @property
     def direction(self) -> str:
@@ -193,10 +204,3 @@ class GlobalNormalizedCrossCorrelation(Loss):
 
 class GlobalNormalizedCrossCorrelationLoss(NegativeLossMixin, GlobalNormalizedCrossCorrelation):
     """The negative of `GlobalNormalizedCrossCorrelation`, to be minimised."""
-
-
-def _greatest(smooth_nr: float, smooth_dr: float) -> float:
-    """Return the greatest ``(x + nr) / (y + dr)`` for ``0 <= x <= y``."""
-    if smooth_nr <= smooth_dr:
-        return 1.0
-    return smooth_nr / smooth_dr if smooth_dr > 0 else math.inf

@@ -7,7 +7,7 @@ from agnoreg.differentiable import Differentiable
 from agnoreg.functional.centroid import compute_centroid, compute_centroid_distance, foreground_proportion
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
-from agnoreg.loss.base import Loss
+from agnoreg.loss.base import Loss, greatest_ratio
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 
 Array = Any
@@ -68,9 +68,7 @@ class _Overlap(Loss):
     @property
     def value_range(self) -> tuple[float, float]:
         """From 0 to 1 for inputs in [0, 1]; above 1 only where ``smooth_nr > smooth_dr``."""
-        if self.smooth_nr <= self.smooth_dr:
-            return 0.0, 1.0
-        return 0.0, self.smooth_nr / self.smooth_dr if self.smooth_dr > 0 else math.inf
+        return 0.0, greatest_ratio(self.smooth_nr, self.smooth_dr)
 
     @property
     def direction(self) -> str:
@@ -100,7 +98,7 @@ class DiceScore(_Overlap):
     Raises
     ------
     ValueError
-        If the weight lies outside [0, 1], or, when called, if the shapes differ.
+        If the weight lies outside [0, 1] or a small constant is negative, or, when called, if the shapes differ.
 
     References
     ----------
@@ -133,7 +131,7 @@ class JaccardIndex(_Overlap):
     Raises
     ------
     ValueError
-        If the weight lies outside [0, 1], or, when called, if the shapes differ.
+        If the weight lies outside [0, 1] or a small constant is negative, or, when called, if the shapes differ.
     """
 
     def measure(self) -> Differentiable:
@@ -148,7 +146,7 @@ class JaccardLoss(NegativeLossMixin, MultiScaleMixin, JaccardIndex):
 class CrossEntropy(Loss):
     """Weighted binary cross-entropy; see `agnoreg.functional.cross_entropy` for the formula.
 
-    Takes two labels ``(B, ...)`` with values in [0, 1]; lower is better.
+    Takes two labels ``(B, ...)`` with values in [0, 1]; in [-log(1 + smooth), -log(smooth)], lower is better.
 
     Parameters
     ----------
@@ -162,7 +160,7 @@ class CrossEntropy(Loss):
     Raises
     ------
     ValueError
-        If the weight lies outside [0, 1], or, when called, if the shapes differ.
+        If the weight lies outside [0, 1] or a small constant is negative, or, when called, if the shapes differ.
     """
 
     binary: bool = False
