@@ -109,3 +109,18 @@ def test_keras_compiles_and_fits_with_a_loss(rng, config):
     assert history[-1] < history[0]
     expected = float(loss(tf.constant(x), model(x)))
     np.testing.assert_allclose(model.evaluate(x, x, batch_size=4, verbose=0), expected, rtol=1e-4)
+
+
+# Keras's own variables raise it while a model is saved.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_a_saved_keras_model_loads_as_the_documents_say(rng, tmp_path):
+    keras = pytest.importorskip("keras", reason="Keras comes with TensorFlow")
+    loss = agnoreg.build_loss({"name": "lncc", "kernel_size": 3})
+    model = keras.Sequential([keras.Input((6, 6, 6, 1)), keras.layers.Conv3D(1, 3, padding="same")])
+    model.compile(optimizer="sgd", loss=loss)
+    x = rng.random((2, 6, 6, 6, 1)).astype("float32")
+    expected = model.evaluate(x, x, verbose=0)
+    model.save(tmp_path / "model.keras")
+    known = {type(loss).__name__: type(loss)}
+    again = keras.models.load_model(tmp_path / "model.keras", custom_objects=known)
+    np.testing.assert_allclose(again.evaluate(x, x, verbose=0), expected, rtol=1e-5)
