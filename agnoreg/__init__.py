@@ -5,7 +5,8 @@ from agnoreg.backend import Backend, BackendNotAvailableError, available_backend
 from agnoreg.differentiable import native_autodiff
 from agnoreg.gradients import value_and_grad
 from agnoreg.loss.base import Loss
-from agnoreg.registry import build_loss, register_loss, registered_losses
+from agnoreg.loss.names import register_loss, registered_losses
+from agnoreg.registry import build_loss
 
 __version__ = "0.1.0"
 

@@ -208,7 +208,7 @@ def print_losses() -> None:
     from rich.text import Text
 
     from agnoreg.evaluation import arguments_of, measured_on, metric_of
-    from agnoreg.registry import registered_losses
+    from agnoreg.loss.names import registered_losses
 
     console = _console()
     table = _table("name", "class", "takes", "range", "better", "equal")

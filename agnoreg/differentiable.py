@@ -6,7 +6,8 @@ are made of it: `Negated`, `WeightedSum`, `Filtered`, `FromCall`.
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
@@ -16,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from agnoreg.backend import Backend, backend_of
+from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.tiling import Slab, sweep
 
 Array = Any
@@ -537,3 +538,44 @@ class FromCall(Differentiable):
                 described = "no tuple" if found is None else f"shapes {found}"
                 raise ValueError(f"{self.title}.gradient must return a tuple of shapes {wanted}, got {described}.")
         return value, tuple(gradient if scale == 1.0 else gradient * scale for gradient in gradients)
+
+
+# --- gradients as arrays ----------------------------------------------------------------------------------------------
+
+
+def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
+    """Return the indices that ``argnums`` names, and whether it is a single one."""
+    single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
+    indices: list[int] = []
+    for index in [argnums] if single else argnums:
+        if isinstance(index, str) and index in names:
+            index = names.index(index)
+        if not hasattr(index, "__index__") or not -count <= operator.index(index) < count:
+            raise ValueError(
+                f"argnums must be indices of the loss's {count} arrays, or of their names {', '.join(names)}; "
+                f"got {index!r}."
+            )
+        indices.append(operator.index(index) % count)
+    return tuple(indices), single
+
+
+def gradients_of(
+    function: Differentiable, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
+    backend, arrays = checked(function, arrays)
+    xp = backend.xp
+    arrays = tuple(backend.detach(array) for array in arrays)
+    batch = backend.shape(arrays[0])[0] if mean else 1
+    value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
+    if batch is None:
+        # The batch's size is known only when the traced function runs.
+        share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
+        gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
+    return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
+
+
+def _in_dtype_of(backend: Backend, gradient: Array, array: Array) -> Array:
+    if gradient.dtype == array.dtype or not backend.xp.isdtype(array.dtype, "real floating"):
+        return gradient
+    return backend.xp.astype(gradient, array.dtype)

@@ -26,6 +26,7 @@ from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.loss import deform, image, label, util
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from agnoreg.loss.names import loss_class, registered_losses
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 from agnoreg.nifti import (
     GridDifference,
@@ -39,7 +40,7 @@ from agnoreg.nifti import (
     read_image,
     read_labels,
 )
-from agnoreg.registry import build_loss, loss_class, registered_losses
+from agnoreg.registry import build_loss
 
 __all__ = [
     "Evaluation",

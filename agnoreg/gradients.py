@@ -1,13 +1,12 @@
 """Gradients as arrays, in the caller's own framework, also where it has no autodiff."""
 
 import inspect
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agnoreg.backend import Backend, describe, per_sample
-from agnoreg.differentiable import Differentiable, FromCall, checked
+from agnoreg.backend import describe
+from agnoreg.differentiable import Differentiable, FromCall, gradients_of, wanted
 from agnoreg.loss.base import Loss, bound
 
 Array = Any
@@ -81,41 +80,3 @@ def _function(
         options = {name: given.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}
         return loss.measure(**options), tuple(given.values())
     return FromCall(partial(loss, **keywords), None, len(arrays), describe(loss), alike=False), arrays
-
-
-def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
-    """Return the indices that ``argnums`` names, and whether it is a single one."""
-    single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
-    indices: list[int] = []
-    for index in [argnums] if single else argnums:
-        if isinstance(index, str) and index in names:
-            index = names.index(index)
-        if not hasattr(index, "__index__") or not -count <= operator.index(index) < count:
-            raise ValueError(
-                f"argnums must be indices of the loss's {count} arrays, or of their names {', '.join(names)}; "
-                f"got {index!r}."
-            )
-        indices.append(operator.index(index) % count)
-    return tuple(indices), single
-
-
-def gradients_of(
-    function: Differentiable, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
-) -> tuple[Array, tuple[Array, ...]]:
-    """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
-    backend, arrays = checked(function, arrays)
-    xp = backend.xp
-    arrays = tuple(backend.detach(array) for array in arrays)
-    batch = backend.shape(arrays[0])[0] if mean else 1
-    value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
-    if batch is None:
-        # The batch's size is known only when the traced function runs.
-        share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
-        gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
-    return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
-
-
-def _in_dtype_of(backend: Backend, gradient: Array, array: Array) -> Array:
-    if gradient.dtype == array.dtype or not backend.xp.isdtype(array.dtype, "real floating"):
-        return gradient
-    return backend.xp.astype(gradient, array.dtype)

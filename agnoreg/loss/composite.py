@@ -9,8 +9,9 @@ from numbers import Real
 from typing import Any, ClassVar, Self
 
 from agnoreg.backend import backend_of
-from agnoreg.differentiable import Differentiable, WeightedSum, native_autodiff, weighted_sum
+from agnoreg.differentiable import Differentiable, WeightedSum, gradients_of, native_autodiff, wanted, weighted_sum
 from agnoreg.loss.base import Loss
+from agnoreg.loss.names import loss_class, remember
 
 Array = Any
 
@@ -18,6 +19,7 @@ Array = Any
 SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
 
+@remember
 class WeightedLoss(Loss):
     """A weighted sum of losses of the same inputs.
 
@@ -154,11 +156,10 @@ def _described(loss: Loss) -> dict[str, Any]:
 
 
 def _restored(part: Mapping[str, Any]) -> Loss:
-    from agnoreg.registry import loss_class
-
     return loss_class(part["class"]).from_config(part["config"])
 
 
+@remember
 class RegistrationLoss(Loss):
     """The loss of a whole registration: a weighted sum over images, labels and the displacement field, each optional.
 
@@ -293,8 +294,6 @@ class RegistrationLoss(Loss):
         ``argnums`` counts the arrays of all sections in a row (image's two, label's two, the field); a section's name
         means its last array: the warped image, the warped label, the field.
         """
-        from agnoreg.gradients import gradients_of, wanted
-
         if return_terms:
             terms = {name: self._detached(value) for name, value in self.terms(**sections).items()}
             total, gradient = self.value_and_grad(argnums, **sections)
