@@ -194,7 +194,7 @@ def parse_loss(text: str) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        If an argument has no ``=``, or occurs twice.
+        If an argument has no ``=`` or occurs twice, or no colon comes before the first.
 
     Examples
     --------
@@ -204,6 +204,8 @@ def parse_loss(text: str) -> tuple[str, dict[str, Any]]:
     ('DiceLoss', {'scales': [0, 1, 2]})
     """
     name, _, rest = text.partition(":")
+    if "=" in name:
+        raise InputError(f"--loss {text}: arguments follow a colon, NAME:key=value,key=value.")
     arguments: dict[str, Any] = {}
     # A comma ends a value only where another key follows, so that a list needs no quotes.
     for part in re.split(r",(?=\s*\w+\s*=)", rest) if rest.strip() else []:

@@ -747,3 +747,8 @@ def test_a_link_to_an_output_stays_a_link(tmp_path):
     evaluation.write_files({tmp_path / "link.json": "after"})
     assert (tmp_path / "link.json").is_symlink()
     assert (tmp_path / "real.json").read_text() == "after"
+
+
+def test_arguments_follow_a_colon():
+    with pytest.raises(InputError, match="arguments follow a colon"):
+        parse_loss("lncc,kernel_size=5")
