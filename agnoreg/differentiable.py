@@ -15,8 +15,6 @@ from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.tiling import Slab, sweep
 
@@ -117,9 +115,14 @@ def check_flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
+def as_number(value: Any) -> float:
+    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number."""
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+
+
 def check_number(name: str, value: Any, *, above: bool = False) -> float:
     """Return a finite number of at least 0, or above 0; raise ValueError where a parameter is no such number."""
-    number = float(value) if isinstance(value, Real | np.number) and not isinstance(value, bool) else math.nan
+    number = as_number(value)
     if not 0 <= number < math.inf or (above and number == 0):
         raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {value!r}.")
     return number
@@ -127,7 +130,7 @@ def check_number(name: str, value: Any, *, above: bool = False) -> float:
 
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
-    number = float(value) if isinstance(value, Real | np.number) and not isinstance(value, bool) else math.nan
+    number = as_number(value)
     if not least <= number < math.inf or int(number) != number:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     return int(number)
@@ -566,6 +569,8 @@ def gradients_of(
     backend, arrays = checked(function, arrays)
     xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
+    if not wrt:
+        return backend.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:

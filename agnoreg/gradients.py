@@ -74,7 +74,7 @@ def _function(
     if isinstance(loss, type | str) or not callable(loss):
         raise TypeError(f"value_and_grad takes a loss object, such as agnoreg.build_loss makes, got {loss!r}.")
     if isinstance(loss, Loss):
-        return bound(loss.measure(), arrays, keywords)
+        return bound(loss.measured_by(type(loss)), arrays, keywords)
     if hasattr(loss, "measure"):
         given = inspect.signature(loss).bind(*arrays, **keywords).arguments
         options = {name: given.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from agnoreg.backend import Backend, backend_of, per_sample
@@ -210,7 +211,7 @@ class LocalCorrelation(MeanMeasure):
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
 
-    @property
+    @cached_property
     def taps(self) -> tuple[float, ...]:
         """The window's weights along one axis."""
         return tuple(KERNELS[self.kernel_type](self.kernel_size).tolist())

@@ -1,11 +1,10 @@
 """Overlap of two labels: Dice and Jaccard, with a weight for the background."""
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
-from agnoreg.differentiable import Measure, check_flag, check_number, evaluate, measured_by, total, voxels
+from agnoreg.differentiable import Measure, as_number, check_flag, check_number, evaluate, measured_by, total, voxels
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -18,7 +17,7 @@ def binarised(xp: Any, x: Array) -> Array:
 
 def check_background_weight(weight: float, measure: str) -> None:
     """Raise ValueError where the weight lies outside [0, 1]."""
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight <= 1:
+    if not 0 <= as_number(weight) <= 1:
         raise ValueError(f"The background weight for {measure} must be within [0, 1], got {weight}.")
 
 

@@ -76,6 +76,7 @@ class Loss:
             object.__setattr__(self, "name", type(self).__name__)
         if not isinstance(self.name, str):
             raise ValueError(f"name must be a string, got {self.name!r}.")
+        # Made here, so that its parameters are checked with the object.
         self.measure()
 
     # --- what it computes -------------------------------------------------------------------------------------------
@@ -101,12 +102,15 @@ class Loss:
         """
         raise NotImplementedError
 
-    def _evaluate(self, cls: type["Loss"], arrays: tuple[Array, ...], keywords: dict[str, Any]) -> Array:
-        # Made once for each class that defines it: a loss is called often, and its measure holds no arrays.
+    def measured_by(self, cls: type["Loss"]) -> Differentiable:
+        """Return what `measure`, as that class has it, makes of this object; made once, for a loss is called often."""
         measures = self.__dict__.setdefault("_measures", {})
-        function = measures.get(cls)
-        if function is None:
-            function = measures[cls] = cls.measure(self)
+        if cls not in measures:
+            measures[cls] = cls.measure(self)
+        return measures[cls]
+
+    def _evaluate(self, cls: type["Loss"], arrays: tuple[Array, ...], keywords: dict[str, Any]) -> Array:
+        function = self.measured_by(cls)
         if keywords:
             function, arrays = bound(function, arrays, keywords)
         if not self.native:

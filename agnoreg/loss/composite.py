@@ -5,11 +5,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import field
-from numbers import Real
 from typing import Any, ClassVar, Self
 
 from agnoreg.backend import backend_of
-from agnoreg.differentiable import Differentiable, WeightedSum, gradients_of, native_autodiff, wanted, weighted_sum
+from agnoreg.differentiable import (
+    Differentiable,
+    WeightedSum,
+    as_number,
+    gradients_of,
+    native_autodiff,
+    wanted,
+    weighted_sum,
+)
 from agnoreg.loss.base import Loss
 from agnoreg.loss.names import loss_class, remember
 
@@ -146,7 +153,7 @@ class WeightedLoss(Loss):
 
 def checked_weight(weight: Any) -> float:
     """Return the weight, or raise ValueError where it is not a finite number."""
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+    if not math.isfinite(as_number(weight)):
         raise ValueError(f"A weight must be a finite number, got {weight!r}.")
     return float(weight)
 
@@ -285,8 +292,7 @@ class RegistrationLoss(Loss):
         if not return_terms:
             return super().__call__(**sections)
         terms = self._terms(sections)
-        total = weighted_sum([1.0] * len(terms), list(terms.values()))
-        return self.reduce(total), {name: self.reduce(values) for name, values in terms.items()}
+        return self.reduce(_total(terms)), {name: self.reduce(values) for name, values in terms.items()}
 
     def value_and_grad(self, argnums: Any, *, return_terms: bool = False, **sections: Any) -> tuple[Any, Any]:
         """Return the loss and its gradient; see `agnoreg.value_and_grad`, which calls this.
@@ -316,8 +322,7 @@ class RegistrationLoss(Loss):
             values[name], parts = gradients_of(getattr(self, name).measure(), arrays, own, self.reduction == "mean")
             gradients.update({(name, index): part for index, part in zip(own, parts, strict=True)})
         result = tuple(gradients[places[i]] for i in wrt)
-        total = self.reduce(weighted_sum([1.0] * len(values), list(values.values())))
-        return total, result[0] if single else result
+        return self.reduce(_total(values)), result[0] if single else result
 
     @staticmethod
     def _detached(value: Array) -> Array:
@@ -351,6 +356,10 @@ class RegistrationLoss(Loss):
         return cls(**config | sections)
 
 
+def _total(terms: Mapping[str, Array]) -> Array:
+    return weighted_sum([1.0] * len(terms), list(terms.values()))
+
+
 def _usage(section: str) -> str:
     return f"{section}=ddf" if SECTIONS[section] == 1 else f"{section}=(y_true, y_pred)"
 
@@ -366,9 +375,5 @@ def losses_of(parts: Sequence[tuple[Loss, float]]) -> WeightedLoss:
     reductions = {loss.reduction for loss, _ in parts}
     if len(reductions) > 1:
         raise ValueError(f"The losses of one sum have one reduction, got {', '.join(sorted(reductions))}.")
-    return WeightedLoss(
-        tuple(loss for loss, _ in parts),
-        tuple(weight for _, weight in parts),
-        reduction=next(iter(reductions), "mean"),
-        native=any(loss.native for loss, _ in parts),
-    )
+    losses, weights = tuple(loss for loss, _ in parts), tuple(weight for _, weight in parts)
+    return WeightedLoss(losses, weights, reduction=next(iter(reductions), "mean"))
