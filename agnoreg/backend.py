@@ -7,17 +7,20 @@ import name of its framework, so an array can only belong to it once that framew
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
-from agnoreg.stencil import window_sum
+from agnoreg.stencil import cut, pad, window_sum
 
 Array = Any
 
-#: Elements of one slab for work in windows, in bins and voxel by voxel: cache-sized on a CPU, card-filling on a GPU.
-CPU_SLABS: Mapping[str, int] = {"windows": 1 << 20, "bins": 1 << 15, "voxels": 1 << 17}
-GPU_SLABS: Mapping[str, int] = {"windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
+#: Elements of one slab for planes that pass by, work in windows, in bins and voxel by voxel: cache-sized on a CPU,
+#: card-filling on a GPU.
+CPU_SLABS: dict[str, int] = {"passing": 1 << 16, "windows": 1 << 20, "bins": 1 << 15, "voxels": 1 << 17}
+GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
 
 GROUP = "agnoreg.backends"
 
@@ -125,13 +128,51 @@ class Backend:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
+    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
+        """Return a measure that computes the same of these arrays by functions of the framework's own, or the same."""
+        kind = self.overrides.get(type(measure))
+        return kind(**{item.name: getattr(measure, item.name) for item in fields(measure)}) if kind else measure
+
     def slab_elements(self, array: Array, kind: str) -> int:
-        """Return how many elements one slab of ``array`` may hold for work in "windows", in "bins" or by "voxels"."""
+        """Return how many elements one slab of ``array`` may hold for one of the kinds of work in `CPU_SLABS`."""
         return self.slab_sizes[kind]
 
-    def planes(self, array: Array, start: Any, count: int) -> Array:
-        """Return ``count`` planes of ``array`` along axis 1, beginning with ``start``."""
-        return array[:, start : start + count, ...]
+    def planes(self, array: Array, start: Any, count: int, beyond: bool = False) -> Array:
+        """Return ``count`` planes of ``array`` along axis 1, from ``start`` on; zeros ``beyond`` the last one."""
+        if not beyond:
+            return array[:, start : start + count, ...]
+        there = max(0, min(array.shape[1] - start, count))
+        planes = cut(array, 1, start, start + there) if there else self.xp.zeros_like(cut(array, 1, 0, 1))
+        return pad(self.xp, planes, 1, 0, count - max(there, 1))
+
+    def scan(
+        self,
+        tiles: Sequence[Any],
+        body: Callable[[Any, Any], tuple[Any, tuple[Array, ...], tuple[Array, ...]]],
+        state: Any,
+        kept: slice = slice(None),
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Run ``body(tile, state)`` over ``tiles``, one after the other.
+
+        It returns the state for the next tile, arrays that are added up, and pieces that are concatenated along axis 1,
+        of which those planes are ``kept``.
+        """
+        totals: tuple[Array, ...] = ()
+        pieces: list[tuple[Array, ...]] = []
+        first = 0
+        for tile in tiles:
+            state, sums, piece = body(tile, state)
+            totals = tuple(a + b for a, b in zip(totals, sums, strict=True)) if totals else sums
+            last = first + (piece[0].shape[1] if piece else 0)
+            start, stop = max(kept.start or 0, first) - first, min(kept.stop or last, last) - first
+            if piece and start < stop:
+                pieces.append(tuple(x if x.shape[1] == stop - start else cut(x, 1, start, stop) for x in piece))
+            first = last
+        if not pieces:
+            return totals, ()
+        if len(pieces) == 1:
+            return totals, pieces[0]
+        return totals, tuple(self.xp.concat(list(column), axis=1) for column in zip(*pieces, strict=True))
 
     def loop(
         self,
@@ -139,15 +180,7 @@ class Backend:
         body: Callable[[Any], tuple[tuple[Array, ...], tuple[Array, ...]]],
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Run ``body`` over ``tiles``: add up its first results, concatenate its second ones along axis 1."""
-        totals: tuple[Array, ...] = ()
-        pieces: list[tuple[Array, ...]] = []
-        for tile in tiles:
-            sums, piece = body(tile)
-            totals = tuple(a + b for a, b in zip(totals, sums, strict=True)) if totals else sums
-            pieces.append(piece)
-        if len(pieces) == 1:
-            return totals, pieces[0]
-        return totals, tuple(self.xp.concat(list(column), axis=1) for column in zip(*pieces, strict=True))
+        return self.scan(tiles, lambda tile, state: (state, *body(tile)), ())
 
     def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
         """Correlate ``x`` with one kernel an axis, along axes 1, 2 and 3: zero padded, the size kept.
@@ -269,20 +302,22 @@ def available_backends() -> dict[str, str]:
     return states
 
 
+def load_imported() -> None:
+    """Load the adapters of the frameworks that are imported already: a function that is traced cannot."""
+    for name in _entry_points():
+        if name in sys.modules and name not in _loaded:
+            with suppress(BackendNotAvailableError):
+                get_backend(name)
+
+
 def _adapter(array: Any) -> Backend | None:
     kind = type(array)
     if kind in _by_type:
         return _by_type[kind]
-    found = None
-    for name in _entry_points():
-        if name in sys.modules:
-            try:
-                backend = get_backend(name)
-            except BackendNotAvailableError:
-                continue
-            if backend.owns(array):
-                found = backend
-                break
+    found = next((backend for backend in _loaded.values() if backend.owns(array)), None)
+    if found is None:
+        load_imported()
+        found = next((backend for backend in _loaded.values() if backend.owns(array)), None)
     if found is None and hasattr(array, "__array_namespace__"):
         xp = array.__array_namespace__()
         found = _generic.setdefault(xp.__name__, Backend(xp.__name__, xp))

@@ -7,16 +7,17 @@ are made of it: `Negated`, `WeightedSum`, `Filtered`, `FromCall`.
 import inspect
 import math
 import operator
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
 from agnoreg.backend import Backend, backend_of, per_sample
-from agnoreg.tiling import Slab, sweep
+from agnoreg.passing import Layout
+from agnoreg.tiling import Chunk, Slab, pass_by, sweep
 
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,7 +25,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: A row of a sum has at least so many entries, or else the rows' sums would be as large as the image.
 LEAST_ROW = 64
 
-_native: ContextVar[bool] = ContextVar("agnoreg_native_autodiff", default=False)
+
+class _Native(threading.local):
+    """Whether the framework differentiates by itself, in this thread; compilers cannot read a context variable."""
+
+    wanted: bool = False
+
+
+_native = _Native()
 
 
 @contextmanager
@@ -34,11 +42,11 @@ def native_autodiff() -> Iterator[None]:
     For second derivatives, forward mode and research: values are the same, time and memory are what the framework's
     autodiff takes. Without it a second derivative of a loss raises an error.
     """
-    token = _native.set(True)
+    before, _native.wanted = _native.wanted, True
     try:
         yield
     finally:
-        _native.reset(token)
+        _native.wanted = before
 
 
 class Differentiable:
@@ -74,7 +82,7 @@ class Differentiable:
 
 def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...]) -> Array:
     """Return the function's value with its gradient hung on the framework's autodiff."""
-    if _native.get() or not function.closed_form:
+    if _native.wanted or not function.closed_form:
         return function.value(backend, arrays)
     return backend.differentiable(function, arrays)
 
@@ -106,7 +114,7 @@ def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
 
 def voxels(shape: tuple[int | None, ...]) -> int:
     """Return how many entries a sample of this shape has."""
-    return math.prod(size for size in shape[1:] if size is not None)
+    return math.prod([size for size in shape[1:] if size is not None])
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -154,7 +162,7 @@ class Measure(Differentiable):
     gradient at a slab's own planes.
     """
 
-    #: The kind of work, which decides the size of a slab: "windows", "bins" or "voxels".
+    #: The kind of work, which decides the size of a slab: "passing", "windows", "bins" or "voxels".
     kind: ClassVar[str] = "voxels"
 
     @property
@@ -193,15 +201,25 @@ class Measure(Differentiable):
         """Return the inputs as views of one common shape."""
         return arrays
 
-    # What follows drives the functions above.
-
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value, ``(B,)``, in the compute dtype."""
+        return backend.override(self, arrays).compute(backend, arrays)
+
+    def value_and_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
+        return backend.override(self, arrays).compute_with_gradients(backend, arrays, wrt, scale)
+
+    # What follows drives the functions above; a measure of a backend's own may replace it as a whole.
+
+    def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
         run = _Run(self, backend, arrays)
         value, _ = run.finish(run.sums())
         return value
 
-    def value_and_gradients(
+    def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
@@ -230,7 +248,7 @@ class MeanMeasure(Measure):
         """Return `sums`, and ``scale`` times the gradient of the sum at the slab's own planes."""
         raise NotImplementedError
 
-    def value_and_gradients(
+    def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
@@ -240,17 +258,92 @@ class MeanMeasure(Measure):
         return value, run.restore(gradients, wrt)
 
 
-def _overridden(measure: Measure, backend: Backend) -> Measure:
-    """Return the measure as the backend's own subclass of its class, where there is one."""
-    kind = backend.overrides.get(type(measure))
-    return kind(**{item.name: getattr(measure, item.name) for item in fields(measure)}) if kind else measure  # type: ignore[arg-type]
+class PassingMeasure(Measure):
+    """A mean over voxels of a function of windows, computed once for each plane while the planes pass by."""
+
+    kind: ClassVar[str] = "passing"
+
+    def layout(self, shape: tuple[int | None, ...]) -> Layout:
+        """Return how planes of images of this shape are laid out."""
+        raise NotImplementedError
+
+    @property
+    def lag(self) -> int:
+        """After how many planes more a plane's windows are complete."""
+        raise NotImplementedError
+
+    @property
+    def back_lag(self) -> int:
+        """After how many planes more still the windows are complete that a plane lies in."""
+        raise NotImplementedError
+
+    def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> Any:
+        """Return the state before the first plane, after planes of zeros as in ``slab``."""
+        raise NotImplementedError
+
+    def step(
+        self, slab: Slab, layout: Layout, chunk: Chunk, state: Any, wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the values of the windows complete now, and half their gradients.
+
+        Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no gradient is
+        wanted.
+        """
+        raise NotImplementedError
+
+    def finish(
+        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the mean."""
+        return sums[0] * self.factors(shape)[0], ()
+
+    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
+        """Return the factors of the values' sum, which make it the loss, and of the gradients that `step` returns."""
+        return 1.0 / voxels(shape), 2.0 / voxels(shape)
+
+    def _passes(
+        self, run: "_Run", wrt: tuple[int, ...] | None, scale: float = 1.0, image: bool = False
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        layout = self.layout(run.shape)
+        lag = self.lag + (self.back_lag if wrt else 0)
+
+        def begin(slab: Slab) -> Any:
+            return self.begin(slab, layout, wrt)
+
+        def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
+            state, values, gradients = self.step(slab, layout, chunk, state, wrt)
+            lifted = [layout.lift(slab.xp, x) for x in ((values,) if image else gradients)]
+            if wrt:
+                lifted = [x * scale for x in lifted]
+            return state, (total(slab, layout.lines(slab.xp, values)),), tuple(lifted)
+
+        return run.pass_by(lag, layout.size, begin, step)
+
+    def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value, ``(B,)``, in the compute dtype."""
+        run = _Run(self, backend, arrays)
+        sums, _ = self._passes(run, None)
+        return run.finish(sums)[0]
+
+    def compute_with_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
+        run = _Run(self, backend, arrays)
+        sums, gradients = self._passes(run, wrt, scale * self.factors(run.shape)[1])
+        return run.finish(sums)[0], run.restore(gradients, wrt)
+
+    def image(self, *arrays: Array) -> Array:
+        """Return the value at every voxel, by the framework's operations."""
+        backend, arrays = checked(self, arrays)
+        return self._passes(_Run(self, backend, arrays), None, image=True)[1][0]
 
 
 class _Run:
     """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs."""
 
     def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        self.measure = measure = _overridden(measure, backend)
+        self.measure = measure
         self.backend = backend
         self.dtype = backend.compute_dtype(*arrays)
         self.given = arrays
@@ -282,6 +375,9 @@ class _Run:
         measure = self.measure
         assert isinstance(measure, MeanMeasure)
         return self._sweep(measure.reach, lambda slab, first, last: measure.sums_and_gradient(slab, scale, wrt))
+
+    def pass_by(self, lag: int, plane: int, begin: Any, step: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        return pass_by(self.backend, self.dtype, self.arrays, lag, plane, self.elements, begin, step, self.constants)
 
     def image(self, function: Callable[[Slab], Array]) -> Array:
         return self._sweep(self.measure.halo, lambda slab, first, last: ((), (function(slab),)))[1][0]

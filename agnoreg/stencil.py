@@ -4,7 +4,6 @@ Nothing here knows a framework, a loss or a slab. ``x`` is any array, ``xp`` its
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar
 
 Array = Any
@@ -23,11 +22,15 @@ def pad(xp: Any, x: Array, axis: int, before: int, after: int, value: Array | No
     """
     if before == 0 and after == 0:
         return x
-    # A plane of x's own shape, so that an unknown batch size (inside a trace) is never spelled out.
-    plane = xp.zeros_like(cut(x, axis, 0, 1))
+    # Of x's own shape, so that an unknown batch size (inside a trace) is never spelled out.
+    planes = xp.zeros_like(cut(x, axis, 0, min(max(before, after), x.shape[axis])))
+    missing = max(before, after) - planes.shape[axis]
+    if missing > 0:
+        planes = xp.concat([planes] + [xp.zeros_like(cut(x, axis, 0, 1))] * missing, axis=axis)
     if value is not None:
-        plane = plane + value
-    return xp.concat([plane] * before + [x] + [plane] * after, axis=axis)
+        planes = planes + value
+    parts = [cut(planes, axis, 0, before), x, cut(planes, axis, 0, after)]
+    return xp.concat([part for part, count in zip(parts, (before, 1, after), strict=True) if count], axis=axis)
 
 
 def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | None = None) -> Array:
@@ -39,12 +42,15 @@ def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | 
     return pad(xp, x, axis, before, after, value)
 
 
-def sliding(x: T, width: int, length: int, take: Callable[[T, int, int], T], merge: Callable[[T, int, T, int], T]) -> T:
+def sliding(
+    x: T, width: int, stride: int, take: Callable[[T, int | None, int | None], T], merge: Callable[[T, int, T, int], T]
+) -> T:
     """Merge every ``width`` neighbours of ``x``, in about ``2 log2(width)`` merges instead of ``width - 1``.
 
     Windows of 2, 4, 8, ... neighbours are made by doubling, and those that the binary digits of ``width`` name are
-    joined. ``take(x, start, stop)`` slices, ``merge(a, na, b, nb)`` joins windows of ``na`` and ``nb`` neighbours. The
-    result has ``length - width + 1`` entries; entry ``i`` covers neighbours ``i`` to ``i + width - 1``.
+    joined. Neighbours are ``stride`` entries apart; ``take(x, start, stop)`` slices, ``merge(a, na, b, nb)`` joins
+    windows of ``na`` and ``nb`` neighbours. The result is ``(width - 1) * stride`` entries shorter; entry ``i`` covers
+    the neighbours ``i``, ``i + stride``, ... of ``x``.
     """
     power, size = x, 1
     result, covered = None, 0
@@ -53,18 +59,15 @@ def sliding(x: T, width: int, length: int, take: Callable[[T, int, int], T], mer
             if result is None:
                 result, covered = power, size
             else:
-                count = length - covered - size + 1
-                result = merge(take(result, 0, count), covered, take(power, covered, covered + count), size)
+                result = merge(take(result, None, -size * stride), covered, take(power, covered * stride, None), size)
                 covered += size
         if 2 * size > width:
             assert result is not None
             return result
-        count = length - 2 * size + 1
-        power = merge(take(power, 0, count), size, take(power, size, size + count), size)
+        power = merge(take(power, None, -size * stride), size, take(power, size * stride, None), size)
         size *= 2
 
 
-@lru_cache(maxsize=256)
 def boxes(taps: tuple[float, ...]) -> tuple[int, ...]:
     """Return the widths of the boxes whose convolution is ``taps``: one box, two (a triangle), or none."""
     width = len(taps)
@@ -92,10 +95,8 @@ def window_sum(xp: Any, x: Array, taps: Sequence[Any], axis: int, transpose: boo
     x = pad(xp, x, axis, before, after)
     widths = boxes(tuple(taps)) if all(isinstance(tap, float) for tap in taps) else ()
     if widths:
-        remaining = length + width - 1
         for box in widths:
-            x = sliding(x, box, remaining, lambda a, i, j: cut(a, axis, i, j), lambda a, _, b, __: a + b)
-            remaining -= box - 1
+            x = sliding(x, box, 1, lambda a, i, j: cut(a, axis, i, j), lambda a, _, b, __: a + b)
         return x
     shifted = [cut(x, axis, i, i + length) for i in range(width)]
     return paired_sum(taps, shifted)

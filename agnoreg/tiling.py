@@ -67,7 +67,7 @@ def plan(shape: Sequence[int | None], halo: int, elements: int) -> list[Block]:
     """
     samples, planes = shape[0], shape[1] if len(shape) > 1 else 1
     assert planes is not None
-    row = math.prod(size for size in shape[2:] if size is not None)
+    row = math.prod([size for size in shape[2:] if size is not None])
     together = 1 if samples is None else samples
     if together * planes * row <= elements or len(shape) == 1:
         return [Block(0, None, (Tile(0, planes, 0, 0),))]
@@ -91,6 +91,73 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
         Tile(start, end - start, min(halo, start), min(halo, planes - end))
         for start, end in zip(starts, ends, strict=True)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Planes ``start`` to ``start + count`` of an image of ``total`` planes that pass by; zeros follow the last one.
+
+    Their results are complete ``lag`` planes later. ``start`` is an array while a function is traced.
+    """
+
+    start: Any
+    count: int
+    total: int
+    lag: int
+
+    def existing(self, xp: Any, lag: int, device: Any) -> Array | None:
+        """Say which of the planes that came ``lag`` before these are the image's: ``(count,)``, None for all."""
+        if isinstance(self.start, int) and self.lag <= self.start <= self.total - self.count:
+            return None
+        place = xp.arange(self.count, dtype=xp.int32, device=device) + (self.start - lag)
+        return (place >= 0) & (place < self.total)
+
+
+def pass_by(
+    backend: Backend,
+    dtype: Any,
+    arrays: tuple[Array, ...],
+    lag: int,
+    plane: int,
+    elements: int,
+    begin: Callable[[Slab], Any],
+    step: Callable[[Slab, Chunk, Any], tuple[Any, tuple[Array, ...], tuple[Array, ...]]],
+    constants: tuple[Array, ...] = (),
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Let the planes of ``arrays`` pass by, about ``elements`` entries at a time where one plane takes ``plane``.
+
+    ``begin(slab)`` returns the state that ``step`` starts with, where only zeros, as in ``slab``, were seen.
+    ``step(slab, chunk, state)`` returns the state for the next chunk, arrays that add up, and pieces of images.
+    """
+    xp = backend.xp
+    samples, total = backend.shape(arrays[0])[:2]
+    assert total is not None
+    group, count = samples or 1, total + lag
+    if group * count * plane > elements:
+        group = 1 if samples is None else max(1, elements // (count * plane))
+        if group == 1:
+            # As even as can be: the last chunk is filled up with zeros.
+            count = math.ceil(count / math.ceil(count / max(1, elements // plane)))
+    whole = samples is None or group == samples
+    passing = [Chunk(start, count, total, lag) for start in range(0, total + lag, count)]
+    results = []
+    for first in [0] if whole else range(0, samples or 1, group):
+        selected = arrays if whole else tuple(array[first : first + group, ...] for array in arrays)
+        values = constants if whole else tuple(constant[first : first + group, ...] for constant in constants)
+
+        def body(chunk: Chunk, state: Any, selected: Any = selected, values: Any = values) -> Any:
+            pieces = (backend.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
+            slab = Slab(backend, tuple(_cast(backend, dtype, x) for x in pieces), slice(0, chunk.count), values)
+            return step(slab, chunk, state)
+
+        few = min(count, max(lag, 1), total)
+        zeros = tuple(xp.zeros_like(_cast(backend, dtype, array[:, :few, ...])) for array in selected)
+        state = begin(Slab(backend, zeros, slice(0, few), values))
+        results.append(backend.scan(passing, body, state, slice(lag, lag + total)))
+    if len(results) == 1:
+        return results[0]
+    totals, images = zip(*results, strict=True)
+    return _join(xp, totals), _join(xp, images)
 
 
 def sweep(
@@ -137,8 +204,12 @@ def _read(
     for array in arrays:
         if rank > 1 and array.shape[1] != width:
             array = backend.planes(array, tile.start - tile.before, width)
-        pieces.append(array if array.dtype == dtype else backend.xp.astype(array, dtype))
+        pieces.append(_cast(backend, dtype, array))
     return Slab(backend, tuple(pieces), slice(tile.before, tile.before + tile.count), constants)
+
+
+def _cast(backend: Backend, dtype: Any, array: Array) -> Array:
+    return array if array.dtype == dtype else backend.xp.astype(array, dtype)
 
 
 def _join(xp: Any, columns: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:

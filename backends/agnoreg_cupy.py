@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import cupy as cp
+from agnoreg_cuda import Queue, fused, usable
 from array_api_compat import cupy as xp
 
 from agnoreg.backend import GPU_SLABS, Backend
@@ -42,6 +43,25 @@ class CuPyBackend(Backend):
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index, in their own dtype."""
         return cp.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
+
+    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
+        """Return a measure of CUDA kernels, where there is one for these arrays."""
+        measure = super().override(measure, arrays)
+        return fused(measure, self, arrays) if usable() else measure
+
+    # What the kernels ask for.
+
+    def contiguous(self, array: Array) -> Array:
+        """Return the array, or a copy whose last axis is contiguous."""
+        return cp.ascontiguousarray(array)
+
+    def address(self, array: Array) -> int:
+        """Return where the array's first element is."""
+        return int(array.data.ptr)
+
+    def queue(self, array: Array) -> Queue:
+        """Return the array's card with CuPy's current stream."""
+        return Queue(array.device.id)
 
 
 backend = CuPyBackend("cupy", xp)

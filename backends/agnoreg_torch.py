@@ -1,13 +1,15 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from agnoreg_cuda import Queue, fused, usable
 from array_api_compat import torch as xp
+from torch.autograd.forward_ad import unpack_dual
 
-from agnoreg.backend import GPU_SLABS, Backend, per_sample
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend, per_sample
 
 Array = torch.Tensor
 
@@ -74,8 +76,33 @@ def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
     return torch.autocast(device_type, enabled=False) if active else nullcontext()
 
 
+def _on_card(tensor: Array) -> bool:
+    return tensor.is_cuda
+
+
+def _plain(tensor: Array) -> bool:
+    """Say whether this is memory on a card that nothing traces, batches or differentiates as it is read."""
+    if not _on_card(tensor) or type(tensor) not in (Array, torch.nn.Parameter) or tensor.is_neg():
+        return False
+    if (torch.is_grad_enabled() and tensor.requires_grad) or unpack_dual(tensor).tangent is not None:
+        return False
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # a tensor of torch.func's, which has no memory of its own
+        return False
+    return True
+
+
+def _traced() -> bool:
+    """Say whether operations are recorded now: a kernel would not be."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack() > 0
+
+
 class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
+
+    #: Two planes of a large image at a time are worth a second thread.
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"passing": 1 << 17}
 
     def owns(self, array: Any) -> bool:
         """Say whether this is a tensor, subclasses included."""
@@ -132,6 +159,28 @@ class TorchBackend(Backend):
                 return value.detach(), tuple(torch.zeros_like(leaves[i]) for i in wrt)
             gradients = torch.autograd.grad(value.sum(), [leaves[i] for i in wrt], materialize_grads=True)
         return value.detach(), gradients
+
+    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
+        """Return a measure of CUDA kernels, where there is one for these tensors."""
+        measure = super().override(measure, arrays)
+        if _traced() or not all(_plain(array) for array in arrays) or not usable():
+            return measure
+        return fused(measure, self, arrays)
+
+    # What the kernels ask for.
+
+    def contiguous(self, array: Array) -> Array:
+        """Return the tensor, or a copy whose last axis is contiguous."""
+        return array.contiguous()
+
+    def address(self, array: Array) -> int:
+        """Return where the tensor's first element is."""
+        return array.data_ptr()
+
+    def queue(self, array: Array) -> Queue:
+        """Return the tensor's card with PyTorch's current stream."""
+        stream = torch.cuda.current_stream(array.device)
+        return Queue(stream.device_index, stream.cuda_stream)
 
 
 backend = TorchBackend("torch", xp)

@@ -1,69 +1,160 @@
-"""Measure agnoreg and other libraries in turn, each run in its own process, and print medians and ratios."""
+"""Measure agnoreg and other libraries in turn, each run in its own process, and write docs/benchmarks.md."""
 
 import argparse
 import json
-import statistics
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-from benchmarks.subjects import SUBJECTS
+from benchmarks import plan
+from benchmarks.inputs import REFERENCE, inputs
+from benchmarks.report import label, write
+from benchmarks.results import Results, machine
+
+ROOT = Path(__file__).parents[1]
+#: A subject whose call takes longer than this gets half as many runs.
+SLOW = 15.0
+#: A process that takes longer than this is ended.
+PATIENCE = 1200
 
 
 def measure(job):
     """Return one run's figures, or why there are none."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.worker", json.dumps(job)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        return done.stderr.strip().splitlines()[-1]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def main():
-    """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--loss", action="append", help="a registered name, or JSON of a configuration; repeatable")
-    parser.add_argument("--backend", action="append", help="agnoreg's backends; repeatable")
-    parser.add_argument("--peer", action="append", choices=[name for name in SUBJECTS if name != "agnoreg"], default=[])
-    parser.add_argument("--device")
-    parser.add_argument("--size", type=int, nargs=3, default=[160, 192, 224])
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
-    for text in options.loss or ["lncc", "gmi", "bending"]:
-        loss = json.loads(text) if text.startswith("{") else {"name": text}
-        jobs = {
-            f"agnoreg on {backend}": {"subject": "agnoreg", "backend": backend}
-            for backend in options.backend or ["numpy"]
-        }
-        jobs |= {peer: {"subject": peer, "backend": None} for peer in options.peer}
-        shared = {"loss": loss, "size": options.size, "device": options.device}
-        runs = {name: [] for name in jobs}
-        for _ in range(options.runs):
-            for name, job in jobs.items():
-                runs[name].append(measure(job | shared))
-        report(json.dumps(loss), options.size, runs)
-
-
-def report(title, size, runs):
-    """Print a table of one loss."""
-    print(f"\n{title}, {' x '.join(map(str, size))}, float32\n")
-    print("| | value s | value+gradient s | least to greatest | extra memory MB | value | times agnoreg's |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    first = None
-    for name, results in runs.items():
-        failed = [result for result in results if isinstance(result, str)]
-        if failed:
-            print(f"| {name} | not measured: {failed[0]} | | | | | |")
-            continue
-        times = [result["gradient"] for result in results]
-        value, gradient = statistics.median(r["value"] for r in results), statistics.median(times)
-        memory = statistics.median(r["gradient_memory"] for r in results)
-        first = first or gradient
-        print(
-            f"| {name} | {value:.3f} | {gradient:.3f} | {min(times):.3f} to {max(times):.3f} | {memory:.0f} | "
-            f"{results[0]['result']:.6g} | {gradient / first:.2f} |"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.worker", json.dumps(job)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=PATIENCE,
         )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {PATIENCE} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == 0 and lines:
+        return json.loads(lines[-1])
+    if done.returncode < 0:
+        return {
+            "failed": f"ended by signal {-done.returncode}" + (" (out of memory?)" if done.returncode == -9 else "")
+        }
+    return {"failed": (done.stderr.strip().splitlines() or ["no answer"])[-1][:300]}
+
+
+def measure_group(section, jobs, results, here, options, folder):
+    """Measure the jobs of a group in turn, as often as there are runs."""
+    wanted = [plan.runs(section, job, options.runs) for job in jobs]
+    for turn in range(max(wanted)):
+        for i, job in enumerate(jobs):
+            if turn >= wanted[i]:
+                continue
+            inputs(job["loss"]["name"], job["size"], folder)
+            run = measure(job | {"folder": folder})
+            if "not_offered" in run:
+                wanted[i] = 0
+                continue
+            if "gradient" not in run and "value" not in run:
+                wanted[i] = 0
+            elif max(run.get("gradient", 0), run.get("value", 0)) > SLOW:
+                wanted[i] = min(wanted[i], (options.runs + 1) // 2)
+            results.add(here, section, job, run, wanted[i])
+            print(f"{section}: {line(job, run)} ({turn + 1}/{wanted[i] or 1})", flush=True)
+
+
+def line(job, run):
+    """Return a run in words."""
+    loss = " ".join(str(value) for value in job["loss"].values())
+    size = "x".join(map(str, job["size"]))
+    head = f"{loss}, {size}, {job['cores']} cores, {label(job)}"
+    for reason in ("absent", "failed"):
+        if reason in run:
+            return f"{head}: {reason}: {run[reason]}"
+    figures = [f"{kind} {run[kind]:.4g} s, {run[kind + '_memory'] / 1e6:.0f} MB" for kind in job["what"] if kind in run]
+    return f"{head}: {'; '.join(figures)}"
+
+
+def loss_of(text):
+    """Return the configuration that ``--loss`` means."""
+    return json.loads(text) if text.startswith("{") else {"name": text}
+
+
+def options_of(arguments):
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add(
+        "--loss",
+        action="extend",
+        nargs="+",
+        type=loss_of,
+        help="registered names, or JSON of configurations (default: all)",
+    )
+    add(
+        "--backend",
+        action="extend",
+        nargs="+",
+        help=f"agnoreg's: {', '.join(plan.CPU_BACKENDS)}; on a GPU {', '.join(plan.GPU_BACKENDS)}",
+    )
+    add(
+        "--peer",
+        action="extend",
+        nargs="+",
+        choices=[*plan.CPU_PEERS, *plan.OPTIONAL_PEERS, "none"],
+        help="other libraries (default: all)",
+    )
+    add("--section", action="extend", nargs="+", choices=plan.SECTIONS, help="parts of the benchmark (default: all)")
+    add("--device", help="cuda: measure on the CUDA device")
+    add("--size", type=int, nargs=3, help="another size than that of the reference work, and no other sizes")
+    add("--runs", type=int, default=5, help="processes a figure (default 5)")
+    add("--out", type=Path, default=ROOT / "docs", help="the folder of benchmarks.md and benchmarks/ (default docs)")
+    add("--report", action="store_true", help="measure nothing; write the page again from benchmarks/results.json")
+    options = parser.parse_args(arguments)
+    gpu = options.device is not None or options.backend == ["cupy"]
+    if gpu:
+        options.device = options.device or "cuda"
+    options.loss = options.loss or [{"name": name} for name in plan.LOSSES]
+    options.backend = options.backend or (plan.GPU_BACKENDS if gpu else plan.CPU_BACKENDS)
+    options.peer = [] if options.peer == ["none"] else options.peer or (plan.GPU_PEERS if gpu else plan.CPU_PEERS)
+    every = plan.ONE_SIZE if options.size else plan.GPU_SECTIONS if gpu else plan.SECTIONS
+    options.section = [s for s in plan.SECTIONS if s in (options.section or every)]
+    return options
+
+
+def main(arguments=None):
+    """Read the options, measure, write the page; return 1 where a library did not compute the same function."""
+    options = options_of(arguments)
+    results = Results(options.out / "benchmarks" / "results.json")
+    stopped = False
+    if not options.report:
+        here = machine()
+        if (busy := os.getloadavg()[0]) > 0.5:
+            # PyTorch's threads wait for one another by spinning: on a busy machine its calls take many times as long.
+            print(f"other work is running (load {busy:.1f}): times will be too long", file=sys.stderr)
+        groups = plan.plan(
+            sections=options.section,
+            losses=options.loss,
+            backends=options.backend,
+            peers=options.peer,
+            device=options.device,
+            size=options.size or REFERENCE,
+            cores=len(os.sched_getaffinity(0)),
+        )
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                for section, jobs in groups:
+                    measure_group(section, jobs, results, here, options, folder)
+        except KeyboardInterrupt:
+            stopped = True
+            print("stopped; what was measured is kept", flush=True)
+    results.save()
+    wrong = write(results.machines, options.out)
+    for text in wrong:
+        print(f"not the same function: {text}", file=sys.stderr)
+    print(f"written: {options.out / 'benchmarks.md'}")
+    return 130 if stopped else 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

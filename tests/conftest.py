@@ -23,7 +23,7 @@ def rng():
 @pytest.fixture
 def small_slabs(monkeypatch):
     """Cut every image into slabs of one or a few planes, as large volumes are."""
-    tiny = {"windows": 200, "bins": 150, "voxels": 150}
+    tiny = {"passing": 200, "windows": 200, "bins": 150, "voxels": 150}
     monkeypatch.setattr(agnoreg.Backend, "slab_sizes", tiny)
     for name in ("torch", "tensorflow"):
         monkeypatch.setattr(type(agnoreg.get_backend(name)), "slab_sizes", tiny)

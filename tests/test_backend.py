@@ -162,9 +162,9 @@ def test_a_backend_may_put_functions_of_its_own_in_place_of_a_measures(monkeypat
     seen = []
 
     class Fused(LocalCorrelation):
-        def sums(self, slab):
+        def compute(self, backend, arrays):
             seen.append(self.kernel_size)
-            return super().sums(slab)
+            return super().compute(backend, arrays)
 
     backend = agnoreg.get_backend("numpy")
     t, p = rng.random((2, 1, 6, 6, 6))

@@ -481,3 +481,148 @@ def test_fields_and_kernels_are_what_they_say():
     assert BendingEnergy().inputs == GradientNorm().inputs == 1
     assert rectangular(9).sum() == 9
     assert gaussian_kernel1d_sigma(2).sum() == pytest.approx(1)
+
+
+# --- 6: half precision ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_06_half_precision_is_computed_in_float32(rng, name, dtype):
+    import torch
+
+    loss = LOSSES[name]()
+    halves = [torch.tensor(x).to(getattr(torch, dtype)) for x in arrays_for(loss, rng)]
+    value, gradient = agnoreg.value_and_grad(loss, *halves)
+    wide, _ = agnoreg.value_and_grad(loss, *[x.float() for x in halves])
+    assert value.dtype == torch.float32
+    assert gradient.dtype == halves[0].dtype
+    torch.testing.assert_close(value, wide, rtol=1e-6, atol=0)
+
+
+def test_pain_06_a_sum_beyond_the_largest_half_is_right():
+    ones = np.ones((1, 128, 128, 128), np.float16)
+    assert agnoreg.build_loss({"name": "dice"})(ones, ones) == pytest.approx(-1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_06_autocast_changes_nothing(rng, name):
+    import torch
+
+    loss = LOSSES[name]()
+    arrays = [torch.tensor(x, dtype=torch.float32, requires_grad=True) for x in arrays_for(loss, rng)]
+    value = loss(*arrays)
+    expected = torch.autograd.grad(value, arrays)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss(*arrays)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, value)
+    for found, wanted in zip(torch.autograd.grad(inside, arrays), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_06_and_19_no_loss_convolves_on_pytorch(rng, name):
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    called = set()
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            called.add(str(function))
+            return function(*args, **(kwargs or {}))
+
+    loss = LOSSES[name]()
+    with Names():
+        agnoreg.value_and_grad(loss, *[torch.tensor(x, dtype=torch.float32) for x in arrays_for(loss, rng)])
+    assert called
+    # TF32 and reduced precision reach convolutions, and on a card they are slow for a window's size.
+    assert not [function for function in called if "conv" in function.replace("_to_copy", "")]
+
+
+# --- 16: compilers and function transforms ----------------------------------------------------------------------------
+
+
+# PyTorch's own compiler instantiates autograd.Function, and warns of it.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_16_every_loss_compiles_as_one_graph(rng, name):
+    import torch
+
+    loss = LOSSES[name]()
+    *fixed, moving = (torch.tensor(x, dtype=torch.float32) for x in arrays_for(loss, rng))
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda *arrays: loss(*arrays), fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (compiled, loss):
+        leaf = moving.clone().requires_grad_()
+        value = function(*fixed, leaf)
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_16_every_loss_is_mapped_and_differentiated_by_functions(rng, name):
+    import torch
+
+    loss = LOSSES[name]()
+    arrays = [torch.tensor(x, dtype=torch.float64)[:, None] for x in arrays_for(loss, rng)]
+    last = len(arrays) - 1
+    mapped = torch.func.vmap(torch.func.grad(loss, argnums=last))(*arrays)
+    for i in range(2):
+        _, gradient = agnoreg.value_and_grad(loss, *[x[i] for x in arrays], argnums=last)
+        torch.testing.assert_close(mapped[i], gradient, rtol=1e-9, atol=1e-14)
+
+
+# --- 17 and 20: memory ------------------------------------------------------------------------------------------------
+
+MEMORY = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import agnoreg
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+loss = agnoreg.build_loss(eval(sys.argv[1]))
+arrays = [np.random.default_rng(i).random((1, 96, 160, 160) + (3,) * (loss.inputs == 1), np.float32)
+          for i in range(loss.inputs)]
+small = [x[:, :12, :12, :12].copy() for x in arrays]
+agnoreg.value_and_grad(loss, *small)
+Path("/proc/self/clear_refs").write_text("5")
+before = peak()
+agnoreg.value_and_grad(loss, *arrays)
+print((peak() - before) / (arrays[0].nbytes / 2**20))
+"""
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "gmi with 64 bins"])
+def test_pain_17_and_20_no_loss_takes_many_times_its_input(name):
+    config = {"name": "gmi", "num_bins": 64} if name == "gmi with 64 bins" else {"name": name}
+    done = subprocess.run([sys.executable, "-c", MEMORY, repr(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # The gradient itself is one input's size; peers take 30 to 160.
+    assert float(done.stdout) < 9.0
+
+
+# --- 35: determinism --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_35_every_loss_runs_under_deterministic_algorithms_and_repeats_bit_by_bit(rng, name):
+    import torch
+
+    loss = LOSSES[name]()
+    arrays = [torch.tensor(x, dtype=torch.float32) for x in arrays_for(loss, rng)]
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (agnoreg.value_and_grad(loss, *arrays) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend import backend_of
-from agnoreg.differentiable import MeanMeasure, check_flag, check_rank, evaluate, measured_by, total
-from agnoreg.stencil import cut, pad
-from agnoreg.tiling import Slab
+from agnoreg.backend import Backend, backend_of
+from agnoreg.differentiable import PassingMeasure, check_flag, check_rank, evaluate, measured_by
+from agnoreg.passing import Layout, earlier, latest, nothing_before
+from agnoreg.stencil import cut
+from agnoreg.tiling import Chunk, Slab
 
 Array = Any
 
 AXES = (1, 2, 3)
+COMPONENTS = 3
 
 
 def difference(x: Array, axis: int) -> Array:
@@ -23,80 +25,105 @@ def difference(x: Array, axis: int) -> Array:
     return (cut(x, axis, 2, None) - cut(x, axis, None, -2)) * 0.5
 
 
-def difference_adjoint(xp: Any, y: Array, axis: int) -> Array:
-    """Return the adjoint of `difference`: larger than ``y`` by one voxel at each end of axes 1, 2 and 3."""
-    for other in AXES:
-        if other != axis:
-            y = pad(xp, y, other, 1, 1)
-    return pad(xp, y, axis, 2, 0) * 0.5 - pad(xp, y, axis, 0, 2) * 0.5
+# --- planes that pass -------------------------------------------------------------------------------------------------
+
+# Planes lie in a row, with gaps of zeros between them and a margin of zeros at each end: a difference along axis 2 or 3
+# is one of entries a line or a voxel ahead and behind. Near a border these mix lines; they are multiplied by 0. Halves
+# are left out of differences; `factors` puts them back.
+
+
+def across(row: Array, stride: int, line: int) -> Array:
+    """Return ``row[i + stride] - row[i - stride]``, a line shorter at each end."""
+    return row[line + stride : stride - line or None] - row[line - stride : -line - stride]
+
+
+def plus_across(total: Array, row: Array, stride: int, line: int) -> Array:
+    """Add the same to ``total``, in its memory where it can be written."""
+    total += row[line + stride : stride - line or None]
+    total -= row[line - stride : -line - stride]
+    return total
+
+
+def trim(row: Array, entries: int) -> Array:
+    """Take so many entries off each end."""
+    return row[entries:-entries]
 
 
 @dataclass(frozen=True)
-class _FieldMeasure(MeanMeasure):
+class _FieldMeasure(PassingMeasure):
     """The mean, over the cropped grid and the components, of a sum of functions of differences."""
 
     inputs: ClassVar[int] = 1  # type: ignore[misc]
-    kind: ClassVar[str] = "windows"
     #: Voxels lost at each end.
     crop: ClassVar[int] = 1
     title: ClassVar[str]
 
     @property
-    def halo(self) -> int:
-        """Planes beyond its own that `sums` reads on each side."""
+    def lag(self) -> int:
+        """The planes that the differences of a plane read after it."""
         return self.crop
 
     @property
-    def reach(self) -> int:
-        """Planes beyond its own that the gradient reads on each side."""
-        return 2 * self.crop
+    def back_lag(self) -> int:
+        """The planes after a plane whose differences read it."""
+        return self.crop
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where this is not a field, or one too small for the differences."""
         (shape,) = shapes
-        if len(shape) != 5 or shape[4] != 3:
+        if len(shape) != 5 or shape[4] != COMPONENTS:
             raise ValueError(f"A displacement field must be (batch, dim1, dim2, dim3, 3), got shape {shape}.")
         check_rank("The displacement field", shape, 5)
         least = 2 * self.crop + 1
         if any(size is not None and size < least for size in shape[1:4]):
             raise ValueError(f"{self.title} needs at least {least} voxels along each axis, got shape {shape}.")
 
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Let the components be entries of the lines."""
+        (field,) = arrays
+        _, planes, lines, entries, _ = backend.shape(field)
+        assert entries is not None
+        return (backend.xp.reshape(field, (-1, planes, lines, entries * COMPONENTS)),)
+
+    def layout(self, shape: tuple[int | None, ...]) -> Layout:
+        """Return how planes are laid out: what a voxel reaches lies in its own plane or in the gap below."""
+        assert shape[2] is not None
+        assert shape[3] is not None
+        return Layout(shape[2], shape[3], 2 * self.crop)
+
     def count(self, shape: tuple[int | None, ...]) -> int:
-        """Return the number of cropped voxels times components."""
-        return math.prod(size - 2 * self.crop for size in shape[1:4] if size is not None) * 3
+        """Return the number of cropped voxels times components, of an arranged field."""
+        sizes = [size - 2 * self.crop * step for size, step in zip(shape[1:], (1, 1, COMPONENTS), strict=True) if size]
+        return math.prod(sizes)
 
-    def derivatives(self, u: Array) -> tuple[Array, ...]:
-        """Return the differences of which the energy is made, ``u`` cropped by ``crop`` at each end."""
+    def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
+        """Return which entries of a plane count, and planes of zeros for all that is remembered."""
+        xp, crop = slab.xp, self.crop
+        zeros = layout.lay(xp, slab.arrays[0])
+        index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
+        y, z = index // layout.line, index % layout.line
+        inside = (y >= crop) & (y < layout.rows - crop)
+        inside = inside & (z >= crop * COMPONENTS) & (z < layout.columns - crop * COMPONENTS)
+        return xp.astype(inside, zeros.dtype), *nothing_before((zeros,), self.memory(wrt is not None))
+
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes a step remembers of each array: the field, and what is made of it."""
         raise NotImplementedError
 
-    def energies(self, xp: Any, derivatives: tuple[Array, ...]) -> Array:
-        """Return the energy of every voxel that has all its neighbours."""
-        raise NotImplementedError
+    def row(self, xp: Any, planes: Array, layout: Layout, lines: int) -> Array:
+        """Return planes as a row, with a margin of so many lines."""
+        row = xp.reshape(planes, (-1,))
+        margin = row[-lines * layout.line :]
+        return xp.concat([margin, row, margin])
 
-    def adjoint(self, xp: Any, derivatives: tuple[Array, ...]) -> Array:
-        """Return the gradient of the sum of `energies` with respect to the field."""
-        raise NotImplementedError
-
-    def _own_energies(self, slab: Slab, energies: Array) -> Array:
-        # The energies begin `crop` planes after the slab's first one; those of its own planes are the slab's to add.
-        planes = slab.arrays[0].shape[1]
-        start = max(slab.own.start - self.crop, 0)
-        stop = min(slab.own.stop, planes - self.crop) - self.crop
-        return cut(energies, 1, start, max(stop, start))
-
-    def sums(self, slab: Slab) -> tuple[Array, ...]:
-        """Return the sum of the energies of the slab's own planes."""
-        energies = self.energies(slab.xp, self.derivatives(slab.arrays[0]))
-        return (total(slab, self._own_energies(slab, energies)),)
-
-    def sums_and_gradient(
-        self, slab: Slab, scale: float, wrt: tuple[int, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return the sum of the energies, and its gradient."""
-        derivatives = self.derivatives(slab.arrays[0])
-        energies = self._own_energies(slab, self.energies(slab.xp, derivatives))
-        gradient = cut(self.adjoint(slab.xp, derivatives), 1, slab.own.start, slab.own.stop)
-        return (total(slab, energies),), (gradient * scale,) * len(wrt)
+    def cropped(self, slab: Slab, chunk: Chunk, inside: Array, planes: Array) -> Array:
+        """Return 1 for the entries that have all their neighbours, of the planes that came `lag` before the chunk's."""
+        xp, first = slab.xp, chunk.start - self.lag
+        if not isinstance(first, int) or not self.crop <= first <= chunk.total - self.crop - chunk.count:
+            place = xp.arange(chunk.count, dtype=xp.int32, device=slab.backend.device(planes)) + first
+            there = (place >= self.crop) & (place < chunk.total - self.crop)
+            inside = inside * xp.astype(xp.reshape(there, (-1, 1, 1)), inside.dtype)
+        return xp.zeros_like(planes) + inside
 
 
 @dataclass(frozen=True)
@@ -111,20 +138,48 @@ class GradientEnergy(_FieldMeasure):
         """Check the parameters."""
         check_flag("l1", self.l1)
 
-    def derivatives(self, u: Array) -> tuple[Array, ...]:
-        """Return ``ux, uy, uz``."""
-        return tuple(difference(u, axis) for axis in AXES)
+    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
+        """Return the factors of the values and of the gradients."""
+        unit = (0.5 if self.l1 else 0.25) / self.count(shape)
+        return unit, unit if self.l1 else 2.0 * unit
 
-    def energies(self, xp: Any, derivatives: tuple[Array, ...]) -> Array:
-        """Return the sum over the three directions."""
-        x, y, z = (xp.abs(d) if self.l1 else d * d for d in derivatives)
-        return x + y + z
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes are remembered of ``u``; of the slope along axis 1 and the rest of the gradient."""
+        return (2, 2, 1) if back else (2,)
 
-    def adjoint(self, xp: Any, derivatives: tuple[Array, ...]) -> Array:
-        """Return ``sum_d Dd' (2 Dd u)``, or ``sum_d Dd' sign(Dd u)``."""
-        slopes = (xp.sign(d) if self.l1 else d * 2.0 for d in derivatives)
-        x, y, z = (difference_adjoint(xp, slope, axis) for slope, axis in zip(slopes, AXES, strict=True))
-        return x + y + z
+    def step(
+        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the energies, and the gradients ``sum_d Dd' (Dd u)``, or ``sum_d Dd' sign(Dd u)``."""
+        xp, line = slab.xp, layout.line
+        inside, fields, *rest = state
+        u = layout.lay(xp, slab.arrays[0])
+        fields = (*fields, (u,))
+        (middle,), (before,) = earlier(xp, fields, 1), earlier(xp, fields, 2)
+        row = self.row(xp, middle, layout, 2)
+        mask = self.cropped(slab, chunk, inside, u)
+        ux = u - before
+        ux *= mask
+        uy, uz = across(row, line, line), across(row, COMPONENTS, line)
+        mask = self.row(xp, mask, layout, 1)
+        uy *= mask
+        uz *= mask
+        energies = xp.abs(uy) if self.l1 else uy * uy
+        energies += xp.abs(uz) if self.l1 else uz * uz
+        energies = xp.reshape(trim(energies, line), (chunk.count, -1, layout.size))
+        energies = energies + (xp.abs(ux) if self.l1 else ux * ux)
+        state = inside, latest(fields, 2)
+        if wrt is None:
+            return state, energies, ()
+        if self.l1:
+            ux, uy, uz = xp.sign(ux), xp.sign(uy), xp.sign(uz)
+        slopes, others = (*rest[0], (ux,)), rest[1]
+        other = plus_across(across(uy, line, line), uz, COMPONENTS, line)
+        others = (*others, (xp.reshape(other, (chunk.count, -1, layout.size)),))
+        # A difference's adjoint is its negative.
+        gradient = earlier(xp, slopes, 2)[0] - ux
+        gradient -= earlier(xp, others, 1)[0]
+        return (*state, latest(slopes, 2), latest(others, 1)), energies, (gradient,) * len(wrt)
 
 
 @dataclass(frozen=True)
@@ -134,28 +189,77 @@ class SecondDerivativeEnergy(_FieldMeasure):
     crop: ClassVar[int] = 2
     title: ClassVar[str] = "The bending energy"
 
-    def derivatives(self, u: Array) -> tuple[Array, ...]:
-        """Return ``uxx, uyy, uzz, uxy, uxz, uyz``."""
-        ux, uy, uz = (difference(u, axis) for axis in AXES)
-        pure = difference(ux, 1), difference(uy, 2), difference(uz, 3)
-        return *pure, difference(ux, 2), difference(ux, 3), difference(uy, 3)
+    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
+        """Return the factors of the values and of the gradients."""
+        unit = 1.0 / 16.0 / self.count(shape)
+        return unit, 2.0 * unit
 
-    def energies(self, xp: Any, derivatives: tuple[Array, ...]) -> Array:
-        """Return the squared second derivatives, mixed ones twice."""
-        xx, yy, zz, xy, xz, yz = (d * d for d in derivatives)
-        return xx + yy + zz + (xy + xz + yz) * 2.0
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes are remembered of ``u`` and ``ux``; of ``uxx`` and three parts of the gradient."""
+        return (2, 2, 2, 1, 2, 2) if back else (2, 2)
 
-    def adjoint(self, xp: Any, derivatives: tuple[Array, ...]) -> Array:
-        """Return the gradient, by the adjoints of the second and then of the first differences."""
-        xx, yy, zz, xy, xz, yz = derivatives
+    def step(
+        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the energies, and the gradients.
 
-        def back(d: Array, axis: int) -> Array:
-            return difference_adjoint(xp, d, axis)
+        These are ``Dx'(Dx' uxx + Dy' 2uxy + Dz' 2uxz) + Dy'(Dy' uyy + Dz' 2uyz) + Dz' Dz' uzz``; as a difference's
+        adjoint is its negative, and there are two, the adjoints are differences.
+        """
+        xp, line = slab.xp, layout.line
+        inside, fields, slopes, *rest = state
 
-        # Dx'(Dx'(2 uxx) + Dy'(4 uxy) + Dz'(4 uxz)) + Dy'(Dy'(2 uyy) + Dz'(4 uyz)) + Dz'(Dz'(2 uzz))
-        by_ux = back(xx * 2.0, 1) + back(xy * 4.0, 2) + back(xz * 4.0, 3)
-        by_uy = back(yy * 2.0, 2) + back(yz * 4.0, 3)
-        return back(by_ux, 1) + back(by_uy, 2) + back(back(zz * 2.0, 3), 3)
+        def planes(row: Array) -> Array:
+            return xp.reshape(row, (chunk.count, -1, layout.size))
+
+        u = layout.lay(xp, slab.arrays[0])
+        fields = (*fields, (u,))
+        middle = earlier(xp, fields, 2)[0]
+        ux = u - middle
+        slopes = (*slopes, (ux,))
+        xx = ux - earlier(xp, slopes, 2)[0]
+        row = self.row(xp, earlier(xp, slopes, 1)[0], layout, 2)
+        xy, xz = across(row, line, line), across(row, COMPONENTS, line)
+        row = self.row(xp, middle, layout, 4)
+        uy, uz = across(row, line, line), across(row, COMPONENTS, line)
+        yy, zz, yz = across(uy, line, line), across(uz, COMPONENTS, line), across(uy, COMPONENTS, line)
+        mask = self.cropped(slab, chunk, inside, u)
+        xx *= mask
+        mask = self.row(xp, mask, layout, 2)
+        yy *= mask
+        zz *= mask
+        mask = mask * 2.0
+        yz *= mask
+        mask = trim(mask, line)
+        xy *= mask
+        xz *= mask
+        # The mixed ones are twice what they should be: half their squares are twice the right ones.
+        energies = yz * yz
+        energies *= 0.5
+        energies += yy * yy
+        energies += zz * zz
+        mixed = xy * xy
+        mixed += xz * xz
+        mixed *= 0.5
+        mixed = trim(mixed, line) + trim(energies, 2 * line)
+        energies = xx * xx
+        energies += planes(mixed)
+        state = inside, latest(fields, 2), latest(slopes, 2)
+        if wrt is None:
+            return state, energies, ()
+        seconds, mixed_ones, by_slopes, others = rest
+        seconds = (*seconds, (xx,))
+        mixed_ones = (*mixed_ones, (planes(plus_across(across(xy, line, line), xz, COMPONENTS, line)),))
+        by_ux = xx - earlier(xp, seconds, 2)[0]
+        by_ux += earlier(xp, mixed_ones, 1)[0]
+        by_slopes = (*by_slopes, (by_ux,))
+        by_uy = plus_across(across(yy, line, line), yz, COMPONENTS, line)
+        by_uz = across(zz, COMPONENTS, line)
+        others = (*others, (planes(plus_across(across(by_uy, line, line), by_uz, COMPONENTS, line)),))
+        gradient = by_ux - earlier(xp, by_slopes, 2)[0]
+        gradient += earlier(xp, others, 2)[0]
+        state = *state, latest(seconds, 2), latest(mixed_ones, 1), latest(by_slopes, 2), latest(others, 2)
+        return state, energies, (gradient,) * len(wrt)
 
 
 @measured_by(GradientEnergy)

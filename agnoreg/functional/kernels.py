@@ -29,6 +29,19 @@ def check_sigma(sigma: float) -> float:
     return sigma
 
 
+def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
+    """Return the weights of a rectangular, triangular or gaussian window along one axis, as Python floats."""
+    size = check_kernel_size(kernel_size)
+    offsets = [i - (size - 1) / 2 for i in range(size)]
+    if kernel_type == "rectangular":
+        return (1.0,) * size
+    if kernel_type == "gaussian":
+        return tuple([math.exp(-(offset**2) / (2 * (size / 3) ** 2)) for offset in offsets])
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"A triangular kernel's kernel_size must be odd and at least 3, got {size}.")
+    return tuple([(size + 1) / 2 - abs(offset) for offset in offsets])
+
+
 def rectangular(kernel_size: int) -> Array:
     """Return ``kernel_size`` ones.
 
@@ -52,7 +65,7 @@ def rectangular(kernel_size: int) -> Array:
     >>> rectangular(3)
     array([1., 1., 1.])
     """
-    return np.ones(check_kernel_size(kernel_size))
+    return np.asarray(window_taps("rectangular", kernel_size))
 
 
 def triangular(kernel_size: int) -> Array:
@@ -78,11 +91,7 @@ def triangular(kernel_size: int) -> Array:
     >>> triangular(5)
     array([1., 2., 3., 2., 1.])
     """
-    kernel_size = check_kernel_size(kernel_size)
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise ValueError(f"A triangular kernel's kernel_size must be odd and at least 3, got {kernel_size}.")
-    half = (kernel_size - 1) // 2
-    return half + 1.0 - np.abs(np.arange(-half, half + 1.0))
+    return np.asarray(window_taps("triangular", kernel_size))
 
 
 def gaussian_kernel1d_size(kernel_size: int) -> Array:
@@ -110,9 +119,7 @@ def gaussian_kernel1d_size(kernel_size: int) -> Array:
     >>> gaussian_kernel1d_size(3).round(4)
     array([0.6065, 1.    , 0.6065])
     """
-    kernel_size = check_kernel_size(kernel_size)
-    offsets = np.arange(kernel_size) - (kernel_size - 1) / 2
-    return np.exp(-(offsets**2) / (2 * (kernel_size / 3) ** 2))
+    return np.asarray(window_taps("gaussian", kernel_size))
 
 
 def gaussian_kernel1d_sigma(sigma: float) -> Array:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from agnoreg.backend import Backend
 from agnoreg.differentiable import (
     Measure,
     check_integer,
@@ -19,8 +20,8 @@ from agnoreg.tiling import Slab
 Array = Any
 
 EPS = 1e-5
-#: Exponents are cut here: exp(-60) is nothing beside 1, and denormal numbers are slow.
-FLOOR = -60.0
+#: Less than any square of a histogram's entry that counts.
+TINY = 1e-30
 #: Samples of one block: a product of matrices this small stays in cache and on one core.
 BLOCK = 256
 
@@ -49,10 +50,16 @@ class ParzenInformation(Measure):
         check_same_shape(*shapes)
         check_rank("y_true", shapes[0], 4, "(batch, dim1, dim2, dim3) or (batch, dim1, dim2, dim3, channels)")
 
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the images as ``(b, samples)``: where a sample lies does not matter, so slabs are as small as it pays."""
+        count = voxels(backend.shape(arrays[0]))
+        return tuple(backend.xp.reshape(x, (-1, count)) for x in arrays)
+
     def _centres(self, slab: Slab) -> Array:
+        """Return the bins' centres in bins, counted from the middle one, ``(num_bins, 1)``."""
         xp, x = slab.xp, slab.arrays[0]
         bins = xp.astype(xp.arange(self.num_bins, device=slab.backend.device(x)), x.dtype)
-        return xp.reshape(bins / (self.num_bins - 1), (-1, 1))
+        return xp.reshape(bins - 0.5 * (self.num_bins - 1), (-1, 1))
 
     def _blocks(self, slab: Slab, x: Array) -> list[Array]:
         """Return the samples as ``(b, blocks, 1, samples of a block)``, and what is left over as one more block."""
@@ -63,78 +70,85 @@ class ParzenInformation(Measure):
         shapes = [(max(1, part.shape[1] // BLOCK), 1, min(part.shape[1], BLOCK)) for part in parts]
         return [xp.reshape(part, (x.shape[0] or -1, *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _weights(self, xp: Any, centres: Array, x: Array) -> Array:
-        """Return the normalised weights ``(b, blocks, num_bins, samples)``, bins before samples for long rows."""
-        scale = 1.0 / (math.sqrt(2.0) * self.sigma)
-        exponent = -(((xp.clip(x, 0.0, 1.0) - centres) * scale) ** 2)
+    def _windows(self, xp: Any, centres: Array, x: Array) -> Array:
+        """Return the Gaussian windows ``(b, blocks, num_bins, samples)``, bins before samples for long rows.
+
+        They are the weights times a factor of each sample's own.
+        """
+        scale = math.sqrt(0.5) / self.sigma_ratio
+        distance = (xp.clip(x, 0.0, 1.0) - 0.5) * ((self.num_bins - 1) * scale) - centres * scale
+        exponent = distance * distance
+        exponent *= -1.0
         if self.sigma_ratio < 0.1:
             # Narrow windows: measure from the nearest bin, or every weight of a sample between two bins would vanish.
             exponent = exponent - xp.max(exponent, axis=2, keepdims=True)
-        weights = xp.exp(xp.maximum(exponent, xp.full_like(exponent[:, :1, :1, :1], FLOOR)))
-        return weights / xp.sum(weights, axis=2, keepdims=True)
+        # What is nothing beside 1 is cut where products of three are still normal numbers: denormal ones are slow.
+        floor = math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
+        return xp.exp(xp.maximum(exponent, xp.full_like(exponent[:, :1, :1, :1], floor)))
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
-        """Return the joint histogram ``(b, K, K)`` and the two marginal ones ``(b, K)``."""
+        """Return the joint histogram ``(b, K, K)``."""
         xp, centres, wide = slab.xp, self._centres(slab), slab.backend.accumulator(slab.arrays[0])
-        histograms: list[Array] = []
+        ones = xp.ones_like(xp.matrix_transpose(centres))
+        histogram: Array | None = None
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
-            t, p = (self._weights(xp, centres, x) for x in block)
-            # About their block's means, so that what many equal voxels (a background) add up to is not rounded.
-            mean_t, mean_p = xp.mean(t, axis=3, keepdims=True), xp.mean(p, axis=3, keepdims=True)
-            about_means = xp.astype(xp.matmul(t - mean_t, xp.matrix_transpose(p - mean_p)), wide)
-            mean_t, mean_p = xp.astype(mean_t, wide), xp.astype(mean_p, wide)
-            joint = about_means + mean_t * xp.matrix_transpose(mean_p) * block[0].shape[3]
-            marginals = (mean[:, :, :, 0] * block[0].shape[3] for mean in (mean_t, mean_p))
-            parts = [xp.sum(histogram, axis=1) for histogram in (joint, *marginals)]
-            histograms = [a + b for a, b in zip(histograms, parts, strict=True)] if histograms else parts
-        return tuple(histograms)
+            t, p = (self._windows(xp, centres, x) for x in block)
+            p = p * (1.0 / (xp.matmul(ones, t) * xp.matmul(ones, p)))
+            joint = xp.astype(xp.matmul(t, xp.matrix_transpose(p)), wide)
+            part = xp.sum(joint, axis=1)
+            histogram = part if histogram is None else histogram + part
+        return (histogram,)
 
     def finish(
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return ``sum Pab log((Pab + eps) / (Pa Pb + eps) + eps)`` and its derivatives by the three histograms."""
-        n = voxels(shape)
-        joint, pa, pb = (s / n for s in sums)
-        product = xp.expand_dims(pa, axis=2) * xp.expand_dims(pb, axis=1) + EPS
+        """Return ``sum Pab log((Pab + eps) / (Pa Pb + eps) + eps)`` and, for each image, a matrix ``(b, K, K)``.
+
+        The derivatives by Pab, Pa and Pb are one matrix, as weights add up to 1; its rows are the image's own bins.
+        """
+        # Of its own sum rather than of the number of samples: roundings of the weights' sums cancel.
+        joint = sums[0] / xp.sum(sums[0], axis=(1, 2), keepdims=True)
+        pa, pb = xp.sum(joint, axis=2, keepdims=True), xp.sum(joint, axis=1, keepdims=True)
+        product = pa * pb + EPS
         ratio = (joint + EPS) / product + EPS
         logarithm = xp.log(ratio)
         value = xp.sum(joint * logarithm, axis=(1, 2))
         by_joint = logarithm + joint / (product * ratio)
         by_product = -joint * (joint + EPS) / (product * product * ratio)
-        by_pa = xp.sum(by_product * xp.expand_dims(pb, axis=1), axis=2)
-        by_pb = xp.sum(by_product * xp.expand_dims(pa, axis=2), axis=1)
-        return value, (by_joint / n, by_pa / n, by_pb / n)
+        by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
+        by_pb = xp.sum(by_product * pa, axis=1, keepdims=True)
+        matrix = (by_joint + by_pa + by_pb) * ((self.num_bins - 1) / (self.sigma_ratio**2 * voxels(shape)))
+        # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean over
+        # where the samples are is taken out.
+        squares = joint * joint + TINY
+        by_t, by_p = (matrix - xp.sum(matrix * squares, axis=a, keepdims=True) / xp.sum(squares, axis=a, keepdims=True) for a in (1, 2))
+        return value, (by_t, xp.matrix_transpose(by_p))
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return ``sum_k w_k'(x) ∂MI/∂w_k(x)``, zero beyond [0, 1]."""
         xp, centres = slab.xp, self._centres(slab)
-        by_joint, *by_marginal = (xp.expand_dims(c, axis=1) for c in coefficients)
+        moments = xp.concat([xp.ones_like(centres), centres], axis=1)
+        moments = xp.matrix_transpose(moments)
+        matrices = [xp.expand_dims(coefficients[index], axis=1) for index in wrt]
         pieces: list[list[Array]] = [[] for _ in wrt]
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
-            weights = [self._weights(xp, centres, x) for x in block]
-            for place, index in enumerate(wrt):
-                own, other = weights[index], weights[1 - index]
-                matrix = by_joint if index == 0 else xp.matrix_transpose(by_joint)
-                by_weight = xp.matmul(matrix, other) + xp.expand_dims(by_marginal[index], axis=3)
-                pieces[place].append(self._slope(xp, centres - 0.5, block[index], own, by_weight))
+            windows = [self._windows(xp, centres, x) for x in block]
+            sums = [xp.matmul(moments, w) for w in windows]
+            for piece, index, matrix in zip(pieces, wrt, matrices, strict=True):
+                own, other = sums[index], sums[1 - index][:, :, 0, :]
+                by_weight = xp.matmul(matrix, windows[1 - index])
+                by_weight *= windows[index]
+                by_weight = xp.matmul(moments, by_weight)
+                total = own[:, :, 0, :]
+                slope = (by_weight[:, :, 1, :] - by_weight[:, :, 0, :] * (own[:, :, 1, :] / total)) / (total * other)
+                x = block[index][:, :, 0, :]
+                # Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
+                slope = xp.where((x < 0.0) | (x > 1.0), xp.zeros_like(slope), slope)
+                piece.append(xp.reshape(slope, (x.shape[0] or -1, math.prod(x.shape[1:]))))
         return tuple(
             xp.reshape(parts[0] if len(parts) == 1 else xp.concat(parts, axis=1), (x.shape[0] or -1, *x.shape[1:]))
             for parts, x in zip(pieces, (slab.arrays[index] for index in wrt), strict=True)
         )
-
-    def _slope(self, xp: Any, centres: Array, x: Array, weights: Array, by_weight: Array) -> Array:
-        """Return ``sum_k by_weight_k w_k'``, ``(b, samples)``, where ``w_k' = w_k (c_k - mean c) / sigma^2``.
-
-        The mean is over the sample's own weights; centres about the middle of the range keep it from cancelling.
-        """
-        mean = xp.sum(weights * centres, axis=2)
-        weighted = weights * by_weight
-        slope = xp.sum(weighted * centres, axis=2) - mean * xp.sum(weighted, axis=2)
-        x = x[:, :, 0, :]
-        # Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
-        beyond = (x < 0.0) | (x > 1.0)
-        slope = xp.where(beyond, xp.zeros_like(slope), slope * (1.0 / self.sigma**2))
-        return xp.reshape(slope, (x.shape[0] or -1, math.prod(x.shape[1:])))
 
 
 @measured_by(ParzenInformation)

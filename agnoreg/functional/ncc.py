@@ -1,27 +1,25 @@
 """Squared normalised cross-correlation of two images: local (LNCC), in windows, and global (GNCC)."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.differentiable import (
-    MeanMeasure,
     Measure,
+    PassingMeasure,
     check_number,
     check_rank,
     check_same_shape,
     evaluate,
-    image_of,
     measured_by,
     total,
     voxels,
 )
 from agnoreg.functional import kernels
-from agnoreg.stencil import boxes, cut, paired_sum, sliding, stretch
-from agnoreg.tiling import Slab
+from agnoreg.functional.moments import MOMENTS, Moments
+from agnoreg.passing import SUMS, Layout, along_planes, along_row, earlier, latest, memory, nothing_before
+from agnoreg.tiling import Chunk, Slab
 
 Array = Any
 
@@ -137,61 +135,8 @@ def gncc(y_true: Array, y_pred: Array) -> Array:
 # --- local ------------------------------------------------------------------------------------------------------------
 
 
-class Moments(NamedTuple):
-    """What a window knows of two images: their weighted means and their centred second moments (None: zero)."""
-
-    t: Array
-    p: Array
-    tt: Array | None
-    pp: Array | None
-    tp: Array | None
-
-
-def _plus(a: Array | None, b: Array) -> Array:
-    return b if a is None else a + b
-
-
-def _merge(a: Moments, na: float, b: Moments, nb: float) -> Moments:
-    """Join two windows of weights ``na`` and ``nb``.
-
-    ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``: only differences of neighbouring windows are squared. So
-    nothing cancels, in float32, however large the intensities are beside their variance, and flat windows have moments
-    of exactly 0.
-    """
-    share, root = nb / (na + nb), math.sqrt(na * nb / (na + nb))
-    dt, dp = b.t - a.t, b.p - a.p
-    t, p = a.t + dt * share, a.p + dp * share
-    dt, dp = dt * root, dp * root
-    second = [dt * dt, dp * dp, dt * dp]
-    for moments in (a, b):
-        second = [_plus(m, d) for m, d in zip(moments[2:], second, strict=True)]
-    return Moments(t, p, *second)
-
-
-def _take(moments: Moments, axis: int, start: int, stop: int) -> Moments:
-    return Moments(*(None if m is None else cut(m, axis, start, stop) for m in moments))
-
-
-def _spread(moments: Moments, taps: Sequence[float], axis: int, unit: float, count: int) -> Moments:
-    """Join the windows of weight ``unit`` at ``len(taps)`` places, each times its tap, about the middle one."""
-    near = [_take(moments, axis, i, i + count) for i in range(len(taps))]
-    middle, weight = near[len(taps) // 2], sum(taps)
-    dt, dp = [m.t - middle.t for m in near], [m.p - middle.p for m in near]
-    mean_t, mean_p = paired_sum(taps, dt) * (1.0 / weight), paired_sum(taps, dp) * (1.0 / weight)
-    second = []
-    for x, y, mean_x, mean_y, inner in (
-        (dt, dt, mean_t, mean_t, 2),
-        (dp, dp, mean_p, mean_p, 3),
-        (dt, dp, mean_t, mean_p, 4),
-    ):
-        between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - mean_x * mean_y * weight
-        within = None if near[0][inner] is None else paired_sum(taps, [m[inner] for m in near])
-        second.append(_plus(within, between * unit))
-    return Moments(middle.t + mean_t, middle.p + mean_p, *second)
-
-
 @dataclass(frozen=True)
-class LocalCorrelation(MeanMeasure):
+class LocalCorrelation(PassingMeasure):
     """The mean over voxels of ``(cross^2 + nr) / (vt vp + dr)``, the centred second moments of each window."""
 
     kernel_size: int = 9
@@ -199,32 +144,20 @@ class LocalCorrelation(MeanMeasure):
     smooth_nr: float = EPS
     smooth_dr: float = EPS
 
-    kind: ClassVar[str] = "windows"
-
     def __post_init__(self) -> None:
         """Check the parameters."""
         if self.kernel_type not in tuple(KERNELS):
             raise ValueError(
                 f"Wrong kernel_type {self.kernel_type} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
             )
-        object.__setattr__(self, "kernel_size", len(KERNELS[self.kernel_type](self.kernel_size)))
+        object.__setattr__(self, "kernel_size", len(self.taps))
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
 
-    @cached_property
+    @property
     def taps(self) -> tuple[float, ...]:
         """The window's weights along one axis."""
-        return tuple(KERNELS[self.kernel_type](self.kernel_size).tolist())
-
-    @property
-    def halo(self) -> int:
-        """Planes beyond its own that `sums` reads on each side."""
-        return self.kernel_size // 2
-
-    @property
-    def reach(self) -> int:
-        """Planes beyond its own that the gradient reads on each side."""
-        return 2 * self.halo
+        return kernels.window_taps(self.kernel_type, self.kernel_size)
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
@@ -248,104 +181,105 @@ class LocalCorrelation(MeanMeasure):
         """Return a centre of each image, by which it is shifted, padding included."""
         return tuple(centre(backend, dtype, array) for array in arrays)
 
-    def moments(self, slab: Slab, planes: slice) -> Moments:
-        """Return the moments of the windows about the voxels of these planes."""
-        xp, taps = slab.xp, self.taps
-        before, after = (len(taps) - 1) // 2, len(taps) // 2
-        size = slab.arrays[0].shape
-        ranges = (planes.start, planes.stop), (0, size[2]), (0, size[3])
-        images = []
-        # Outside the image there are zeros, which the shift moves too.
-        for image, constant in zip(shifted(slab), slab.constants, strict=True):
-            outside = -per_sample(xp, constant, image)
-            for axis, (start, stop) in enumerate(ranges, start=1):
-                image = stretch(xp, image, axis, start - before, stop + after, outside)
-            images.append(image)
-        moments, unit = Moments(images[0], images[1], None, None, None), 1.0
-        for axis, (start, stop) in enumerate(ranges, start=1):
-            moments = self._along(moments, taps, axis, unit, stop - start)
-            unit *= sum(taps)
-        if moments.tt is None:
-            # A window of one voxel has second moments of 0, or of NaN.
-            t, p = moments.t * 0.0, moments.p * 0.0
-            moments = moments._replace(tt=t, pp=p, tp=t + p)
-        return moments
+    def layout(self, shape: tuple[int | None, ...]) -> Layout:
+        """Return how planes are laid out."""
+        assert shape[2] is not None
+        assert shape[3] is not None
+        return Layout(shape[2], shape[3], self.kernel_size - 1)
 
-    def _along(self, moments: Moments, taps: tuple[float, ...], axis: int, unit: float, count: int) -> Moments:
-        """Join the windows of weight ``unit`` along one more axis."""
+    @property
+    def lag(self) -> int:
+        """The planes of a window after its middle."""
+        return self.kernel_size // 2
+
+    @property
+    def back_lag(self) -> int:
+        """The planes of a window before its middle."""
+        return (self.kernel_size - 1) // 2
+
+    def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
+        """Return what was before the first plane: zeros, which the shift by the images' centres moves too."""
+        xp, device = slab.xp, slab.backend.device(slab.arrays[0])
+        centres = tuple(layout.outside(xp, centre, self.back_lag, device) for centre in slab.constants)
+        images = t, p = self._images(slab, layout, centres)
+        zero, counts = xp.zeros_like(t), memory(self.taps)
+        inside = layout.inside(xp, device)
+        state = inside, centres, nothing_before(Moments(t, p, zero, zero, zero), counts)
+        if wrt is None:
+            return state
+        sums = (zero,) * (1 + 2 * len(wrt))
+        return *state, nothing_before(images, (layout.gap,)), nothing_before(sums, counts)
+
+    def _images(self, slab: Slab, layout: Layout, centres: tuple[Array, ...]) -> tuple[Array, Array]:
+        """Return the images laid out and shifted, zeros beyond the border included."""
+        t, p = (layout.lay(slab.xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
+        return t, p
+
+    def _moments(self, xp: Any, layout: Layout, images: tuple[Array, Array], lines: Any) -> tuple[Any, Moments]:
+        """Return the lines for the next planes, and the moments of the windows complete now."""
+        taps, unit, planes = self.taps, sum(self.taps), images[0].shape[0]
         if len(taps) == 1:
-            return moments
-        widths = boxes(taps)
-        if not widths:
-            return _spread(moments, taps, axis, unit, count)
-        length = count + len(taps) - 1
-        for width in widths:
-            moments = sliding(
-                moments,
-                width,
-                length,
-                lambda m, i, j: _take(m, axis, i, j),
-                lambda a, na, b, nb, unit=unit: _merge(a, na * unit, b, nb * unit),  # type: ignore[misc]
-            )
-            length, unit = length - width + 1, unit * width
-        return moments
+            # A window of one voxel has second moments of 0, or of NaN.
+            tt, pp = (x * 0.0 for x in images)
+            return lines, Moments(images[0], images[1], tt, pp, tt + pp)
+        m = Moments(*(layout.row(xp, x, self.back_lag, self.lag) for x in images))
+        m = along_row(MOMENTS, m, taps, 1, 1.0)
+        m = along_row(MOMENTS, m, taps, layout.line, unit)
+        m = Moments(*(layout.planes(xp, x, planes) for x in m))
+        return along_planes(xp, MOMENTS, lines, m, taps, unit**2)
 
-    def correlation(self, xp: Any, m: Moments) -> tuple[Array, Array]:
-        """Return each voxel's value, and one over its denominator."""
-        assert m.tt is not None
-        assert m.tp is not None
+    def _correlation(self, xp: Any, m: Moments) -> tuple[Array, Array]:
+        """Return each window's value, and one over its denominator."""
         product = m.tt * m.pp
         inverse = 1.0 / (product + self.smooth_dr)
         # Cauchy and Schwarz's bound, which rounding must not break.
         return (xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse, inverse
 
-    def sums(self, slab: Slab) -> tuple[Array, ...]:
-        """Return the sum of the values of the slab's own planes."""
-        return (total(slab, self.map(slab)),)
-
-    def map(self, slab: Slab) -> Array:
-        """Return the value at each voxel of the slab's own planes."""
-        return self.correlation(slab.xp, self.moments(slab, slab.own))[0]
-
-    def sums_and_gradient(
-        self, slab: Slab, scale: float, wrt: tuple[int, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return the sum, and its gradient: three more window sums for each input.
+    def step(
+        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the windows' values, and half the gradients: three more window sums for each input.
 
         With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``mean t`` and ``mean p`` its means and ``S'`` the
         adjoint of the window sum: ``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean p]``.
         """
-        xp, own = slab.xp, slab.own
-        # Every window that holds one of the slab's own voxels.
-        start, stop = max(0, own.start - self.halo), min(slab.arrays[0].shape[1], own.stop + self.halo)
-        inner = slice(own.start - start, own.stop - start)
-        m = self.moments(slab, slice(start, stop))
-        value, inverse = self.correlation(xp, m)
-        t, p = (cut(image, 1, own.start, own.stop) for image in shifted(slab))
-        by_cross = m.tp * inverse * (2.0 * scale)
-        back_cross = self._back(slab.backend, by_cross, inner)
-        zero, gradients = xp.zeros_like(value), []
+        xp, taps = slab.xp, self.taps
+        inside, centres, windows, *rest = state
+        images = self._images(slab, layout, centres)
+        windows, m = self._moments(xp, layout, images, windows)
+        value, inverse = self._correlation(xp, m)
+        # What belongs to no voxel may be anything, another sample's NaN too.
+        there = chunk.existing(xp, self.lag, slab.backend.device(inside))
+        here = inside if there is None else there[:, None, None] & inside
+        zero = xp.zeros_like(value)
+        value = xp.where(here, value, zero)
+        if wrt is None:
+            return (inside, centres, windows), value, ()
+        (past,), back = rest
+        past = (*past, images)
+        images, past = earlier(xp, past, layout.gap), latest(past, layout.gap)
+        by_cross, weight = xp.where(here, m.tp * inverse, zero), value * inverse
+        sums = [by_cross]
         for index in wrt:
-            image, other = (t, p) if index == 0 else (p, t)
-            own_mean, other_mean, own_moment, other_moment = (
-                (m.t, m.p, m.tt, m.pp) if index == 0 else (m.p, m.t, m.pp, m.tt)
-            )
-            by_variance = value * inverse * other_moment * (-2.0 * scale)
+            own, other = (m.t, m.tt), (m.p, m.pp)
+            (own_mean, own_moment), (other_mean, other_moment) = (own, other) if index == 0 else (other, own)
             # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
-            by_variance = xp.where(own_moment == 0.0, zero, by_variance)
-            means = by_cross * other_mean + by_variance * own_mean
-            gradients.append(
-                other * back_cross
-                + image * self._back(slab.backend, by_variance, inner)
-                - self._back(slab.backend, means, inner)
-            )
-        return (total(slab, cut(value, 1, inner.start, inner.stop)),), tuple(gradients)
-
-    def _back(self, backend: Backend, x: Array, own: slice) -> Array:
-        """Return the adjoint of the window sum, on the slab's own planes."""
-        taps = self.taps
-        x = cut(backend.conv3d(x, (taps, None, None), transpose=True), 1, own.start, own.stop)
-        return backend.conv3d(x, (None, taps, taps), transpose=True)
+            by_variance = xp.where(here & (own_moment != 0.0), weight * other_moment, zero)
+            means = by_cross * other_mean
+            means -= by_variance * own_mean
+            sums += [by_variance, xp.where(here, means, zero)]
+        rows = tuple(layout.row(xp, x, self.lag, self.back_lag) for x in sums)
+        for stride in (1, layout.line):
+            rows = along_row(SUMS, rows, taps, stride, 1.0)
+        rows = tuple(layout.planes(xp, x, chunk.count) for x in rows)
+        back, (by_cross, *others) = along_planes(xp, SUMS, back, rows, taps, 1.0)
+        gradients = []
+        for place, index in enumerate(wrt):
+            gradient = images[1 - index] * by_cross
+            gradient -= images[index] * others[2 * place]
+            gradient -= others[2 * place + 1]
+            gradients.append(gradient)
+        return (inside, centres, windows, (past,), back), value, tuple(gradients)
 
 
 @measured_by(LocalCorrelation)
@@ -431,6 +365,5 @@ def lncc_map(
     ValueError
         If the shapes do not fit or a parameter is out of range.
     """
-    measure = LocalCorrelation(kernel_size, kernel_type, smooth_nr, smooth_dr)
-    image = image_of(measure, measure.map, y_true, y_pred)
+    image = LocalCorrelation(kernel_size, kernel_type, smooth_nr, smooth_dr).image(y_true, y_pred)
     return backend_of(image).xp.expand_dims(image, axis=4)

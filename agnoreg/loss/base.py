@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
-from agnoreg.backend import backend_of
+from agnoreg.backend import backend_of, load_imported
 from agnoreg.differentiable import Differentiable, FromCall, check_flag, evaluate, native_autodiff
 
 Array = Any
@@ -72,6 +72,8 @@ class Loss:
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {self.reduction!r}.")
         check_flag("native", self.native)
+        # A compiler that traces the first call could not.
+        load_imported()
         if self.name is None:
             object.__setattr__(self, "name", type(self).__name__)
         if not isinstance(self.name, str):

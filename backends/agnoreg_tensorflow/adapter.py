@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any
 
 import tensorflow as tf
@@ -12,11 +12,22 @@ from agnoreg.backend import Backend, per_sample
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
 
+try:
+    from tensorflow.python.eager.record import should_record_backprop as should_record
+except ImportError:  # it is no public function
+    should_record = None
+
 Array = Any
 Results = tuple[tuple[Array, ...], tuple[Array, ...]]
+Step = tuple[Any, tuple[Array, ...], tuple[Array, ...]]
 
 #: While a function is traced, more tiles than these become a loop of the graph: an unrolled one costs memory and time.
 MOST_UNROLLED = 4
+#: Of so many tiles that are alike.
+LEAST_LOOPED = 3
+
+#: From so many voxels on, what is thousands of small operations is compiled: tracing takes a second or two.
+LEAST_COMPILED = 1 << 18
 
 SECOND_DERIVATIVE = (
     "The second derivative of an agnoreg loss (and forward mode) is not defined through its closed-form gradient: "
@@ -78,30 +89,61 @@ class TensorFlowBackend(Backend):
         """Return float32, which TensorFlow gives a Python float."""
         return tf.float32
 
+    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
+        """Return the measure, compiled where it is thousands of small operations: each is dear when called eagerly."""
+        small = arrays[0].shape.rank is None or arrays[0].shape.num_elements() is None
+        if not tf.executing_eagerly() or measure.kind != "passing" or small:
+            return measure
+        return _Compiled(measure) if arrays[0].shape.num_elements() >= LEAST_COMPILED else measure
+
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def planes(self, array: Array, start: Any, count: int) -> Array:
+    def planes(self, array: Array, start: Any, count: int, beyond: bool = False) -> Array:
         """Return ``count`` planes along axis 1 from ``start``, which a loop of the graph only knows as a tensor."""
         if not tf.is_tensor(start):
-            return array[:, start : start + count, ...]
-        others = [-1 if size is None else size for size in array.shape[2:]]
+            return super().planes(array, start, count, beyond)
         batch = array.shape[0]
-        result = tf.slice(array, [0, start] + [0] * len(others), [-1 if batch is None else batch, count, *others])
-        result.set_shape([batch, count, *array.shape[2:]])
+        shape = [batch, count, *array.shape[2:]]
+        if beyond:
+            index = start + tf.range(count, dtype=start.dtype)
+            there = index < array.shape[1]
+            result = tf.gather(array, tf.where(there, index, tf.zeros_like(index)), axis=1)
+            result = tf.where(tf.reshape(there, [-1] + [1] * (len(shape) - 2)), result, tf.zeros([], array.dtype))
+        else:
+            sizes = [-1 if size is None else size for size in shape]
+            result = tf.slice(array, [0, start] + [0] * (len(shape) - 2), sizes)
+        result.set_shape(shape)
         return result
 
     @_as_written
-    def loop(self, tiles: Sequence[Any], body: Callable[[Any], Results]) -> Results:
-        """Run ``body`` over ``tiles``; in a trace, over the inner ones of many by one loop of the graph."""
-        inner = tiles[1:-1]
-        if tf.executing_eagerly() or len(tiles) <= MOST_UNROLLED or not _uniform(inner):
-            return super().loop(tiles, body)
-        first, last = body(tiles[0]), body(tiles[-1])
-        totals, pieces = _graph_loop(inner, body, first)
-        return (
-            tuple(a + b for a, b in zip(totals, last[0], strict=True)),
-            tuple(tf.concat(parts, axis=1) for parts in zip(first[1], pieces, last[1], strict=True)),
-        )
+    def scan(
+        self, tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: Any, kept: slice = slice(None)
+    ) -> Results:
+        """Run ``body`` over ``tiles``; in a trace, over many that are alike by one loop of the graph."""
+        alike = _alike(tiles)
+        if tf.executing_eagerly() or len(tiles) <= MOST_UNROLLED or alike.stop - alike.start < LEAST_LOOPED:
+            return super().scan(tiles, body, state, kept)
+        steps: list[Any] = []
+        for tile in tiles[: alike.start]:
+            state, *step = body(tile, state)
+            steps.append(step)
+        if kept != slice(None):
+            # Planes that nobody keeps are not even gathered, where whole tiles of them come first.
+            assert alike == slice(0, len(tiles))
+            unkept, count = kept.start // tiles[0].count, tiles[0].count
+            kept = slice(kept.start - unkept * count, kept.stop - unkept * count)
+        else:
+            unkept = 0
+        state, *step = _graph_loop(tiles[alike], body, state, unkept)
+        steps.append(step)
+        for tile in tiles[alike.stop :]:
+            state, *step = body(tile, state)
+            steps.append(step)
+        totals, pieces = zip(*steps, strict=True)
+        images = [parts[0] if len(parts) == 1 else tf.concat(parts, axis=1) for parts in zip(*pieces, strict=True)]
+        if kept != slice(None):
+            images = [x if kept == slice(0, x.shape[1]) else x[:, kept] for x in images]
+        return tuple(tf.add_n(list(column)) for column in zip(*totals, strict=True)), tuple(images)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""
@@ -114,14 +156,14 @@ class TensorFlowBackend(Backend):
         """Return the value, with the gradient with respect to every floating-point input hung on it.
 
         The value is computed out of sight of any tape. For each input a zero is added to it that carries that input's
-        gradient, so that TensorFlow asks only for those that it needs. Eagerly, what a tape records is computed with
-        the value, in one pass; whatever else is asked for is computed then. A variable that the function itself uses
+        gradient, so that TensorFlow asks only for those that it needs. What a tape records is computed with the value,
+        in one pass; whatever else is asked for is computed then. A variable that the function itself uses
         gets no gradient.
         """
         arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
         floating = [i for i, array in enumerate(arrays) if array.dtype.is_floating]
-        wanted = tuple(i for i in floating if tf.executing_eagerly() and _recorded(arrays[i]))
+        wanted = tuple(i for i in floating if _recorded(arrays[i]))
         ready: dict[int, Array] = {}
         if wanted:
             value, gradients = function.value_and_gradients(self, fixed, wanted)
@@ -174,16 +216,46 @@ class TensorFlowBackend(Backend):
         return tf.stop_gradient(value), tuple(tf.stop_gradient(tf.convert_to_tensor(one)) for one in gradients)
 
 
+class _Compiled:
+    """A measure that is traced once for every shape and computed by the graph."""
+
+    def __init__(self, measure: Any) -> None:
+        self.measure = measure
+
+    def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value."""
+        return _graph_of(backend, self.measure)(*arrays)
+
+    def compute_with_gradients(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and the gradients."""
+        return _graph_of(backend, self.measure, wrt, scale)(*arrays)
+
+
+@lru_cache(maxsize=32)
+def _graph_of(backend: Backend, measure: Any, wrt: tuple[int, ...] = (), scale: float = 1.0) -> Callable[..., Any]:
+    def compute(*arrays: Array) -> Any:
+        if wrt:
+            return measure.compute_with_gradients(backend, arrays, wrt, scale)
+        return measure.compute(backend, arrays)
+
+    return tf.function(compute, autograph=False)
+
+
 class _Kept:
     """Something that a backward function keeps alive."""
 
 
 def _recorded(x: Array) -> bool:
-    """Say whether a tape records what is done with an eager tensor.
+    """Say whether a tape records what is done with a tensor; no may be wrong while a function is traced.
 
-    TensorFlow does not say so. But a tape that records an operation keeps its backward function, and if no tape does,
-    nobody keeps that function. (Where a Python does not count references the answer may be yes too often.)
+    TensorFlow does not say so in public. But eagerly, a tape that records an operation keeps its backward function, and
+    if no tape does, nobody keeps that function. (Where a Python does not count references the answer may be yes too
+    often.) While a function is traced its graph keeps it, so that only TensorFlow's own record of tapes is left to ask.
     """
+    if not tf.executing_eagerly():
+        return should_record is not None and bool(should_record([x]))
 
     def probe() -> Any:
         kept = _Kept()
@@ -252,35 +324,48 @@ def _built_in_advance(graph: Any) -> bool:
 # --- the loop of a graph ----------------------------------------------------------------------------------------------
 
 
-def _uniform(tiles: Sequence[Any]) -> bool:
-    """Say whether the tiles differ in where they start alone, and start at even distances."""
-    starts = [tile.start for tile in tiles]
-    distances = {b - a for a, b in pairwise(starts)}
-    return len({(tile.count, tile.before, tile.after) for tile in tiles}) == 1 and len(distances) <= 1
+def _alike(tiles: Sequence[Any]) -> slice:
+    """Return the longest run of tiles that differ in where they start alone, and start at even distances."""
+    runs, first = [slice(0, min(1, len(tiles)))], 0
+    for i in range(1, len(tiles)):
+        distance = tiles[i].start - tiles[i - 1].start
+        if replace(tiles[i], start=0) != replace(tiles[first], start=0):
+            first = i
+        elif i > first + 1 and distance != tiles[i - 1].start - tiles[i - 2].start:
+            first = i - 1
+        runs.append(slice(first, i + 1))
+    return max(runs, key=lambda run: run.stop - run.start)
 
 
-def _graph_loop(tiles: Sequence[Any], body: Callable[[Any], Results], first: Results) -> Results:
-    """Run ``body`` over uniform tiles, one at a time: add its sums to those of ``first``, concatenate its pieces."""
-    sums, pieces = first
+def _graph_loop(tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: Any, unkept: int) -> Step:
+    """Run ``body`` over tiles that are alike, one at a time: add its sums, concatenate its pieces.
+
+    The pieces of the first ``unkept`` tiles are left out.
+    """
     start, step = tiles[0].start, tiles[1].start - tiles[0].start
-    gathered = tuple(tf.TensorArray(piece.dtype, size=len(tiles), element_shape=None) for piece in pieces)
+    # What the body returns is learnt from the first tile, outside the loop.
+    state, sums, pieces = body(replace(tiles[0], start=tf.constant(start)), state)
+    outside = max(1, unkept)
+    gathered = tuple(tf.TensorArray(x.dtype, size=len(tiles) - outside, element_shape=x.shape) for x in pieces)
 
-    def once(i: Array, totals: tuple[Array, ...], gathered: tuple[Any, ...]) -> Any:
-        more, new = body(replace(tiles[0], start=start + step * i))
+    def once(i: Array, state: Any, totals: tuple[Array, ...], gathered: tuple[Any, ...]) -> Any:
+        state, more, new = body(replace(tiles[0], start=start + step * i), state)
         totals = tuple(a + b for a, b in zip(totals, more, strict=True))
-        return i + 1, totals, tuple(array.write(i, piece) for array, piece in zip(gathered, new, strict=True))
+        place = tf.maximum(i - outside, 0)
+        return i + 1, state, totals, tuple(array.write(place, x) for array, x in zip(gathered, new, strict=True))
 
-    _, totals, gathered = tf.while_loop(
-        lambda i, totals, gathered: i < len(tiles),
+    _, state, totals, gathered = tf.while_loop(
+        lambda i, state, totals, gathered: i < len(tiles),
         once,
-        (tf.constant(0), sums, gathered),
+        (tf.constant(1), state, sums, gathered),
         parallel_iterations=1,
-        maximum_iterations=len(tiles),
+        maximum_iterations=len(tiles) - 1,
     )
-    planes = tiles[0].count * len(tiles)
-    return totals, tuple(
-        _side_by_side(array.stack(), planes, piece) for array, piece in zip(gathered, pieces, strict=True)
-    )
+    planes = tiles[0].count * (len(tiles) - outside)
+    images = tuple(_side_by_side(array.stack(), planes, x) for array, x in zip(gathered, pieces, strict=True))
+    if not unkept:
+        images = tuple(tf.concat([x, rest], axis=1) for x, rest in zip(pieces, images, strict=True))
+    return state, totals, images
 
 
 def _side_by_side(stacked: Array, planes: int, like: Array) -> Array:

@@ -1,0 +1,228 @@
+"""Planes that pass by, one after the other: windows of any size with a few planes in memory, each computed once.
+
+A `Layout` lays planes out as one row of numbers with gaps between their lines, so that a shift along either axis is a
+shift of the row, and what a window takes from beyond the image lies in the gaps. Along the axis on which the planes
+pass, a shift is a delay: a `Line` remembers the planes that came before.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from agnoreg.stencil import boxes, cut, pad, paired_sum, sliding
+
+Array = Any
+#: A few arrays of the same planes, ``(planes, samples, size)`` each: a tuple, plain or named.
+Item = Any
+#: The items that came last, the newest at the end.
+Line = tuple[Item, ...]
+
+
+#: Lines begin at multiples of so many entries, 64 bytes of float32, which vector instructions and views like.
+ALIGNED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Planes of ``rows`` times ``columns`` as one row of numbers, with a gap after each line and one below the last.
+
+    The planes that pass are outermost, then come the samples, the lines and their entries: ``(planes, b, size)``. The
+    gap is as wide as a window less one.
+    """
+
+    rows: int
+    columns: int
+    gap: int
+
+    @property
+    def line(self) -> int:
+        """The distance from a line to the next."""
+        return math.ceil((self.columns + self.gap) / ALIGNED) * ALIGNED
+
+    @property
+    def size(self) -> int:
+        """The entries of one sample's plane."""
+        return (self.rows + self.gap) * self.line
+
+    def lay(self, xp: Any, image: Array) -> Array:
+        """Lay out ``(b, planes, rows, columns)``, with zeros in the gaps."""
+        x = xp.permute_dims(pad(xp, image, 3, 0, self.line - self.columns), (1, 0, 2, 3))
+        x = xp.reshape(x, (x.shape[0], -1, self.rows * self.line))
+        return pad(xp, x, 2, 0, self.gap * self.line)
+
+    def outside(self, xp: Any, values: Array, before: int, device: Any) -> Array:
+        """Return ``(b, size)`` of one value for each sample, its surroundings included.
+
+        The last ``before`` lines and entries of the gap below a sample belong to the next one.
+        """
+        following = xp.concat([values[1:], values[:1]])
+        own = xp.arange(self.size, device=device) < self.size - before * (self.line + 1)
+        return xp.where(own, values[:, None], following[:, None])
+
+    def row(self, xp: Any, x: Array, before: int, after: int) -> Array:
+        """Return planes as one row, for windows of ``before`` and ``after`` lines and entries around each voxel.
+
+        Ahead of the first plane stands what stands after the last, for which `outside` and gaps of zeros are made.
+        """
+        row = xp.reshape(x, (-1,))
+        parts = [row[-before * (self.line + 1) :]] if before else []
+        parts += [row, row[-after * (self.line + 1) :]] if after else [row]
+        return parts[0] if len(parts) == 1 else xp.concat(parts)
+
+    def planes(self, xp: Any, row: Array, count: int) -> Array:
+        """Return what windows made of such a row, where they begin in it, as planes again, where they belong."""
+        return xp.reshape(row, (count, -1, self.size))
+
+    def lines(self, xp: Any, x: Array) -> Array:
+        """Return ``(b, planes, lines, entries)`` of planes, gaps included."""
+        x = xp.reshape(x, (x.shape[0], -1, self.rows + self.gap, self.line))
+        return xp.permute_dims(x, (1, 0, 2, 3))
+
+    def lift(self, xp: Any, x: Array) -> Array:
+        """Return ``(b, planes, rows, columns)`` of planes."""
+        return self.lines(xp, x)[:, :, : self.rows, : self.columns]
+
+    def inside(self, xp: Any, device: Any) -> Array:
+        """Say for each entry of a plane whether it is a voxel, in no gap: ``(size,)``."""
+        index = xp.arange(self.size, device=device)
+        return (index % self.line < self.columns) & (index // self.line < self.rows)
+
+
+class Joining(NamedTuple):
+    """How what is known of windows is put together.
+
+    ``merge(a, na, b, nb)`` joins windows of weights ``na`` and ``nb``; ``spread(near, taps, unit)`` joins windows of
+    weight ``unit``, each times its tap.
+    """
+
+    merge: Callable[[Item, float, Item, float], Item]
+    spread: Callable[[Sequence[Item], Sequence[float], float], Item]
+
+
+#: What is known of a window is the sums of some images in it.
+SUMS = Joining(
+    lambda a, na, b, nb: tuple(x + y for x, y in zip(a, b, strict=True)),
+    lambda near, taps, unit: tuple(paired_sum(taps, column) for column in zip(*near, strict=True)),
+)
+
+
+def along_row(joining: Joining, item: Item, taps: tuple[float, ...], stride: int, unit: float) -> Item:
+    """Join windows of weight ``unit`` that lie ``stride`` apart in rows, and keep the result where the first begins."""
+    widths = boxes(taps)
+    if not widths:
+        last = len(taps) - 1
+        near = [_rows(item, i * stride, (i - last) * stride or None) for i in range(last + 1)]
+        return joining.spread(near, taps, unit)
+    for width in widths:
+
+        def merge(a: Item, na: int, b: Item, nb: int, unit: float = unit) -> Item:
+            return joining.merge(a, na * unit, b, nb * unit)
+
+        item = sliding(item, width, stride, _rows, merge)
+        unit *= width
+    return item
+
+
+def _rows(item: Item, start: int | None, stop: int | None) -> Item:
+    return _like(item, [None if x is None else x[start:stop] for x in item])
+
+
+def _like(item: Item, arrays: Sequence[Array]) -> Item:
+    return item._make(arrays) if hasattr(item, "_make") else tuple(arrays)
+
+
+# --- along the axis on which planes pass ------------------------------------------------------------------------------
+
+
+def earlier(xp: Any, line: Line, count: int) -> Item:
+    """Return as many planes as the line's last item has: those that came ``count`` planes before its own."""
+    wanted = line[-1][0].shape[0]
+    parts: list[Item] = []
+    # Places are counted back from the line's end.
+    end = 0
+    for item in reversed(line):
+        size = item[0].shape[0]
+        start, stop = max(0, end + size - count - wanted), min(size, end + size - count)
+        if start < stop:
+            parts.append(item if stop - start == size else _like(item, [cut(x, 0, start, stop) for x in item]))
+        end += size
+    if len(parts) == 1:
+        return parts[0]
+    return _like(item, [xp.concat(list(column), axis=0) for column in zip(*reversed(parts), strict=True)])
+
+
+def latest(line: Line, count: int) -> Line:
+    """Return the line's last ``count`` planes."""
+    kept: list[Item] = []
+    for item in reversed(line):
+        if count <= 0:
+            break
+        size = item[0].shape[0]
+        kept.append(item if size <= count else _like(item, [cut(x, 0, size - count, None) for x in item]))
+        count -= size
+    return tuple(reversed(kept))
+
+
+def _memory(width: int) -> tuple[int, ...]:
+    """Return how many earlier planes of windows of 1, 2, 4, ... planes it takes to make windows of ``width``."""
+    counts, size, covered = [], 1, 0
+    while size <= width:
+        counts.append(max(size if 2 * size <= width else 0, covered if width & size else 0))
+        covered += width & size
+        size *= 2
+    return tuple(counts)
+
+
+def memory(taps: tuple[float, ...]) -> tuple[int, ...]:
+    """Return how many earlier planes `along_planes` needs, of each kind that it keeps."""
+    widths = boxes(taps)
+    return tuple(count for width in widths for count in _memory(width)) if widths else (len(taps) - 1,)
+
+
+def nothing_before(item: Item, counts: Sequence[int]) -> tuple[Line, ...]:
+    """Return lines in which all that came before was ``item``, of one plane or more."""
+    size = item[0].shape[0]
+    return tuple(latest((item,) * (count // size + 1), count) for count in counts)
+
+
+def along_planes(
+    xp: Any, joining: Joining, lines: tuple[Line, ...], item: Item, taps: tuple[float, ...], unit: float
+) -> tuple[tuple[Line, ...], Item]:
+    """Join each plane's window of weight ``unit`` with those of the planes before it, by ``taps``.
+
+    ``lines`` are what `memory` says; the result is the lines for the next item, and the windows that end with each
+    plane of this one.
+    """
+    widths = boxes(taps)
+    if not widths:
+        line, last = (*lines[0], item), len(taps) - 1
+        near = [earlier(xp, line, last - i) for i in range(last + 1)]
+        return (latest(line, last),), joining.spread(near, taps, unit)
+    kept: list[Line] = []
+    for width in widths:
+        more, item = _doubling(xp, joining, lines[len(kept) :], item, width, unit)
+        kept += more
+        unit *= width
+    return tuple(kept), item
+
+
+def _doubling(
+    xp: Any, joining: Joining, lines: Sequence[Line], item: Item, width: int, unit: float
+) -> tuple[list[Line], Item]:
+    """Do what `agnoreg.stencil.sliding` does, with planes that passed before."""
+    power, size = item, 1
+    result, covered = item, 0
+    kept = []
+    for past, count in zip(lines, _memory(width), strict=False):
+        line = (*past, power)
+        kept.append(latest(line, count))
+        if width & size:
+            result = (
+                joining.merge(earlier(xp, line, covered), size * unit, result, covered * unit) if covered else power
+            )
+            covered += size
+        if 2 * size <= width:
+            power = joining.merge(earlier(xp, line, size), size * unit, power, size * unit)
+        size *= 2
+    return kept, result

@@ -1,0 +1,22 @@
+"""Local correlation and mutual information as CUDA kernels, for CuPy arrays and for PyTorch tensors on a card.
+
+The kernels are one CUDA C++ source, ``kernels.cu``, that CuPy compiles with NVRTC when a window's width or a number of
+bins is first used (it keeps what it compiled on disk). No CUDA toolkit is needed, nor a header. Memory comes from the
+framework of the arrays, work goes to its current stream, and nothing waits for the card: after one call, which compiles
+and loads the kernels, calls can be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
+
+- Local correlation, `LocalCorrelation` with rectangular windows of up to 32 voxels: windows are joined as in the core,
+  in float32, so that offsets cost no digits and flat windows have moments of exactly 0. One kernel reads the images and
+  writes what the gradient sums over windows, a second one sums it and writes the gradient.
+- Mutual information, `ParzenInformation` with up to 64 bins and windows of up to 8 bins each way: weights that float32
+  does not see beside a voxel's largest are left out, in the value and in the gradient alike. The joint histogram is a
+  product of small matrices in float32, added up in double; the core's `finish` makes the value and the coefficients.
+
+All else takes the core's path, which is the oracle of this one: triangular and Gaussian windows, float64, the map of
+local correlations, 2^31 voxels or more, and whatever PyTorch traces, batches or differentiates itself.
+"""
+
+from agnoreg_cuda.launch import Queue, usable
+from agnoreg_cuda.measures import fused
+
+__all__ = ["Queue", "fused", "usable"]

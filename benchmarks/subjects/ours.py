@@ -1,0 +1,22 @@
+"""agnoreg's losses, called as a user of each framework calls them."""
+
+from benchmarks.subjects import Work, by_autograd, by_tape
+
+
+def build(loss, arrays, backend, device):
+    """Return the loss on ``backend``: an adapter's name, or ``tensorflow graph`` for TensorFlow in a tf.function."""
+    import agnoreg
+
+    name, _, mode = backend.partition(" ")
+    adapter = agnoreg.get_backend(name)
+    function = agnoreg.build_loss(loss)
+    arrays = [adapter.from_numpy(x, device=device) for x in arrays]
+
+    def number(value):
+        return float(adapter.to_numpy(value).sum())
+
+    if name == "torch":
+        return by_autograd(function, arrays, number=number)
+    if name == "tensorflow":
+        return by_tape(function, arrays, graph=mode == "graph", number=number)
+    return Work(lambda: function(*arrays), lambda: agnoreg.value_and_grad(function, *arrays), number)
