@@ -286,8 +286,8 @@ class PassingMeasure(Measure):
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the values of the windows complete now, and half their gradients.
 
-        Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no gradient is
-        wanted.
+        Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no
+        gradient is wanted.
         """
         raise NotImplementedError
 

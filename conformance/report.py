@@ -21,10 +21,17 @@ KINDS = {
     "mixed": ("two dtypes at once against the reference", tolerances.FLOAT32),
     "differences": ("gradient in float64 against central differences", tolerances.DIFFERENCES),
     "agreement": ("float64 against the other backends", tolerances.FLOAT64),
-    "offset": ("float32, intensities raised by up to 1000, and flat regions", tolerances.FLOAT32),
+    "offset": ("float32, intensities raised by 0, 10, 100 and 1000", tolerances.FLOAT32),
+    "flat": ("float32, flat regions, raised by up to 1000", tolerances.FLOAT32),
     "ct": ("float32, air at -1000 beside tissue near +50", tolerances.CT),
 }
-ROWS = [*dict.fromkeys(family for family, _ in FAMILIES.values()), "weighted sum", "functions"]
+OFFSETS = (0, 10, 100, 1000)
+ROWS = [
+    *dict.fromkeys(family for family, _ in FAMILIES.values()),
+    "weighted sum",
+    "functions",
+    *(f"{family}, offset {offset}" for family in ("lncc", "gncc") for offset in OFFSETS),
+]
 
 Errors = tuple[float | None, float | None]
 

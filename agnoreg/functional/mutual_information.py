@@ -51,7 +51,7 @@ class ParzenInformation(Measure):
         check_rank("y_true", shapes[0], 4, "(batch, dim1, dim2, dim3) or (batch, dim1, dim2, dim3, channels)")
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the images as ``(b, samples)``: where a sample lies does not matter, so slabs are as small as it pays."""
+        """Return the images as ``(b, samples)``: where a sample lies does not matter."""
         count = voxels(backend.shape(arrays[0]))
         return tuple(backend.xp.reshape(x, (-1, count)) for x in arrays)
 
@@ -118,11 +118,15 @@ class ParzenInformation(Measure):
         by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
         by_pb = xp.sum(by_product * pa, axis=1, keepdims=True)
         matrix = (by_joint + by_pa + by_pb) * ((self.num_bins - 1) / (self.sigma_ratio**2 * voxels(shape)))
-        # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean over
-        # where the samples are is taken out.
+        # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean
+        # over where the samples are is taken out.
         squares = joint * joint + TINY
-        by_t, by_p = (matrix - xp.sum(matrix * squares, axis=a, keepdims=True) / xp.sum(squares, axis=a, keepdims=True) for a in (1, 2))
-        return value, (by_t, xp.matrix_transpose(by_p))
+
+        def about_mean(axis: int) -> Array:
+            mean = xp.sum(matrix * squares, axis=axis, keepdims=True) / xp.sum(squares, axis=axis, keepdims=True)
+            return matrix - mean
+
+        return value, (about_mean(1), xp.matrix_transpose(about_mean(2)))
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return ``sum_k w_k'(x) ∂MI/∂w_k(x)``, zero beyond [0, 1]."""

@@ -93,7 +93,14 @@ class GlobalCorrelation(Measure):
         images = shifted(slab)
         by_cov, *rest = (per_sample(slab.xp, c, images[0]) for c in coefficients)
         by_var, constant = rest[:2], rest[2:]
-        return tuple(images[1 - i] * by_cov + images[i] * by_var[i] + constant[i] for i in wrt)
+
+        def by(i: int) -> Array:
+            gradient = images[1 - i] * by_cov
+            gradient += images[i] * by_var[i]
+            gradient += constant[i]
+            return gradient
+
+        return tuple(by(i) for i in wrt)
 
 
 @measured_by(GlobalCorrelation)

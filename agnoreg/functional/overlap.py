@@ -64,7 +64,13 @@ class _Overlap(Measure):
         if self.binary:
             return tuple(slab.xp.zeros_like(slab.arrays[index]) for index in wrt)
         by_product, by_both = (per_sample(slab.xp, c, slab.arrays[0]) for c in coefficients)
-        return tuple(slab.arrays[1 - index] * by_product + by_both for index in wrt)
+
+        def by(other: Array) -> Array:
+            gradient = other * by_product
+            gradient += by_both
+            return gradient
+
+        return tuple(by(slab.arrays[1 - index]) for index in wrt)
 
 
 @dataclass(frozen=True)
