@@ -72,3 +72,17 @@ def test_the_map_of_lncc_is_the_same_in_slabs(rng):
     values = metric.calc_ncc(t, p)
     assert values.shape == (2, 13, 9, 8, 1)
     np.testing.assert_allclose(values.mean(axis=(1, 2, 3, 4)), metric.call(t, p), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("config", VARIANTS, ids=str)
+def test_a_sample_that_is_no_number_leaves_the_others_alone(rng, config, bad):
+    loss = agnoreg.build_loss({**config, "reduction": "none"})
+    arrays = rng.random((2, 3, 11, 9, 8)) if loss.inputs == 2 else (rng.standard_normal((3, 11, 9, 8, 3)),)
+    expected, (gradient,) = agnoreg.value_and_grad(loss, *arrays, argnums=[loss.inputs - 1])
+    for array in arrays:
+        array[1] = bad
+    value, (found,) = agnoreg.value_and_grad(loss, *arrays, argnums=[loss.inputs - 1])
+    np.testing.assert_allclose(value[[0, 2]], expected[[0, 2]], rtol=1e-12)
+    np.testing.assert_allclose(found[[0, 2]], gradient[[0, 2]], atol=1e-12 * abs(gradient).max())

@@ -125,6 +125,10 @@ class _FieldMeasure(PassingMeasure):
             inside = inside * xp.astype(xp.reshape(there, (-1, 1, 1)), inside.dtype)
         return xp.zeros_like(planes) + inside
 
+    def counted(self, xp: Any, energies: Array, there: Array) -> Array:
+        """Return the energies where they count; in a gap, a neighbour's NaN times 0 would still be NaN."""
+        return xp.where(there == 0.0, xp.zeros_like(energies), energies)
+
 
 @dataclass(frozen=True)
 class GradientEnergy(_FieldMeasure):
@@ -157,7 +161,7 @@ class GradientEnergy(_FieldMeasure):
         fields = (*fields, (u,))
         (middle,), (before,) = earlier(xp, fields, 1), earlier(xp, fields, 2)
         row = self.row(xp, middle, layout, 2)
-        mask = self.cropped(slab, chunk, inside, u)
+        there = mask = self.cropped(slab, chunk, inside, u)
         ux = u - before
         ux *= mask
         uy, uz = across(row, line, line), across(row, COMPONENTS, line)
@@ -167,7 +171,7 @@ class GradientEnergy(_FieldMeasure):
         energies = xp.abs(uy) if self.l1 else uy * uy
         energies += xp.abs(uz) if self.l1 else uz * uz
         energies = xp.reshape(trim(energies, line), (chunk.count, -1, layout.size))
-        energies = energies + (xp.abs(ux) if self.l1 else ux * ux)
+        energies = self.counted(xp, energies + (xp.abs(ux) if self.l1 else ux * ux), there)
         state = inside, latest(fields, 2)
         if wrt is None:
             return state, energies, ()
@@ -223,7 +227,7 @@ class SecondDerivativeEnergy(_FieldMeasure):
         row = self.row(xp, middle, layout, 4)
         uy, uz = across(row, line, line), across(row, COMPONENTS, line)
         yy, zz, yz = across(uy, line, line), across(uz, COMPONENTS, line), across(uy, COMPONENTS, line)
-        mask = self.cropped(slab, chunk, inside, u)
+        there = mask = self.cropped(slab, chunk, inside, u)
         xx *= mask
         mask = self.row(xp, mask, layout, 2)
         yy *= mask
@@ -244,6 +248,7 @@ class SecondDerivativeEnergy(_FieldMeasure):
         mixed = trim(mixed, line) + trim(energies, 2 * line)
         energies = xx * xx
         energies += planes(mixed)
+        energies = self.counted(xp, energies, there)
         state = inside, latest(fields, 2), latest(slopes, 2)
         if wrt is None:
             return state, energies, ()

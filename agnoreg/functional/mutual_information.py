@@ -56,15 +56,14 @@ class ParzenInformation(Measure):
         return tuple(backend.xp.reshape(x, (-1, count)) for x in arrays)
 
     def _centres(self, slab: Slab) -> Array:
-        """Return the bins' centres in bins, counted from the middle one, ``(num_bins, 1)``."""
+        """Return the bins' centres ``(num_bins, 1)``, in bins from the middle of the range."""
         xp, x = slab.xp, slab.arrays[0]
-        bins = xp.astype(xp.arange(self.num_bins, device=slab.backend.device(x)), x.dtype)
+        bins = xp.arange(self.num_bins, dtype=x.dtype, device=slab.backend.device(x))
         return xp.reshape(bins - 0.5 * (self.num_bins - 1), (-1, 1))
 
     def _blocks(self, slab: Slab, x: Array) -> list[Array]:
         """Return the samples as ``(b, blocks, 1, samples of a block)``, and what is left over as one more block."""
-        xp, count = slab.xp, math.prod(x.shape[1:])
-        x = xp.reshape(x, (x.shape[0] or -1, count))
+        xp, count = slab.xp, x.shape[1]
         whole = count - count % BLOCK
         parts = [x] if whole in (0, count) else [x[:, :whole], x[:, whole:]]
         shapes = [(max(1, part.shape[1] // BLOCK), 1, min(part.shape[1], BLOCK)) for part in parts]
@@ -73,7 +72,8 @@ class ParzenInformation(Measure):
     def _windows(self, xp: Any, centres: Array, x: Array) -> Array:
         """Return the Gaussian windows ``(b, blocks, num_bins, samples)``, bins before samples for long rows.
 
-        They are the weights times a factor of each sample's own.
+        Divided by their sum over the bins they are the sample's weights. Whoever uses them divides what is summed over
+        the bins, which is less work.
         """
         scale = math.sqrt(0.5) / self.sigma_ratio
         distance = (xp.clip(x, 0.0, 1.0) - 0.5) * ((self.num_bins - 1) * scale) - centres * scale
@@ -82,22 +82,20 @@ class ParzenInformation(Measure):
         if self.sigma_ratio < 0.1:
             # Narrow windows: measure from the nearest bin, or every weight of a sample between two bins would vanish.
             exponent = exponent - xp.max(exponent, axis=2, keepdims=True)
-        # What is nothing beside 1 is cut where products of three are still normal numbers: denormal ones are slow.
-        floor = math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
-        return xp.exp(xp.maximum(exponent, xp.full_like(exponent[:, :1, :1, :1], floor)))
+        # What is nothing beside 1 is cut while the product of three is a normal number: denormal ones are slow.
+        return xp.exp(xp.maximum(exponent, math.log(xp.finfo(x.dtype).smallest_normal) / 3.0))
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the joint histogram ``(b, K, K)``."""
         xp, centres, wide = slab.xp, self._centres(slab), slab.backend.accumulator(slab.arrays[0])
-        ones = xp.ones_like(xp.matrix_transpose(centres))
-        histogram: Array | None = None
+        ones = xp.matrix_transpose(xp.ones_like(centres))
+        histograms: list[Array] = []
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
             t, p = (self._windows(xp, centres, x) for x in block)
             p = p * (1.0 / (xp.matmul(ones, t) * xp.matmul(ones, p)))
-            joint = xp.astype(xp.matmul(t, xp.matrix_transpose(p)), wide)
-            part = xp.sum(joint, axis=1)
-            histogram = part if histogram is None else histogram + part
-        return (histogram,)
+            joint = xp.matmul(t, xp.matrix_transpose(p))
+            histograms.append(xp.sum(xp.astype(joint, wide), axis=1))
+        return (sum(histograms[1:], start=histograms[0]),)
 
     def finish(
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
@@ -121,38 +119,37 @@ class ParzenInformation(Measure):
         # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean
         # over where the samples are is taken out.
         squares = joint * joint + TINY
-
-        def about_mean(axis: int) -> Array:
-            mean = xp.sum(matrix * squares, axis=axis, keepdims=True) / xp.sum(squares, axis=axis, keepdims=True)
-            return matrix - mean
-
-        return value, (about_mean(1), xp.matrix_transpose(about_mean(2)))
+        by_t, by_p = (
+            matrix - xp.sum(matrix * squares, axis=own, keepdims=True) / xp.sum(squares, axis=own, keepdims=True)
+            for own in (1, 2)
+        )
+        return value, (by_t, xp.matrix_transpose(by_p))
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return ``sum_k w_k'(x) ∂MI/∂w_k(x)``, zero beyond [0, 1]."""
+        """Return ``sum_k w_k' ∂MI/∂w_k``, zero beyond [0, 1], where ``w_k' = w_k (c_k - mean c) / sigma^2``.
+
+        The mean is over the sample's own weights, ``mean c = sum_k w_k c_k``.
+        """
         xp, centres = slab.xp, self._centres(slab)
-        moments = xp.concat([xp.ones_like(centres), centres], axis=1)
-        moments = xp.matrix_transpose(moments)
+        moments = xp.matrix_transpose(xp.concat([xp.ones_like(centres), centres], axis=1))
         matrices = [xp.expand_dims(coefficients[index], axis=1) for index in wrt]
         pieces: list[list[Array]] = [[] for _ in wrt]
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
             windows = [self._windows(xp, centres, x) for x in block]
-            sums = [xp.matmul(moments, w) for w in windows]
+            sums = [xp.unstack(xp.matmul(moments, w), axis=2) for w in windows]
             for piece, index, matrix in zip(pieces, wrt, matrices, strict=True):
-                own, other = sums[index], sums[1 - index][:, :, 0, :]
+                (total, first), (other, _) = sums[index], sums[1 - index]
                 by_weight = xp.matmul(matrix, windows[1 - index])
                 by_weight *= windows[index]
-                by_weight = xp.matmul(moments, by_weight)
-                total = own[:, :, 0, :]
-                slope = (by_weight[:, :, 1, :] - by_weight[:, :, 0, :] * (own[:, :, 1, :] / total)) / (total * other)
-                x = block[index][:, :, 0, :]
-                # Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
-                slope = xp.where((x < 0.0) | (x > 1.0), xp.zeros_like(slope), slope)
-                piece.append(xp.reshape(slope, (x.shape[0] or -1, math.prod(x.shape[1:]))))
-        return tuple(
-            xp.reshape(parts[0] if len(parts) == 1 else xp.concat(parts, axis=1), (x.shape[0] or -1, *x.shape[1:]))
-            for parts, x in zip(pieces, (slab.arrays[index] for index in wrt), strict=True)
-        )
+                zeroth, by_centre = xp.unstack(xp.matmul(moments, by_weight), axis=2)
+                slope = (by_centre - zeroth * (first / total)) / (total * other)
+                piece.append(xp.reshape(slope, (slope.shape[0] or -1, math.prod(slope.shape[1:]))))
+        gradients = []
+        for parts, index in zip(pieces, wrt, strict=True):
+            slope, x = parts[0] if len(parts) == 1 else xp.concat(parts, axis=1), slab.arrays[index]
+            # Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
+            gradients.append(xp.where((x < 0.0) | (x > 1.0), xp.zeros_like(slope), slope))
+        return tuple(gradients)
 
 
 @measured_by(ParzenInformation)
