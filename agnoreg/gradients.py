@@ -17,6 +17,8 @@ def value_and_grad(
 ) -> tuple[Array, Any]:
     """Return a loss and its gradient, as arrays of the caller's framework, on every framework.
 
+    Both are detached: the gradient is no function of the arrays that could be differentiated once more.
+
     Parameters
     ----------
     loss

@@ -83,7 +83,8 @@ class ParzenInformation(Measure):
             # Narrow windows: measure from the nearest bin, or every weight of a sample between two bins would vanish.
             exponent = exponent - xp.max(exponent, axis=2, keepdims=True)
         # What is nothing beside 1 is cut while the product of three is a normal number: denormal ones are slow.
-        return xp.exp(xp.maximum(exponent, math.log(xp.finfo(x.dtype).smallest_normal) / 3.0))
+        floor = math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
+        return xp.exp(xp.maximum(exponent, xp.full_like(exponent[:, :1, :1, :1], floor)))
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the joint histogram ``(b, K, K)``."""
@@ -136,13 +137,13 @@ class ParzenInformation(Measure):
         pieces: list[list[Array]] = [[] for _ in wrt]
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
             windows = [self._windows(xp, centres, x) for x in block]
-            sums = [xp.unstack(xp.matmul(moments, w), axis=2) for w in windows]
+            sums = [xp.matmul(moments, w) for w in windows]
             for piece, index, matrix in zip(pieces, wrt, matrices, strict=True):
-                (total, first), (other, _) = sums[index], sums[1 - index]
+                total, first, other = sums[index][:, :, 0, :], sums[index][:, :, 1, :], sums[1 - index][:, :, 0, :]
                 by_weight = xp.matmul(matrix, windows[1 - index])
                 by_weight *= windows[index]
-                zeroth, by_centre = xp.unstack(xp.matmul(moments, by_weight), axis=2)
-                slope = (by_centre - zeroth * (first / total)) / (total * other)
+                by_weight = xp.matmul(moments, by_weight)
+                slope = (by_weight[:, :, 1, :] - by_weight[:, :, 0, :] * (first / total)) / (total * other)
                 piece.append(xp.reshape(slope, (slope.shape[0] or -1, math.prod(slope.shape[1:]))))
         gradients = []
         for parts, index in zip(pieces, wrt, strict=True):

@@ -26,7 +26,7 @@ MOST_UNROLLED = 4
 #: Of so many tiles that are alike.
 LEAST_LOOPED = 3
 
-#: From so many voxels on, what is thousands of small operations is compiled: tracing takes a second or two.
+#: From so many voxels on a measure is compiled: tracing takes up to two seconds, once for a shape.
 LEAST_COMPILED = 1 << 18
 
 SECOND_DERIVATIVE = (
@@ -90,11 +90,9 @@ class TensorFlowBackend(Backend):
         return tf.float32
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return the measure, compiled where it is thousands of small operations: each is dear when called eagerly."""
-        small = arrays[0].shape.rank is None or arrays[0].shape.num_elements() is None
-        if not tf.executing_eagerly() or measure.kind != "passing" or small:
-            return measure
-        return _Compiled(measure) if arrays[0].shape.num_elements() >= LEAST_COMPILED else measure
+        """Return the measure, compiled for a large image: each of the many operations on slabs is dear when eager."""
+        large = tf.executing_eagerly() and arrays[0].shape.num_elements() >= LEAST_COMPILED
+        return _Compiled(measure) if large else measure
 
     # --- work -------------------------------------------------------------------------------------------------------
 
