@@ -161,6 +161,8 @@ def write(machines, out):
             if records:
                 on_gpu = on_gpu or gpu
                 figures = Figures(records, gpu)
+                # What someone wrote beside the records; measuring again drops it.
+                parts += [entry["note"] + "\n"] if "note" in entry else []
                 parts += part(entry["machine"], figures, out, f"{index + 1}-gpu" if gpu else str(index + 1), wrong)
     if not on_gpu:
         parts.append("## On a GPU\n\nNot yet measured on a GPU.\n")
