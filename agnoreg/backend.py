@@ -5,6 +5,7 @@ import name of its framework, so an array can only belong to it once that framew
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -191,6 +192,25 @@ class Backend:
             if taps is not None:
                 x = window_sum(self.xp, x, taps, axis, transpose)
         return x
+
+    def plus_scaled(self, x: Array, y: Array, factor: float) -> Array:
+        """Return ``x + factor * y``."""
+        result = y * factor
+        result += x
+        return result
+
+    def plus_products(
+        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, factor: float
+    ) -> tuple[Array, Array, Array]:
+        """Return ``factor`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``; ``x`` and ``y`` are lost."""
+        root = math.sqrt(factor)
+        x *= root
+        y *= root
+        products = [x * x, y * y, x * y]
+        for term in terms:
+            for place, part in enumerate(term):
+                products[place] += part
+        return products[0], products[1], products[2]
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return an array of ``size`` zeros to which each of ``weights`` was added at its ``index`` (both 1-D)."""

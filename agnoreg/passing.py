@@ -6,11 +6,11 @@ pass, a shift is a delay: a `Line` remembers the planes that came before.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from agnoreg.stencil import boxes, cut, pad, paired_sum, sliding
+from agnoreg.stencil import Joining, boxes, cut, pad, paired_sum, sliding
 
 Array = Any
 #: A few arrays of the same planes, ``(planes, samples, size)`` each: a tuple, plain or named.
@@ -60,19 +60,32 @@ class Layout:
         own = xp.arange(self.size, device=device) < self.size - before * (self.line + 1)
         return xp.where(own, values[:, None], following[:, None])
 
-    def row(self, xp: Any, x: Array, before: int, after: int) -> Array:
-        """Return planes as one row, for windows of ``before`` and ``after`` lines and entries around each voxel.
+    @property
+    def slack(self) -> int:
+        """How many more entries a row has than windows need: each of the slices that windows are made of may lose a few."""
+        return ALIGNED * (4 * self.gap.bit_length() + 1) - self.gap % ALIGNED
+
+    def windows(
+        self, xp: Any, joining: Joining, planes: Item, taps: tuple[float, ...], before: int, after: int
+    ) -> Item:
+        """Return what is known of the windows in the plane, ``before`` and ``after`` lines and entries around each voxel.
 
         Ahead of the first plane stands what stands after the last, for which `outside` and gaps of zeros are made.
         """
+        count = planes[0].shape[0]
+        rows = _like(planes, [None if x is None else self._row(xp, x, before, after) for x in planes])
+        surplus = (before + after) * (self.line + 1) + self.slack
+        rows = along_rows(joining, rows, taps, (1, self.line), 1.0, surplus)
+        return _like(rows, [xp.reshape(x, (count, -1, self.size)) for x in rows])
+
+    def _row(self, xp: Any, x: Array, before: int, after: int) -> Array:
         row = xp.reshape(x, (-1,))
         parts = [row[-before * (self.line + 1) :]] if before else []
         parts += [row, row[-after * (self.line + 1) :]] if after else [row]
-        return parts[0] if len(parts) == 1 else xp.concat(parts)
-
-    def planes(self, xp: Any, row: Array, count: int) -> Array:
-        """Return what windows made of such a row, where they begin in it, as planes again, where they belong."""
-        return xp.reshape(row, (count, -1, self.size))
+        # A plane has at least so many entries.
+        least, slack = self.size, self.slack
+        parts += [row[: min(least, slack - done)] for done in range(0, slack, least)]
+        return xp.concat(parts)
 
     def lines(self, xp: Any, x: Array) -> Array:
         """Return ``(b, planes, lines, entries)`` of planes, gaps included."""
@@ -89,39 +102,45 @@ class Layout:
         return (index % self.line < self.columns) & (index // self.line < self.rows)
 
 
-class Joining(NamedTuple):
-    """How what is known of windows is put together.
+class JoiningSums(Joining):
+    """What is known of a window is the sums of some images in it."""
 
-    ``merge(a, na, b, nb)`` joins windows of weights ``na`` and ``nb``; ``spread(near, taps, unit)`` joins windows of
-    weight ``unit``, each times its tap.
+    def double(self, a: Item, b: Item, count: int, unit: float) -> Item:
+        """Add the sums."""
+        return tuple(x + y for x, y in zip(a, b, strict=True))
+
+    def join(self, a: Item, na: int, b: Item, nb: int, unit: float) -> Item:
+        """Add the sums."""
+        return self.double(a, b, na, unit)
+
+    def spread(self, near: Sequence[Item], taps: Sequence[float], unit: float) -> Item:
+        """Add the sums, each times its tap."""
+        return tuple(paired_sum(taps, column) for column in zip(*near, strict=True))
+
+
+SUMS = JoiningSums()
+
+
+def along_rows(
+    joining: Joining, item: Item, taps: tuple[float, ...], strides: Sequence[int], unit: float, surplus: int
+) -> Item:
+    """Join windows of weight ``unit`` by ``taps``, along one stride after the other, where the first of them begins.
+
+    The result is ``surplus`` entries shorter than the row. Slices that begin where the row does keep to its alignment:
+    a framework that cannot address others takes those for views.
     """
-
-    merge: Callable[[Item, float, Item, float], Item]
-    spread: Callable[[Sequence[Item], Sequence[float], float], Item]
-
-
-#: What is known of a window is the sums of some images in it.
-SUMS = Joining(
-    lambda a, na, b, nb: tuple(x + y for x, y in zip(a, b, strict=True)),
-    lambda near, taps, unit: tuple(paired_sum(taps, column) for column in zip(*near, strict=True)),
-)
-
-
-def along_row(joining: Joining, item: Item, taps: tuple[float, ...], stride: int, unit: float) -> Item:
-    """Join windows of weight ``unit`` that lie ``stride`` apart in rows, and keep the result where the first begins."""
-    widths = boxes(taps)
-    if not widths:
-        last = len(taps) - 1
-        near = [_rows(item, i * stride, (i - last) * stride or None) for i in range(last + 1)]
-        return joining.spread(near, taps, unit)
-    for width in widths:
-
-        def merge(a: Item, na: int, b: Item, nb: int, unit: float = unit) -> Item:
-            return joining.merge(a, na * unit, b, nb * unit)
-
-        item = sliding(item, width, stride, _rows, merge)
-        unit *= width
-    return item
+    lost = 0
+    for stride in strides:
+        widths = boxes(taps)
+        for width in widths:
+            item, more = sliding(joining, item, width, stride, unit, _rows, ALIGNED)
+            lost, unit = lost + more, unit * width
+        if not widths:
+            last = len(taps) - 1
+            near = [_rows(item, i * stride, (i - last) * stride or None) for i in range(last + 1)]
+            item = joining.spread(near, taps, unit)
+            lost, unit = lost + last * stride, unit * sum(taps)
+    return _rows(item, None, lost - surplus or None)
 
 
 def _rows(item: Item, start: int | None, stop: int | None) -> Item:
@@ -174,16 +193,24 @@ def _memory(width: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def memory(taps: tuple[float, ...]) -> tuple[int, ...]:
-    """Return how many earlier planes `along_planes` needs, of each kind that it keeps."""
-    widths = boxes(taps)
-    return tuple(count for width in widths for count in _memory(width)) if widths else (len(taps) - 1,)
-
-
 def nothing_before(item: Item, counts: Sequence[int]) -> tuple[Line, ...]:
     """Return lines in which all that came before was ``item``, of one plane or more."""
     size = item[0].shape[0]
     return tuple(latest((item,) * (count // size + 1), count) for count in counts)
+
+
+def no_windows_before(joining: Joining, item: Item, taps: tuple[float, ...]) -> tuple[Line, ...]:
+    """Return the lines that `along_planes` begins with, where all that came before was ``item``."""
+    widths = boxes(taps)
+    if not widths:
+        return nothing_before(item, (len(taps) - 1,))
+    lines: list[Line] = []
+    for width in widths:
+        power, size = item, 1
+        for count in _memory(width):
+            lines += nothing_before(power, (count,))
+            power, size = joining.double(power, power, size, 1.0), 2 * size
+    return tuple(lines)
 
 
 def along_planes(
@@ -191,8 +218,8 @@ def along_planes(
 ) -> tuple[tuple[Line, ...], Item]:
     """Join each plane's window of weight ``unit`` with those of the planes before it, by ``taps``.
 
-    ``lines`` are what `memory` says; the result is the lines for the next item, and the windows that end with each
-    plane of this one.
+    ``lines`` are at first what `no_windows_before` says; the result is the lines for the next item, and the windows that
+    end with each plane of this one.
     """
     widths = boxes(taps)
     if not widths:
@@ -212,17 +239,19 @@ def _doubling(
 ) -> tuple[list[Line], Item]:
     """Do what `agnoreg.stencil.sliding` does, with planes that passed before."""
     power, size = item, 1
-    result, covered = item, 0
+    result, covered = None, 0
     kept = []
     for past, count in zip(lines, _memory(width), strict=False):
         line = (*past, power)
         kept.append(latest(line, count))
         if width & size:
-            result = (
-                joining.merge(earlier(xp, line, covered), size * unit, result, covered * unit) if covered else power
-            )
+            if covered:
+                # The windows that end where the later one begins.
+                result = joining.join(result, covered, earlier(xp, line, covered), size, unit)
+            else:
+                result = joining.settle(power, size)
             covered += size
         if 2 * size <= width:
-            power = joining.merge(earlier(xp, line, size), size * unit, power, size * unit)
+            power = joining.double(earlier(xp, line, size), power, size, unit)
         size *= 2
     return kept, result

@@ -42,30 +42,69 @@ def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | 
     return pad(xp, x, axis, before, after, value)
 
 
+class Joining:
+    """How what is known of two neighbouring windows is put together: here sums, of one array.
+
+    What is known of a window of 2, 4, 8, ... windows may be kept in a form of its own until it is settled.
+    """
+
+    def double(self, a: Any, b: Any, count: int, unit: float) -> Any:
+        """Join two windows of ``count`` windows of weight ``unit`` each."""
+        return a + b
+
+    def settle(self, a: Any, count: int) -> Any:
+        """Return what is known of a window of ``count`` windows, which doubling made, in its final form."""
+        return a
+
+    def join(self, a: Any, na: int, b: Any, nb: int, unit: float) -> Any:
+        """Join a settled window of ``na`` windows of weight ``unit`` with one of ``nb`` that doubling made."""
+        return a + b
+
+    def spread(self, near: Sequence[Any], taps: Sequence[float], unit: float) -> Any:
+        """Join windows of weight ``unit``, each times its tap."""
+        return paired_sum(taps, near)
+
+
 def sliding(
-    x: T, width: int, stride: int, take: Callable[[T, int | None, int | None], T], merge: Callable[[T, int, T, int], T]
-) -> T:
-    """Merge every ``width`` neighbours of ``x``, in about ``2 log2(width)`` merges instead of ``width - 1``.
+    joining: Joining,
+    x: T,
+    width: int,
+    stride: int,
+    unit: float,
+    take: Callable[[T, int | None, int | None], T],
+    aligned: int = 1,
+) -> tuple[T, int]:
+    """Join every ``width`` neighbours of ``x``, in about ``2 log2(width)`` steps instead of ``width - 1``.
 
     Windows of 2, 4, 8, ... neighbours are made by doubling, and those that the binary digits of ``width`` name are
-    joined. Neighbours are ``stride`` entries apart; ``take(x, start, stop)`` slices, ``merge(a, na, b, nb)`` joins
-    windows of ``na`` and ``nb`` neighbours. The result is ``(width - 1) * stride`` entries shorter; entry ``i`` covers
-    the neighbours ``i``, ``i + stride``, ... of ``x``.
+    joined. Neighbours are ``stride`` entries apart; ``take(x, start, stop)`` slices. Entry ``i`` of the result covers the
+    neighbours ``i``, ``i + stride``, ... of ``x``. Returned beside it is how many entries it is shorter: ``(width - 1) *
+    stride``, or more where every slice from the beginning shall lose a multiple of ``aligned`` entries.
     """
-    power, size = x, 1
-    result, covered = None, 0
+    power, size, lost = x, 1, 0
+    result, covered, missing = None, 0, 0
     while True:
         if width & size:
             if result is None:
-                result, covered = power, size
+                result, covered, missing = joining.settle(power, size), size, lost
             else:
-                result = merge(take(result, None, -size * stride), covered, take(power, covered * stride, None), size)
-                covered += size
+                ahead = covered * stride
+                fewer = max(missing, _up(lost + ahead, aligned))
+                before = take(result, None, missing - fewer or None)
+                result = joining.join(before, covered, take(power, ahead, ahead + lost - fewer or None), size, unit)
+                covered, missing = covered + size, fewer
         if 2 * size > width:
             assert result is not None
-            return result
-        power = merge(take(power, None, -size * stride), size, take(power, size * stride, None), size)
-        size *= 2
+            return result, missing
+        ahead = size * stride
+        fewer = _up(lost + ahead, aligned)
+        before, after = take(power, None, lost - fewer), take(power, ahead, ahead + lost - fewer or None)
+        power = joining.double(before, after, size, unit)
+        size, lost = 2 * size, fewer
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def boxes(taps: tuple[float, ...]) -> tuple[int, ...]:
@@ -96,7 +135,7 @@ def window_sum(xp: Any, x: Array, taps: Sequence[Any], axis: int, transpose: boo
     widths = boxes(tuple(taps)) if all(isinstance(tap, float) for tap in taps) else ()
     if widths:
         for box in widths:
-            x = sliding(x, box, 1, lambda a, i, j: cut(a, axis, i, j), lambda a, _, b, __: a + b)
+            x, _ = sliding(Joining(), x, box, 1, 1.0, lambda a, i, j: cut(a, axis, i, j))
         return x
     shifted = [cut(x, axis, i, i + length) for i in range(width)]
     return paired_sum(taps, shifted)

@@ -1,6 +1,6 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -135,6 +135,23 @@ class TorchBackend(Backend):
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere."""
         return (self.slab_sizes if array.device.type == "cpu" else GPU_SLABS)[kind]
+
+    def plus_scaled(self, x: Array, y: Array, factor: float) -> Array:
+        """Return ``x + factor * y``, in one pass."""
+        return torch.add(x, y, alpha=factor)
+
+    def plus_products(
+        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, factor: float
+    ) -> tuple[Array, Array, Array]:
+        """Return the terms plus the products, in one pass for each but the first term."""
+        if not terms:
+            return super().plus_products(terms, x, y, factor)
+        if len(terms) == 1:
+            (xx, yy, xy), add = terms[0], torch.addcmul
+        else:
+            xx, yy, xy = (torch.add(*parts) for parts in zip(*terms, strict=True))
+            add = torch.Tensor.addcmul_
+        return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""

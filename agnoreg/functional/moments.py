@@ -4,18 +4,22 @@ Joining two windows adds the squared difference of their means, so that nothing 
 intensities are beside their variance; and flat windows have second moments of exactly 0.
 """
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from agnoreg.passing import Joining
-from agnoreg.stencil import paired_sum
+from agnoreg.backend import Backend
+from agnoreg.stencil import Joining, paired_sum
 
 Array = Any
 
 
 class Moments(NamedTuple):
-    """The weighted means of two images in a window, and their centred second moments (None: a single voxel)."""
+    """The weighted means of two images in a window, and their centred second moments (None: a single voxel).
+
+    While windows double, the means are not divided by how many the window was made of: a sum of 2, 4, 8, ... equal
+    numbers is exact, and divided by that many it is the number again.
+    """
 
     t: Array
     p: Array
@@ -24,37 +28,44 @@ class Moments(NamedTuple):
     tp: Array = None
 
 
-def merge(a: Moments, na: float, b: Moments, nb: float) -> Moments:
-    """Join two windows of weights ``na`` and ``nb``: ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``."""
-    share, root = nb / (na + nb), math.sqrt(na * nb / (na + nb))
-    dt, dp = b.t - a.t, b.p - a.p
-    t, p = dt * share, dp * share
-    t += a.t
-    p += a.p
-    dt *= root
-    dp *= root
-    tt, pp, tp = dt * dt, dp * dp, dt * dp
-    for part in (a, b):
-        if part.tt is not None:
-            tt += part.tt
-            pp += part.pp
-            tp += part.tp
-    return Moments(t, p, tt, pp, tp)
+@dataclass(frozen=True, slots=True)
+class JoiningMoments(Joining):
+    """How the moments of two windows become those of both: ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``."""
 
+    backend: Backend
 
-def spread(near: Sequence[Moments], taps: Sequence[float], unit: float) -> Moments:
-    """Join windows of weight ``unit``, each times its tap, about the middle one."""
-    middle, weight = near[len(taps) // 2], sum(taps)
-    dt, dp = [m.t - middle.t for m in near], [m.p - middle.p for m in near]
-    t, p = paired_sum(taps, dt) * (1.0 / weight), paired_sum(taps, dp) * (1.0 / weight)
-    second = []
-    for x, y, mean_x, mean_y, inner in ((dt, dt, t, t, 2), (dp, dp, p, p, 3), (dt, dp, t, p, 4)):
-        between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - mean_x * mean_y * weight
-        between *= unit
-        if middle.tt is not None:
-            between += paired_sum(taps, [m[inner] for m in near])
-        second.append(between)
-    return Moments(middle.t + t, middle.p + p, *second)
+    def double(self, a: Moments, b: Moments, count: int, unit: float) -> Moments:
+        """Join two windows of ``count`` windows each: the means are ``count`` times too large, as will be those of both."""
+        seconds = self._seconds(a, b, a.t - b.t, a.p - b.p, unit / (2.0 * count))
+        return Moments(a.t + b.t, a.p + b.p, *seconds)
 
+    def settle(self, a: Moments, count: int) -> Moments:
+        """Return a window of ``count`` windows with its means as they are."""
+        return a if count == 1 else Moments(a.t * (1.0 / count), a.p * (1.0 / count), *a[2:])
 
-MOMENTS = Joining(merge, spread)
+    def join(self, a: Moments, na: int, b: Moments, nb: int, unit: float) -> Moments:
+        """Join a settled window of ``na`` windows and one of ``nb`` that is not."""
+        plus, share = self.backend.plus_scaled, nb / (na + nb)
+        # From b to a.
+        dt, dp = plus(a.t, b.t, -1.0 / nb), plus(a.p, b.p, -1.0 / nb)
+        t, p = plus(a.t, dt, -share), plus(a.p, dp, -share)
+        return Moments(t, p, *self._seconds(a, b, dt, dp, unit * na * share))
+
+    def _seconds(self, a: Moments, b: Moments, dt: Array, dp: Array, factor: float) -> tuple[Array, Array, Array]:
+        """Return the second moments of two windows and ``factor`` times the products of ``dt`` and ``dp``, which are lost."""
+        inner = [m[2:] for m in (a, b) if m.tt is not None]
+        return self.backend.plus_products(inner, dt, dp, factor)
+
+    def spread(self, near: Sequence[Moments], taps: Sequence[float], unit: float) -> Moments:
+        """Join windows of weight ``unit``, each times its tap, about the middle one."""
+        middle, weight = near[len(taps) // 2], sum(taps)
+        dt, dp = [m.t - middle.t for m in near], [m.p - middle.p for m in near]
+        t, p = paired_sum(taps, dt) * (1.0 / weight), paired_sum(taps, dp) * (1.0 / weight)
+        second = []
+        for x, y, mean_x, mean_y, inner in ((dt, dt, t, t, 2), (dp, dp, p, p, 3), (dt, dp, t, p, 4)):
+            between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - mean_x * mean_y * weight
+            between *= unit
+            if middle.tt is not None:
+                between += paired_sum(taps, [m[inner] for m in near])
+            second.append(between)
+        return Moments(middle.t + t, middle.p + p, *second)

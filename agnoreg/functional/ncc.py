@@ -17,8 +17,8 @@ from agnoreg.differentiable import (
     voxels,
 )
 from agnoreg.functional import kernels
-from agnoreg.functional.moments import MOMENTS, Moments
-from agnoreg.passing import SUMS, Layout, along_planes, along_row, earlier, latest, memory, nothing_before
+from agnoreg.functional.moments import JoiningMoments, Moments
+from agnoreg.passing import SUMS, Layout, along_planes, earlier, latest, no_windows_before, nothing_before
 from agnoreg.tiling import Chunk, Slab
 
 Array = Any
@@ -209,31 +209,29 @@ class LocalCorrelation(PassingMeasure):
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
         centres = tuple(layout.outside(xp, centre, self.back_lag, device) for centre in slab.constants)
         images = t, p = self._images(slab, layout, centres)
-        zero, counts = xp.zeros_like(t), memory(self.taps)
-        inside = layout.inside(xp, device)
-        state = inside, centres, nothing_before(Moments(t, p, zero, zero, zero), counts)
+        zero, inside = xp.zeros_like(t), layout.inside(xp, device)
+        before = no_windows_before(JoiningMoments(slab.backend), Moments(t, p, zero, zero, zero), self.taps)
+        state = inside, centres, before
         if wrt is None:
             return state
         sums = (zero,) * (1 + 2 * len(wrt))
-        return *state, nothing_before(images, (layout.gap,)), nothing_before(sums, counts)
+        return *state, nothing_before(images, (layout.gap,)), no_windows_before(SUMS, sums, self.taps)
 
     def _images(self, slab: Slab, layout: Layout, centres: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return the images laid out and shifted, zeros beyond the border included."""
         t, p = (layout.lay(slab.xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
         return t, p
 
-    def _moments(self, xp: Any, layout: Layout, images: tuple[Array, Array], lines: Any) -> tuple[Any, Moments]:
+    def _moments(self, backend: Backend, layout: Layout, images: tuple[Array, Array], lines: Any) -> tuple[Any, Moments]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
-        taps, unit, planes = self.taps, sum(self.taps), images[0].shape[0]
+        xp, joining = backend.xp, JoiningMoments(backend)
+        taps = self.taps
         if len(taps) == 1:
             # A window of one voxel has second moments of 0, or of NaN.
             tt, pp = (x * 0.0 for x in images)
             return lines, Moments(images[0], images[1], tt, pp, tt + pp)
-        m = Moments(*(layout.row(xp, x, self.back_lag, self.lag) for x in images))
-        m = along_row(MOMENTS, m, taps, 1, 1.0)
-        m = along_row(MOMENTS, m, taps, layout.line, unit)
-        m = Moments(*(layout.planes(xp, x, planes) for x in m))
-        return along_planes(xp, MOMENTS, lines, m, taps, unit**2)
+        m = layout.windows(xp, joining, Moments(*images), taps, self.back_lag, self.lag)
+        return along_planes(xp, joining, lines, m, taps, sum(taps) ** 2)
 
     def _correlation(self, xp: Any, m: Moments) -> tuple[Array, Array]:
         """Return each window's value, and one over its denominator."""
@@ -253,7 +251,7 @@ class LocalCorrelation(PassingMeasure):
         xp, taps = slab.xp, self.taps
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres)
-        windows, m = self._moments(xp, layout, images, windows)
+        windows, m = self._moments(slab.backend, layout, images, windows)
         value, inverse = self._correlation(xp, m)
         # What belongs to no voxel may be anything, another sample's NaN too.
         there = chunk.existing(xp, self.lag, slab.backend.device(inside))
@@ -275,11 +273,8 @@ class LocalCorrelation(PassingMeasure):
             means = by_cross * other_mean
             means -= by_variance * own_mean
             sums += [by_variance, xp.where(here, means, zero)]
-        rows = tuple(layout.row(xp, x, self.lag, self.back_lag) for x in sums)
-        for stride in (1, layout.line):
-            rows = along_row(SUMS, rows, taps, stride, 1.0)
-        rows = tuple(layout.planes(xp, x, chunk.count) for x in rows)
-        back, (by_cross, *others) = along_planes(xp, SUMS, back, rows, taps, 1.0)
+        in_plane = layout.windows(xp, SUMS, tuple(sums), taps, self.lag, self.back_lag)
+        back, (by_cross, *others) = along_planes(xp, SUMS, back, in_plane, taps, 1.0)
         gradients = []
         for place, index in enumerate(wrt):
             gradient = images[1 - index] * by_cross
