@@ -158,22 +158,13 @@ class Backend:
         It returns the state for the next tile, arrays that are added up, and pieces that are concatenated along axis 1,
         of which those planes are ``kept``.
         """
-        totals: tuple[Array, ...] = ()
-        pieces: list[tuple[Array, ...]] = []
-        first = 0
+        planes = sum(tile.count for tile in tiles)
+        kept = slice(kept.start or 0, planes if kept.stop is None else kept.stop)
+        gathered = Gathered(self, kept, len(tiles) == 1)
         for tile in tiles:
             state, sums, piece = body(tile, state)
-            totals = tuple(a + b for a, b in zip(totals, sums, strict=True)) if totals else sums
-            last = first + (piece[0].shape[1] if piece else 0)
-            start, stop = max(kept.start or 0, first) - first, min(kept.stop or last, last) - first
-            if piece and start < stop:
-                pieces.append(tuple(x if x.shape[1] == stop - start else cut(x, 1, start, stop) for x in piece))
-            first = last
-        if not pieces:
-            return totals, ()
-        if len(pieces) == 1:
-            return totals, pieces[0]
-        return totals, tuple(self.xp.concat(list(column), axis=1) for column in zip(*pieces, strict=True))
+            gathered.add(sums, piece)
+        return gathered.result()
 
     def loop(
         self,
@@ -182,6 +173,10 @@ class Backend:
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Run ``body`` over ``tiles``: add up its first results, concatenate its second ones along axis 1."""
         return self.scan(tiles, lambda tile, state: (state, *body(tile)), ())
+
+    def room(self, piece: Array, planes: int) -> Array | None:
+        """Return an array that differs from ``piece`` in having so many planes, to be written to; None where none can."""
+        return None
 
     def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
         """Correlate ``x`` with one kernel an axis, along axes 1, 2 and 3: zero padded, the size kept.
@@ -192,6 +187,10 @@ class Backend:
             if taps is not None:
                 x = window_sum(self.xp, x, taps, axis, transpose)
         return x
+
+    def dot(self, x: Array, y: Array) -> Array:
+        """Return the sums of the products along the last axis."""
+        return self.xp.sum(x * y, axis=-1)
 
     def plus_scaled(self, x: Array, y: Array, factor: float) -> Array:
         """Return ``x + factor * y``."""
@@ -233,6 +232,55 @@ class Backend:
             f"{describe(function)} has no gradient of its own and {self.name} has no automatic differentiation: give "
             "its class a method gradient(self, *arrays, wrt) that returns one array for each index in wrt, or let its "
             "measure() return a combination of agnoreg's own, or pass arrays of a framework that differentiates."
+        )
+
+
+class Gathered:
+    """What tiles yield, one after the other: sums are added up, pieces are put side by side along axis 1.
+
+    Where arrays can be written, a piece goes to its place at once: its memory is used again, while it is in cache.
+    """
+
+    def __init__(self, backend: Backend, kept: slice, single: bool) -> None:
+        self.backend, self.kept, self.single = backend, kept, single
+        self.totals: tuple[Array, ...] = ()
+        self.pieces: list[tuple[Array, ...]] = []
+        self.rooms: tuple[Array, ...] = ()
+        self.first = 0
+
+    def add(self, sums: tuple[Array, ...], piece: tuple[Array, ...]) -> None:
+        """Take the results of the next tile."""
+        self.totals = tuple(a + b for a, b in zip(self.totals, sums, strict=True)) if self.totals else sums
+        if not piece:
+            return
+        first, last = self.first, self.first + piece[0].shape[1]
+        self.first = last
+        start, stop = max(self.kept.start, first), min(self.kept.stop, last)
+        if start >= stop:
+            return
+        if (start, stop) != (first, last):
+            piece = tuple(cut(x, 1, start - first, stop - first) for x in piece)
+        if not (self.pieces or self.rooms or self.single):
+            rooms = tuple(self.backend.room(x, self.kept.stop - self.kept.start) for x in piece)
+            self.rooms = () if any(room is None for room in rooms) else rooms
+        if self.rooms:
+            self.put(start - self.kept.start, piece)
+        else:
+            self.pieces.append(piece)
+
+    def put(self, start: int, piece: tuple[Array, ...]) -> None:
+        """Write a piece to its place."""
+        for room, x in zip(self.rooms, piece, strict=True):
+            room[:, start : start + x.shape[1], ...] = x
+
+    def result(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sums, and the pieces as one."""
+        if self.rooms:
+            return self.totals, self.rooms
+        if len(self.pieces) < 2:
+            return self.totals, self.pieces[0] if self.pieces else ()
+        return self.totals, tuple(
+            self.backend.xp.concat(list(column), axis=1) for column in zip(*self.pieces, strict=True)
         )
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
@@ -22,8 +22,9 @@ from agnoreg.tiling import Chunk, Slab, pass_by, sweep
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: A row of a sum has at least so many entries, or else the rows' sums would be as large as the image.
-LEAST_ROW = 64
+#: A row of a sum has at least so many entries, or else the rows' sums would be as large as the image; and at most so
+#: many, where the image can be divided like that, or else float32 would lose digits.
+LEAST_ROW, MOST_ROW = 64, 2048
 
 
 class _Native(threading.local):
@@ -56,6 +57,8 @@ class Differentiable:
     inputs: int = 2
     #: Whether `value_and_gradients` needs no autodiff.
     closed_form: bool = True
+    #: Whether it is made of functions each of which has its gradient hung on the framework's autodiff.
+    composed: ClassVar[bool] = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,10 +82,31 @@ class Differentiable:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         raise NotImplementedError
 
+    # The same in two steps, for a framework that asks for the gradient later, times a cotangent.
+
+    def forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value, and what `backward` needs beside the arrays: here the gradients."""
+        return self.value_and_gradients(backend, arrays, wrt)
+
+    def backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        of: tuple[int, ...],
+        wrt: tuple[int, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients times a cotangent ``(B,)``: those for ``wrt``, among those ``of`` which `forward` was told."""
+        gradients = [saved[of.index(index)] for index in wrt]
+        return tuple(gradient * per_sample(backend.xp, cotangent, gradient) for gradient in gradients)
+
 
 def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...]) -> Array:
     """Return the function's value with its gradient hung on the framework's autodiff."""
-    if _native.wanted or not function.closed_form:
+    if _native.wanted or function.composed or not function.closed_form:
         return function.value(backend, arrays)
     return backend.differentiable(function, arrays)
 
@@ -164,6 +188,8 @@ class Measure(Differentiable):
 
     #: The kind of work, which decides the size of a slab: "passing", "windows", "bins" or "voxels".
     kind: ClassVar[str] = "voxels"
+    #: How many arrays `constants` returns.
+    constant_count: ClassVar[int] = 0
 
     @property
     def halo(self) -> int:
@@ -211,7 +237,26 @@ class Measure(Differentiable):
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         return backend.override(self, arrays).compute_with_gradients(backend, arrays, wrt, scale)
 
-    # What follows drives the functions above; a measure of a backend's own may replace it as a whole.
+    def forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value, and what `backward` needs beside the arrays."""
+        return backend.override(self, arrays).compute_forward(backend, arrays, wrt)
+
+    def backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        of: tuple[int, ...],
+        wrt: tuple[int, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients times a cotangent ``(B,)``: those for ``wrt``, among those ``of`` which `forward` was told."""
+        return backend.override(self, arrays).compute_backward(backend, arrays, saved, of, wrt, cotangent)
+
+    # What follows drives the functions above; a measure of a backend's own may replace it as a whole. What it saves
+    # must mean the same, since a backend may choose otherwise when it comes to the gradient.
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
@@ -225,12 +270,33 @@ class Measure(Differentiable):
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         run = _Run(self, backend, arrays)
         value, coefficients = run.finish(run.sums())
-        gradients = run.gradients([coefficient * scale for coefficient in coefficients], wrt)
-        return value, run.restore(gradients, wrt)
+        return value, run.gradients([coefficient * scale for coefficient in coefficients], wrt)
+
+    def compute_forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value, and the gradient's coefficients and the constants."""
+        run = _Run(self, backend, arrays)
+        value, coefficients = run.finish(run.sums())
+        return value, (*coefficients, *run.constants)
+
+    def compute_backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        of: tuple[int, ...],
+        wrt: tuple[int, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients for ``wrt`` times a cotangent, in which they are linear as in the coefficients."""
+        count = len(saved) - self.constant_count
+        run = _Run(self, backend, arrays, saved[count:])
+        return run.gradients([c * per_sample(backend.xp, cotangent, c) for c in saved[:count]], wrt)
 
 
 class MeanMeasure(Measure):
-    """A measure whose value is a mean over voxels, so that value and gradient can share one pass."""
+    """A measure whose value is a mean over voxels: its one coefficient is known beforehand, so one pass does for both."""
 
     def count(self, shape: tuple[int | None, ...]) -> int:
         """Return over how many entries of a sample of this shape the mean runs."""
@@ -239,14 +305,9 @@ class MeanMeasure(Measure):
     def finish(
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the mean; the gradient needs no coefficients."""
-        return sums[0] / self.count(shape), ()
-
-    def sums_and_gradient(
-        self, slab: Slab, scale: float, wrt: tuple[int, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return `sums`, and ``scale`` times the gradient of the sum at the slab's own planes."""
-        raise NotImplementedError
+        """Return the mean, and the factor of the sum that makes it one."""
+        value = sums[0] / self.count(shape)
+        return value, (xp.ones_like(value) / self.count(shape),)
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
@@ -254,8 +315,7 @@ class MeanMeasure(Measure):
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         run = _Run(self, backend, arrays)
         sums, gradients = run.sums_and_gradients(scale / self.count(run.shape), wrt)
-        value, _ = run.finish(sums)
-        return value, run.restore(gradients, wrt)
+        return run.finish(sums)[0], gradients
 
 
 class PassingMeasure(Measure):
@@ -333,6 +393,10 @@ class PassingMeasure(Measure):
         sums, gradients = self._passes(run, wrt, scale * self.factors(run.shape)[1])
         return run.finish(sums)[0], run.restore(gradients, wrt)
 
+    #: Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
+    compute_forward = compute_with_gradients
+    compute_backward = Differentiable.backward
+
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
         backend, arrays = checked(self, arrays)
@@ -342,14 +406,16 @@ class PassingMeasure(Measure):
 class _Run:
     """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs."""
 
-    def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
+    def __init__(
+        self, measure: Measure, backend: Backend, arrays: tuple[Array, ...], constants: tuple[Array, ...] | None = None
+    ) -> None:
         self.measure = measure
         self.backend = backend
         self.dtype = backend.compute_dtype(*arrays)
         self.given = arrays
         self.arrays = measure.arrange(backend, arrays)
         self.shape = backend.shape(self.arrays[0])
-        self.constants = measure.constants(backend, self.dtype, self.arrays)
+        self.constants = measure.constants(backend, self.dtype, self.arrays) if constants is None else constants
         self.elements = backend.slab_elements(self.arrays[0], measure.kind)
 
     def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -369,12 +435,17 @@ class _Run:
             own = tuple(c if (first, last) == (0, None) else c[first:last, ...] for c in coefficients)
             return (), self.measure.gradient(slab, own, wrt)
 
-        return self._sweep(self.measure.reach, body)[1]
+        return self.restore(self._sweep(self.measure.reach, body)[1], wrt)
 
     def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         measure = self.measure
-        assert isinstance(measure, MeanMeasure)
-        return self._sweep(measure.reach, lambda slab, first, last: measure.sums_and_gradient(slab, scale, wrt))
+        factor = self.backend.xp.full((1,), scale, dtype=self.dtype, device=self.backend.device(self.arrays[0]))
+
+        def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            return measure.sums(slab), measure.gradient(slab, (factor,), wrt)
+
+        sums, gradients = self._sweep(measure.reach, body)
+        return sums, self.restore(gradients, wrt)
 
     def pass_by(self, lag: int, plane: int, begin: Any, step: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return pass_by(self.backend, self.dtype, self.arrays, lag, plane, self.elements, begin, step, self.constants)
@@ -393,23 +464,34 @@ class _Run:
         return tuple(restored)
 
 
-def total(slab: Slab, x: Array) -> Array:
-    """Return the sum of ``x`` over all axes but the first, ``(b,)``, ready to be added to other slabs' sums.
+def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
+    """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``, ready to be added to other slabs' sums.
 
     Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within
     1e-6 relative whatever the size and however a framework orders its additions, and counts of voxels exact.
     """
-    xp, row = slab.xp, 1
+    xp = slab.xp
     wide = slab.backend.accumulator(x)
     if len(x.shape) == 1:
-        return xp.astype(x, wide)
-    for size in reversed(x.shape[1:]):
-        row *= size
+        return xp.astype(x if y is None else x * y, wide)
+    shape = (x.shape[0] or -1, *_rows(x.shape[1:]))
+    rows = xp.reshape(x, shape)
+    rows = xp.sum(rows, axis=2) if y is None else slab.backend.dot(rows, xp.reshape(y, shape))
+    return xp.sum(xp.astype(rows, wide), axis=1)
+
+
+@lru_cache
+def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many rows of how many entries make up a sample of this shape."""
+    size = math.prod(shape)
+    if row := next((row for row in range(MOST_ROW, LEAST_ROW, -1) if size % row == 0), 0):
+        return size // row, row
+    row = 1
+    for length in reversed(shape):
+        row *= length
         if row >= LEAST_ROW:
             break
-    count = math.prod(x.shape[1:]) // row if row else 0
-    rows = xp.sum(xp.reshape(x, (x.shape[0] or -1, count, row)), axis=2)
-    return xp.sum(xp.astype(rows, wide), axis=1)
+    return (size // row if row else 0), row
 
 
 def measured_by(kind: type[Measure]) -> Callable[[F], F]:
@@ -465,6 +547,8 @@ class _Wrapping(Differentiable):
 class Negated(_Wrapping):
     """The negative of a function."""
 
+    composed: ClassVar[bool] = True
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the negative value."""
         return -apply(self.function, backend, arrays)
@@ -480,6 +564,8 @@ class Negated(_Wrapping):
 @dataclass(frozen=True)
 class WeightedSum(Differentiable):
     """A sum of functions of the same inputs, each times its weight."""
+
+    composed: ClassVar[bool] = True
 
     functions: tuple[Differentiable, ...]
     weights: tuple[float, ...]

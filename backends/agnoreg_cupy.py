@@ -40,6 +40,11 @@ class CuPyBackend(Backend):
         """Copy the array to the host."""
         return cp.asnumpy(array)
 
+    def room(self, piece: Array, planes: int) -> Array:
+        """Return memory for so many planes, on the piece's card."""
+        with piece.device:
+            return cp.empty((piece.shape[0], planes, *piece.shape[2:]), dtype=piece.dtype)
+
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index, in their own dtype."""
         return cp.bincount(index, weights=weights, minlength=size).astype(weights.dtype)

@@ -9,7 +9,7 @@ from agnoreg_cuda import Queue, fused, usable
 from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
-from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend, per_sample
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend
 
 Array = torch.Tensor
 
@@ -20,43 +20,45 @@ SECOND_DERIVATIVE = (
 
 
 class _Value(torch.autograd.Function):
-    """A function's value, whose gradient was computed with it."""
+    """A function's value, and what its gradients need beside the arrays."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(function: Any, wrt: tuple[int, ...], *arrays: Array) -> tuple[Array, ...]:
-        value, gradients = function.value_and_gradients(backend, arrays, wrt)
-        return value, *gradients
+        value, saved = function.forward(backend, arrays, wrt)
+        return value, *saved
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
-        _, ctx.wrt, *arrays = inputs
-        ctx.count = len(arrays)
+        ctx.function, ctx.wrt, *arrays = inputs
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:], *(arrays[index] for index in ctx.wrt))
+        ctx.save_for_backward(*arrays, *output[1:])
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
-        results: list[Array | None] = [None] * ctx.count
-        gradients, arrays = ctx.saved_tensors[: len(ctx.wrt)], ctx.saved_tensors[len(ctx.wrt) :]
-        for index, gradient, array in zip(ctx.wrt, gradients, arrays, strict=True):
-            results[index] = _Product.apply(gradient, cotangent, array)
+        count = ctx.function.inputs
+        arrays, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        with torch.no_grad(), _without_autocast(cotangent.device.type):
+            gradients = ctx.function.backward(backend, arrays, saved, ctx.wrt, ctx.wrt, cotangent)
+        results: list[Array | None] = [None] * count
+        for index, gradient in zip(ctx.wrt, gradients, strict=True):
+            results[index] = _Gradient.apply(gradient.to(arrays[index].dtype), cotangent, arrays[0], arrays[-1])
         return None, None, *results
 
 
-class _Product(torch.autograd.Function):
-    """A saved gradient times its cotangent, as a function of the array it is the gradient by.
+class _Gradient(torch.autograd.Function):
+    """A gradient, as a function of the cotangent and the arrays.
 
-    Its derivative by that array is unknown, so it refuses to be differentiated; without the array among its inputs a
-    second derivative would silently be zero.
+    Its derivatives by them are unknown, so it refuses to be differentiated; if they were no inputs, a second derivative
+    would silently be zero.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient: Array, cotangent: Array, array: Array) -> Array:
-        return (gradient * per_sample(xp, cotangent, gradient)).to(array.dtype)
+    def forward(gradient: Array, cotangent: Array, first: Array, last: Array) -> Array:
+        return gradient.view_as(gradient)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
@@ -102,7 +104,7 @@ class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
 
     #: Two planes of a large image at a time are worth a second thread.
-    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"passing": 1 << 17}
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"passing": 1 << 17, "voxels": 1 << 18}
 
     def owns(self, array: Any) -> bool:
         """Say whether this is a tensor, subclasses included."""
@@ -136,6 +138,12 @@ class TorchBackend(Backend):
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere."""
         return (self.slab_sizes if array.device.type == "cpu" else GPU_SLABS)[kind]
 
+    def room(self, piece: Array, planes: int) -> Array | None:
+        """Return memory for so many planes; None where PyTorch records what is done with the pieces."""
+        if _traced() or (torch.is_grad_enabled() and piece.requires_grad) or unpack_dual(piece).tangent is not None:
+            return None
+        return piece.new_empty((piece.shape[0], planes, *piece.shape[2:]))
+
     def plus_scaled(self, x: Array, y: Array, factor: float) -> Array:
         """Return ``x + factor * y``, in one pass."""
         return torch.add(x, y, alpha=factor)
@@ -146,11 +154,8 @@ class TorchBackend(Backend):
         """Return the terms plus the products, in one pass for each but the first term."""
         if not terms:
             return super().plus_products(terms, x, y, factor)
-        if len(terms) == 1:
-            (xx, yy, xy), add = terms[0], torch.addcmul
-        else:
-            xx, yy, xy = (torch.add(*parts) for parts in zip(*terms, strict=True))
-            add = torch.Tensor.addcmul_
+        xx, yy, xy = (parts[0] if len(parts) == 1 else torch.add(*parts) for parts in zip(*terms, strict=True))
+        add = torch.addcmul
         return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:

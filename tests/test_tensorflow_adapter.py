@@ -12,6 +12,7 @@ strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not
 from agnoreg_tensorflow import backend  # noqa: E402
 
 import agnoreg  # noqa: E402
+from agnoreg.differentiable import Differentiable  # noqa: E402
 from agnoreg.tiling import Tile  # noqa: E402
 
 xp = backend.xp
@@ -252,7 +253,7 @@ def test_tensorflow_differentiates_through_a_traced_loop(jit_compile):
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 
-class Weighted:
+class Weighted(Differentiable):
     """``sum_i w_i * t_i * p_i ** 2`` per sample, with a gradient that says it was asked for.
 
     ``factor`` makes the closed-form gradient differ from the one that TensorFlow would find, so that a test can tell

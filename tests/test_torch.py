@@ -62,16 +62,34 @@ def test_native_autodiff_has_right_second_derivatives(name):
 def test_only_what_is_wanted_is_computed(monkeypatch):
     seen = []
     cls = agnoreg.loss.label.SumSquaredDifference().measure().__class__
-    original = cls.sums_and_gradient
-    monkeypatch.setattr(cls, "sums_and_gradient", lambda s, a, b, wrt: (seen.append(wrt), original(s, a, b, wrt))[1])
+    original = cls.gradient
+    monkeypatch.setattr(cls, "gradient", lambda s, slab, c, wrt: (seen.append(wrt), original(s, slab, c, wrt))[1])
     t, p = torch.rand(2, 1, 4, 4, 4)
     loss = agnoreg.build_loss("ssd")
     loss(t, p)
     with torch.no_grad():
         loss(t, p.clone().requires_grad_())
+    value = loss(t, p.requires_grad_())
     assert seen == []
-    loss(t, p.requires_grad_())
+    value.backward()
     assert seen == [(1,)]
+
+
+def test_an_input_that_was_written_to_before_backward_is_an_error_not_a_wrong_gradient():
+    t, p = torch.rand(2, 1, 4, 4, 4)
+    value = agnoreg.build_loss("dice")(t, p.requires_grad_())
+    t.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+def test_backward_can_be_called_twice_and_with_another_cotangent():
+    t, p = torch.rand(2, 3, 4, 5, 4)
+    value = agnoreg.build_loss({"name": "gmi", "reduction": "none"})(t, p.requires_grad_())
+    ones = torch.autograd.grad(value, p, torch.ones(3), retain_graph=True)[0]
+    weights = torch.tensor([1.0, -2.0, 0.5])
+    weighted = torch.autograd.grad(value, p, weights)[0]
+    torch.testing.assert_close(weighted, ones * weights[:, None, None, None])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

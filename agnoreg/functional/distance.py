@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from agnoreg.backend import per_sample
 from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
 from agnoreg.functional.overlap import binarised, check_background_weight
 from agnoreg.tiling import Slab
@@ -17,16 +18,20 @@ class SquaredDifference(MeanMeasure):
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the sum of squares."""
         t, p = slab.arrays
-        return (total(slab, (t - p) ** 2),)
-
-    def sums_and_gradient(
-        self, slab: Slab, scale: float, wrt: tuple[int, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return the sum of squares and ``±2 (t - p)``."""
-        t, p = slab.arrays
         difference = t - p
-        sums = (total(slab, difference * difference),)
-        return sums, tuple(difference * (2.0 * scale if index == 0 else -2.0 * scale) for index in wrt)
+        return (total(slab, difference, difference),)
+
+    def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return ``±2 (t - p)`` times the coefficient."""
+        t, p = slab.arrays
+        factor = per_sample(slab.xp, coefficients[0] * 2.0, t)
+
+        def by(own: Array, other: Array) -> Array:
+            difference = own - other
+            difference *= factor
+            return difference
+
+        return tuple(by(t, p) if index == 0 else by(p, t) for index in wrt)
 
 
 @measured_by(SquaredDifference)
@@ -89,27 +94,26 @@ class BinaryCrossEntropy(MeanMeasure):
         """Return the sum of the weighted logarithms."""
         t, p = self._inputs(slab)
         foreground, background = self._logarithms(slab.xp, p)
-        entropy = t * foreground
-        return (total(slab, entropy if background is None else entropy + (1.0 - t) * background),)
+        entropy = total(slab, t, foreground)
+        return (entropy if background is None else entropy + total(slab, 1.0 - t, background),)
 
-    def sums_and_gradient(
-        self, slab: Slab, scale: float, wrt: tuple[int, ...]
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return the sum, and the gradient: zero for thresholded inputs."""
-        sums = self.sums(slab)
+    def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradient times the coefficient: zero for thresholded inputs."""
         if self.binary:
-            return sums, tuple(slab.xp.zeros_like(slab.arrays[index]) for index in wrt)
-        return sums, tuple((self._wrt_true if index == 0 else self._wrt_pred)(slab, scale) for index in wrt)
+            return tuple(slab.xp.zeros_like(slab.arrays[index]) for index in wrt)
+        factor = per_sample(slab.xp, coefficients[0], slab.arrays[0])
+        return tuple((self._wrt_true if index == 0 else self._wrt_pred)(slab, factor) for index in wrt)
 
-    def _wrt_true(self, slab: Slab, scale: float) -> Array:
+    def _wrt_true(self, slab: Slab, factor: Array) -> Array:
         foreground, background = self._logarithms(slab.xp, slab.arrays[1])
-        return (foreground if background is None else foreground - background) * scale
+        return (foreground if background is None else foreground - background) * factor
 
-    def _wrt_pred(self, slab: Slab, scale: float) -> Array:
+    def _wrt_pred(self, slab: Slab, factor: Array) -> Array:
         t, p = slab.arrays
         w, s = self.background_weight, self.smooth
-        gradient = t / (p + s) * (-(1.0 - w) * scale)
-        return gradient if w == 0 else gradient + (1.0 - t) / ((1.0 - p) + s) * (w * scale)
+        gradient = t / (p + s)
+        gradient *= factor * -(1.0 - w)
+        return gradient if w == 0 else gradient + (1.0 - t) / ((1.0 - p) + s) * (factor * w)
 
 
 @measured_by(BinaryCrossEntropy)

@@ -83,7 +83,8 @@ class ParzenInformation(Measure):
             # Narrow windows: measure from the nearest bin, or every weight of a sample between two bins would vanish.
             exponent = exponent - xp.max(exponent, axis=2, keepdims=True)
         # What is nothing beside 1 is cut while the product of three is a normal number: denormal ones are slow.
-        return xp.exp(xp.clip(exponent, math.log(xp.finfo(x.dtype).smallest_normal) / 3.0))
+        floor = math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
+        return xp.exp(xp.maximum(exponent, xp.full_like(exponent[:, :1, :1, :1], floor)))
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the joint histogram ``(b, K, K)``."""

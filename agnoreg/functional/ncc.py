@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.differentiable import (
@@ -65,6 +65,8 @@ def shifted(slab: Slab) -> tuple[Array, ...]:
 class GlobalCorrelation(Measure):
     """``(cov(t, p)^2 + eps) / (var t var p + eps)``, population moments."""
 
+    constant_count: ClassVar[int] = 2
+
     def constants(self, backend: Backend, dtype: Any, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return a centre of each image, about which its moments are taken."""
         return tuple(centre(backend, dtype, array) for array in arrays)
@@ -72,7 +74,7 @@ class GlobalCorrelation(Measure):
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the first and second moments about the centres, not yet divided."""
         t, p = shifted(slab)
-        return tuple(total(slab, x) for x in (t, p, t * t, p * p, t * p))
+        return tuple(total(slab, *x) for x in ((t,), (p,), (t, t), (p, p), (t, p)))
 
     def finish(
         self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
@@ -150,6 +152,8 @@ class LocalCorrelation(PassingMeasure):
     kernel_type: str = "rectangular"
     smooth_nr: float = EPS
     smooth_dr: float = EPS
+
+    constant_count: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -42,7 +42,7 @@ class _Overlap(Measure):
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return ``P`` and ``Y``."""
         t, p = (binarised(slab.xp, x) for x in slab.arrays) if self.binary else slab.arrays
-        return total(slab, t * p), total(slab, t) + total(slab, p)
+        return total(slab, t, p), total(slab, t) + total(slab, p)
 
     def ratio(
         self, product: Array, both: Array, n: int

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import Backend
+from agnoreg.backend import Backend, per_sample
 from agnoreg.differentiable import Measure, voxels
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import LocalCorrelation
@@ -158,36 +158,69 @@ class CudaParzenInformation(ParzenInformation):
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
-        return self.compute_with_gradients(backend, arrays, ())[0]
+        return self.compute_forward(backend, arrays, ())[0]
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        call, xp = _Call(self, backend, arrays), backend.xp
-        samples, bins, count = call.shape[0], self.num_bins, voxels(call.shape)
+        call = _Call(self, backend, arrays)
+        value, coefficients = self._histogram(call)
+        return value, self._gradients(call, [c * float(scale) for c in coefficients], wrt)
+
+    def compute_forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value, and the gradient's coefficients."""
+        return self._histogram(_Call(self, backend, arrays))
+
+    def compute_backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        of: tuple[int, ...],
+        wrt: tuple[int, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients for ``wrt`` times a cotangent."""
+        call = _Call(self, backend, arrays)
+        return self._gradients(call, [c * per_sample(backend.xp, cotangent, c) for c in saved], wrt)
+
+    @property
+    def _rate(self) -> float:
+        return math.log2(math.e) / (2.0 * self.sigma_ratio**2)
+
+    def _histogram(self, call: _Call) -> tuple[Array, tuple[Array, ...]]:
+        xp, samples, bins, count = call.xp, call.shape[0], self.num_bins, voxels(call.shape)
         options = bins_options(bins, self.radius)
-        rate = math.log2(math.e) / (2.0 * self.sigma_ratio**2)
         with call.queue.active():
             # Three blocks fill a multiprocessor's registers.
             blocks = min(divide_up(count, FEW), divide_up(3 * call.queue.multiprocessors, samples))
             partial = call.empty((samples, blocks, bins, bins), wide=True)
             joint = call.empty((samples, bins, bins), wide=True)
-            call.launch(options, "histogram", (blocks, samples, 1), *call.images, count, rate, partial, threads=FEW)
+            call.launch(
+                options, "histogram", (blocks, samples, 1), *call.images, count, self._rate, partial, threads=FEW
+            )
             cells = divide_up(bins * bins, THREADS)
             call.launch(options, "sum_of_partial", (cells, samples, 1), partial, blocks, joint)
             value, coefficients = self.finish(xp, (joint,), call.shape)
+            return xp.astype(value, xp.float32), tuple(xp.astype(c, xp.float32) for c in coefficients)
+
+    def _gradients(self, call: _Call, coefficients: Sequence[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        samples, count = call.shape[0], voxels(call.shape)
+        options = bins_options(self.num_bins, self.radius)
+        gradients = {}
+        with call.queue.active():
             blocks = min(divide_up(count, THREADS), divide_up(16 * call.queue.multiprocessors, samples))
-            gradients = {}
             for index in set(wrt):
                 own, other = call.images[index], call.images[1 - index]
-                matrix = call.backend.contiguous(xp.astype(coefficients[index] * float(scale), xp.float32))
                 gradients[index] = call.empty(call.shape)
                 call.launch(
                     options, "histogram_gradient", (blocks, samples, 1),
-                    own, other, count, rate, matrix, gradients[index],
+                    own, other, count, self._rate, call.backend.contiguous(coefficients[index]), gradients[index],
                 )  # fmt: skip
-        return xp.astype(value, xp.float32), call.restore(gradients, wrt)
+        return call.restore(gradients, wrt)
 
 
 KINDS: dict[type, Any] = {LocalCorrelation: CudaLocalCorrelation, ParzenInformation: CudaParzenInformation}

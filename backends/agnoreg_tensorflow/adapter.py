@@ -1,14 +1,14 @@
 """The TensorFlow adapter: closed-form gradients behind ``tf.custom_gradient``, slabs by ``tf.while_loop``."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import CPU_SLABS, Backend
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
 
@@ -40,6 +40,9 @@ _as_written = tf.autograph.experimental.do_not_convert
 
 class TensorFlowBackend(Backend):
     """TensorFlow tensors and variables, eager or while a function is traced, on any device."""
+
+    #: A slab is copied out of its image and into its gradient: voxel by voxel that is most of the work.
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"voxels": 1 << 23}
 
     def __init__(self) -> None:
         super().__init__("tensorflow", xp)
@@ -162,25 +165,25 @@ class TensorFlowBackend(Backend):
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
         floating = [i for i, array in enumerate(arrays) if array.dtype.is_floating]
         wanted = tuple(i for i in floating if _recorded(arrays[i]))
-        ready: dict[int, Array] = {}
+        saved: tuple[Array, ...] = ()
         if wanted:
-            value, gradients = function.value_and_gradients(self, fixed, wanted)
-            ready.update(zip(wanted, gradients, strict=True))
+            value, saved = function.forward(self, fixed, wanted)
         else:
             value = function.value(self, fixed)
         # Cut off here too, for a traced function, whose loops would otherwise keep their intermediate results for a
         # gradient that goes nowhere.
-        value = tf.stop_gradient(value)
+        value, *saved = (tf.stop_gradient(x) for x in (value, *saved))
         zero = tf.zeros_like(value)
 
         def carrier(wrt: int) -> Array:
             @tf.custom_gradient
             def carry(x: Array) -> Any:
                 def backward(cotangent: Array) -> Array:
-                    gradient = ready.get(wrt)
-                    if gradient is None:
-                        _, (gradient,) = function.value_and_gradients(self, fixed, (wrt,))
-                    return _product(cotangent, tf.stop_gradient(gradient), x.dtype, [arrays[i] for i in floating])
+                    def gradient(cotangent: Array) -> Array:
+                        of, known = (wanted, saved) if wrt in wanted else ((wrt,), function.forward(self, fixed, (wrt,))[1])
+                        return function.backward(self, fixed, tuple(known), of, (wrt,), cotangent)[0]
+
+                    return _once(gradient, cotangent, x.dtype, [arrays[i] for i in floating])
 
                 return tf.identity(zero), _as_written(backward)
 
@@ -222,23 +225,46 @@ class _Compiled:
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value."""
-        return _graph_of(backend, self.measure)(*arrays)
+        return _graph_of(backend, self.measure, "compute")(arrays)
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and the gradients."""
-        return _graph_of(backend, self.measure, wrt, scale)(*arrays)
+        return _graph_of(backend, self.measure, "compute_with_gradients", wrt, scale)(arrays)
+
+    def compute_forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value, and what its gradients need."""
+        return _graph_of(backend, self.measure, "compute_forward", wrt)(arrays)
+
+    def compute_backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        saved: tuple[Array, ...],
+        of: tuple[int, ...],
+        wrt: tuple[int, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients times a cotangent."""
+        return _graph_of(backend, self.measure, "compute_backward", of, wrt)(arrays, saved, cotangent)
 
 
 @lru_cache(maxsize=32)
-def _graph_of(backend: Backend, measure: Any, wrt: tuple[int, ...] = (), scale: float = 1.0) -> Callable[..., Any]:
-    def compute(*arrays: Array) -> Any:
-        if wrt:
-            return measure.compute_with_gradients(backend, arrays, wrt, scale)
-        return measure.compute(backend, arrays)
+def _graph_of(backend: Backend, measure: Any, what: str, *options: Any) -> Callable[..., Any]:
+    compute = getattr(measure, what)
+    if what == "compute_backward":
 
-    return tf.function(compute, autograph=False)
+        def function(arrays: tuple[Array, ...], saved: tuple[Array, ...], cotangent: Array) -> Any:
+            return compute(backend, arrays, saved, *options, cotangent)
+    else:
+
+        def function(arrays: tuple[Array, ...]) -> Any:
+            return compute(backend, arrays, *options)
+
+    return tf.function(function, autograph=False)
 
 
 class _Kept:
@@ -271,16 +297,16 @@ def _recorded(x: Array) -> bool:
     return recorded
 
 
-def _product(cotangent: Array, gradient: Array, dtype: Any, inputs: list[Array]) -> Array:
-    """Multiply a closed-form gradient by its cotangent; refuse to be differentiated.
+def _once(gradient: Callable[[Array], Array], cotangent: Array, dtype: Any, inputs: list[Array]) -> Array:
+    """Return a closed-form gradient times its cotangent, which refuses to be differentiated.
 
-    The gradient depends on the inputs in a way that no tape has seen. They are arguments here, so that a tape that
-    follows one of them comes past this refusal.
+    The gradient depends on the inputs in a way that no tape sees. They are arguments here, so that a tape that follows
+    one of them comes past this refusal.
     """
 
     @tf.custom_gradient
     def product(cotangent: Array, *inputs: Array) -> Any:
-        result = tf.cast(gradient * per_sample(xp, cotangent, gradient), dtype)
+        result = tf.cast(tf.stop_gradient(gradient(tf.stop_gradient(cotangent))), dtype)
         # Identities belong to the graph of this gradient; the inputs may belong to that of the value.
         here = [tf.identity(x) for x in (cotangent, *inputs)]
         return result, lambda *_: _refuse(here)
