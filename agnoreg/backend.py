@@ -18,10 +18,10 @@ from agnoreg.stencil import cut, pad, window_sum
 
 Array = Any
 
-#: Elements of one slab for planes that pass by, work in windows, in bins and voxel by voxel: cache-sized on a CPU,
-#: card-filling on a GPU.
-CPU_SLABS: dict[str, int] = {"passing": 1 << 16, "windows": 1 << 20, "bins": 1 << 15, "voxels": 1 << 17}
-GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 1 << 21, "voxels": 1 << 24}
+#: Elements of one slab for planes that pass by, work in windows, in bins (of all of them together) and voxel by voxel:
+#: cache-sized on a CPU, card-filling on a GPU.
+CPU_SLABS: dict[str, int] = {"passing": 1 << 16, "windows": 1 << 20, "bins": 3 << 18, "voxels": 1 << 17}
+GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 3 << 24, "voxels": 1 << 24}
 
 GROUP = "agnoreg.backends"
 
@@ -175,7 +175,7 @@ class Backend:
         return self.scan(tiles, lambda tile, state: (state, *body(tile)), ())
 
     def room(self, piece: Array, planes: int) -> Array | None:
-        """Return an array that differs from ``piece`` in having so many planes, to be written to; None where none can."""
+        """Return memory for so many planes like ``piece``; None where arrays cannot be written."""
         return None
 
     def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
@@ -201,7 +201,10 @@ class Backend:
     def plus_products(
         self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, factor: float
     ) -> tuple[Array, Array, Array]:
-        """Return ``factor`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``; ``x`` and ``y`` are lost."""
+        """Return ``factor`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``.
+
+        ``x`` and ``y`` may be overwritten.
+        """
         root = math.sqrt(factor)
         x *= root
         y *= root

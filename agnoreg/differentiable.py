@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
@@ -22,9 +22,9 @@ from agnoreg.tiling import Chunk, Slab, pass_by, sweep
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: A row of a sum has at least so many entries, or else the rows' sums would be as large as the image; and at most so
-#: many, where the image can be divided like that, or else float32 would lose digits.
-LEAST_ROW, MOST_ROW = 64, 2048
+#: How many entries a row of a sum has, if they divide the image: the more, the faster, until float32 loses digits.
+#: If not, a row is whole lines, of at least the last, or else the rows' sums would be as large as the image.
+ROWS = (2048, 1024, 512, 256, 128, 64)
 
 
 class _Native(threading.local):
@@ -94,12 +94,12 @@ class Differentiable:
         self,
         backend: Backend,
         arrays: tuple[Array, ...],
-        saved: tuple[Array, ...],
-        of: tuple[int, ...],
         wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
-        """Return the gradients times a cotangent ``(B,)``: those for ``wrt``, among those ``of`` which `forward` was told."""
+        """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
         gradients = [saved[of.index(index)] for index in wrt]
         return tuple(gradient * per_sample(backend.xp, cotangent, gradient) for gradient in gradients)
 
@@ -192,6 +192,11 @@ class Measure(Differentiable):
     constant_count: ClassVar[int] = 0
 
     @property
+    def entries(self) -> int:
+        """How many numbers are made of each voxel at once, which a slab must hold."""
+        return 1
+
+    @property
     def halo(self) -> int:
         """Planes beyond its own that `sums` reads on each side."""
         return 0
@@ -247,13 +252,13 @@ class Measure(Differentiable):
         self,
         backend: Backend,
         arrays: tuple[Array, ...],
-        saved: tuple[Array, ...],
-        of: tuple[int, ...],
         wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
-        """Return the gradients times a cotangent ``(B,)``: those for ``wrt``, among those ``of`` which `forward` was told."""
-        return backend.override(self, arrays).compute_backward(backend, arrays, saved, of, wrt, cotangent)
+        """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
+        return backend.override(self, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
 
     # What follows drives the functions above; a measure of a backend's own may replace it as a whole. What it saves
     # must mean the same, since a backend may choose otherwise when it comes to the gradient.
@@ -284,9 +289,9 @@ class Measure(Differentiable):
         self,
         backend: Backend,
         arrays: tuple[Array, ...],
-        saved: tuple[Array, ...],
-        of: tuple[int, ...],
         wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent, in which they are linear as in the coefficients."""
@@ -296,7 +301,7 @@ class Measure(Differentiable):
 
 
 class MeanMeasure(Measure):
-    """A measure whose value is a mean over voxels: its one coefficient is known beforehand, so one pass does for both."""
+    """A measure whose value is a mean over voxels: its coefficient is known beforehand, so one pass does for both."""
 
     def count(self, shape: tuple[int | None, ...]) -> int:
         """Return over how many entries of a sample of this shape the mean runs."""
@@ -416,7 +421,7 @@ class _Run:
         self.arrays = measure.arrange(backend, arrays)
         self.shape = backend.shape(self.arrays[0])
         self.constants = measure.constants(backend, self.dtype, self.arrays) if constants is None else constants
-        self.elements = backend.slab_elements(self.arrays[0], measure.kind)
+        self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
 
     def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return sweep(self.backend, self.dtype, self.arrays, halo, self.elements, body, self.constants)
@@ -465,7 +470,7 @@ class _Run:
 
 
 def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
-    """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``, ready to be added to other slabs' sums.
+    """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``, to be added to other slabs' sums.
 
     Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within
     1e-6 relative whatever the size and however a framework orders its additions, and counts of voxels exact.
@@ -480,16 +485,16 @@ def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
     return xp.sum(xp.astype(rows, wide), axis=1)
 
 
-@lru_cache
 def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return how many rows of how many entries make up a sample of this shape."""
     size = math.prod(shape)
-    if row := next((row for row in range(MOST_ROW, LEAST_ROW, -1) if size % row == 0), 0):
-        return size // row, row
+    for row in ROWS:
+        if size and size % row == 0:
+            return size // row, row
     row = 1
     for length in reversed(shape):
         row *= length
-        if row >= LEAST_ROW:
+        if row >= ROWS[-1]:
             break
     return (size // row if row else 0), row
 
@@ -595,7 +600,9 @@ class WeightedSum(Differentiable):
             function.check(*shapes)
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the weighted sum of the values."""
+        """Return the weighted sum of the values; gradients are added up in the compute dtype, and cast then."""
+        dtype = backend.compute_dtype(*arrays)
+        arrays = tuple(backend.xp.astype(array, dtype, copy=False) for array in arrays)
         return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
 
     def value_and_gradients(

@@ -62,13 +62,13 @@ class Layout:
 
     @property
     def slack(self) -> int:
-        """How many more entries a row has than windows need: each of the slices that windows are made of may lose a few."""
+        """How many more entries a row has than windows need, for slices that keep to the alignment."""
         return ALIGNED * (4 * self.gap.bit_length() + 1) - self.gap % ALIGNED
 
     def windows(
         self, xp: Any, joining: Joining, planes: Item, taps: tuple[float, ...], before: int, after: int
     ) -> Item:
-        """Return what is known of the windows in the plane, ``before`` and ``after`` lines and entries around each voxel.
+        """Return what is known of windows in planes, of ``before`` and ``after`` lines and entries around each voxel.
 
         Ahead of the first plane stands what stands after the last, for which `outside` and gaps of zeros are made.
         """
@@ -218,8 +218,8 @@ def along_planes(
 ) -> tuple[tuple[Line, ...], Item]:
     """Join each plane's window of weight ``unit`` with those of the planes before it, by ``taps``.
 
-    ``lines`` are at first what `no_windows_before` says; the result is the lines for the next item, and the windows that
-    end with each plane of this one.
+    ``lines`` are at first what `no_windows_before` says; the result is the lines for the next item, and the windows
+    that end with each plane of this one.
     """
     widths = boxes(taps)
     if not widths:

@@ -77,9 +77,9 @@ def sliding(
     """Join every ``width`` neighbours of ``x``, in about ``2 log2(width)`` steps instead of ``width - 1``.
 
     Windows of 2, 4, 8, ... neighbours are made by doubling, and those that the binary digits of ``width`` name are
-    joined. Neighbours are ``stride`` entries apart; ``take(x, start, stop)`` slices. Entry ``i`` of the result covers the
-    neighbours ``i``, ``i + stride``, ... of ``x``. Returned beside it is how many entries it is shorter: ``(width - 1) *
-    stride``, or more where every slice from the beginning shall lose a multiple of ``aligned`` entries.
+    joined. Neighbours are ``stride`` entries apart; ``take(x, start, stop)`` slices. Entry ``i`` of the result covers
+    the neighbours ``i``, ``i + stride``, ... of ``x``. Returned beside it is how many entries it is shorter:
+    ``(width - 1) * stride``, or more where every slice from the beginning shall lose a multiple of ``aligned`` entries.
     """
     power, size, lost = x, 1, 0
     result, covered, missing = None, 0, 0

@@ -14,6 +14,10 @@ from agnoreg.backend import Backend
 Array = Any
 
 
+#: Slabs of single voxels begin at multiples of so many.
+ALIGNED = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """Planes ``start`` to ``start + count`` of axis 1, and how many halo planes there are on each side."""
@@ -59,7 +63,7 @@ class Slab:
         return self.backend.xp
 
 
-def plan(shape: Sequence[int | None], halo: int, elements: int) -> list[Block]:
+def plan(shape: tuple[int | None, ...], halo: int, elements: int) -> list[Block]:
     """Cut a batch of this shape into blocks of samples and tiles of planes of about ``elements`` each.
 
     Whole samples share a block while they fit; a sample that does not fit is cut into tiles of planes, all but the last
@@ -82,6 +86,9 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
     count = min(planes, max(1, elements // row, 2 * halo))
     # As even as can be: a thin last slab would pay for its halo and little else.
     count = math.ceil(planes / math.ceil(planes / count))
+    if row == 1 and count > ALIGNED:
+        # Single voxels, in rows: their beginnings are aligned, and they can be divided.
+        count = math.ceil(count / ALIGNED) * ALIGNED
     starts = list(range(0, planes, count))
     if len(starts) > 1 and planes - starts[-1] < halo:
         # All inner tiles have their full halo, so that a traced loop can run them as one.
@@ -104,6 +111,10 @@ class Chunk:
     count: int
     total: int
     lag: int
+
+    def past(self, lag: int) -> bool:
+        """Say whether the planes that came ``lag`` before these are known to follow the image's last one."""
+        return isinstance(self.start, int) and self.start >= self.total + lag
 
     def existing(self, xp: Any, lag: int, device: Any) -> Array | None:
         """Say which of the planes that came ``lag`` before these are the image's: ``(count,)``, None for all."""

@@ -1,5 +1,6 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -40,11 +41,19 @@ class _Value(torch.autograd.Function):
         count = ctx.function.inputs
         arrays, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         with torch.no_grad(), _without_autocast(cotangent.device.type):
-            gradients = ctx.function.backward(backend, arrays, saved, ctx.wrt, ctx.wrt, cotangent)
+            gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
         results: list[Array | None] = [None] * count
         for index, gradient in zip(ctx.wrt, gradients, strict=True):
-            results[index] = _Gradient.apply(gradient.to(arrays[index].dtype), cotangent, arrays[0], arrays[-1])
+            result = gradient.to(arrays[index].dtype)
+            # Recorded only where somebody may differentiate once more.
+            results[index] = (
+                _Gradient.apply(result, cotangent, arrays[0], arrays[-1]) if torch.is_grad_enabled() else result
+            )
         return None, None, *results
+
+
+# PyTorch asks for it at each call, and to find it out takes a while.
+_Value.forward.__signature__ = inspect.signature(_Value.forward)  # type: ignore[attr-defined]
 
 
 class _Gradient(torch.autograd.Function):

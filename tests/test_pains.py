@@ -563,6 +563,23 @@ def test_pain_16_every_loss_compiles_as_one_graph(rng, name):
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-9)
 
 
+FIRST = """
+import torch
+import agnoreg
+
+loss = agnoreg.build_loss("lncc")
+t, p = torch.rand(2, 1, 6, 6, 6)
+print(torch.compile(lambda *arrays: loss(*arrays), fullgraph=True, backend="aot_eager")(t, p).item())
+"""
+
+
+def test_pain_16_the_first_call_of_a_process_may_be_compiled():
+    # No adapter has seen a tensor before: they are asked for their arrays while the call is traced.
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert -1.0 <= float(done.stdout) <= 0.0
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_pain_16_every_loss_is_mapped_and_differentiated_by_functions(rng, name):
     import torch

@@ -35,7 +35,7 @@ class JoiningMoments(Joining):
     backend: Backend
 
     def double(self, a: Moments, b: Moments, count: int, unit: float) -> Moments:
-        """Join two windows of ``count`` windows each: the means are ``count`` times too large, as will be those of both."""
+        """Join two windows of ``count`` windows each: their means are ``count`` times too large, and so on."""
         seconds = self._seconds(a, b, a.t - b.t, a.p - b.p, unit / (2.0 * count))
         return Moments(a.t + b.t, a.p + b.p, *seconds)
 
@@ -52,7 +52,7 @@ class JoiningMoments(Joining):
         return Moments(t, p, *self._seconds(a, b, dt, dp, unit * na * share))
 
     def _seconds(self, a: Moments, b: Moments, dt: Array, dp: Array, factor: float) -> tuple[Array, Array, Array]:
-        """Return the second moments of two windows and ``factor`` times the products of ``dt`` and ``dp``, which are lost."""
+        """Return the second moments of both: their own, and ``factor`` times the products of ``dt`` and ``dp``."""
         inner = [m[2:] for m in (a, b) if m.tt is not None]
         return self.backend.plus_products(inner, dt, dp, factor)
 

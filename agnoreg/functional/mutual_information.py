@@ -41,6 +41,11 @@ class ParzenInformation(Measure):
         check_number("sigma_ratio", self.sigma_ratio, above=True)
 
     @property
+    def entries(self) -> int:
+        """A weight in every bin."""
+        return self.num_bins
+
+    @property
     def sigma(self) -> float:
         """The Parzen window's standard deviation, in units of intensity."""
         return self.sigma_ratio / (self.num_bins - 1)

@@ -35,20 +35,17 @@ KERNELS: dict[str, Callable[[int], Array]] = {
 def centre(backend: Backend, dtype: Any, image: Array) -> Array:
     """Return a rough centre of each sample's intensities, ``(B,)``, that they can be shifted by without rounding.
 
-    It is the mean of a coarse grid of voxels, rounded to the spacing of floating-point numbers a little above the
-    largest of them, so that ``image - centre`` is exact for voxels of that size: an offset costs no digits then.
+    It is the mean of a coarse grid of voxels less its last two binary digits, so that ``image - centre`` is exact for
+    voxels of up to four times its size: an offset costs no digits then.
     """
     xp = backend.xp
-    sparse = image
-    for axis in range(1, len(image.shape)):
-        step = max(1, image.shape[axis] // 16)
-        if step > 1:
-            sparse = sparse[(slice(None),) * axis + (slice(step // 2, None, step), ...)]
-    sparse = xp.astype(sparse, dtype)
-    axes = tuple(range(1, len(image.shape)))
-    mean = xp.astype(xp.mean(xp.astype(sparse, backend.accumulator(sparse)), axis=axes), dtype)
-    large = xp.max(xp.abs(sparse), axis=axes) * 2.0
-    return (mean + large) - large
+    steps = [max(1, size // 16) for size in image.shape[1:]]
+    grid = tuple(slice(step // 2, None, step) if step > 1 else slice(None) for step in steps)
+    sparse = xp.astype(image[(slice(None), *grid)], dtype, copy=False)
+    mean = xp.mean(sparse, axis=tuple(range(1, len(image.shape))))
+    # Veltkamp's splitting: beside a product with 2^2 + 1, the last two digits have no place.
+    large = mean * 5.0
+    return large - (large - mean)
 
 
 def shifted(slab: Slab) -> tuple[Array, ...]:
@@ -81,13 +78,15 @@ class GlobalCorrelation(Measure):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and the factors of the other image, the image itself and 1 in each gradient."""
         n = voxels(shape)
-        t, p, tt, pp, tp = (s / n for s in sums)
-        cov, var_t, var_p = tp - t * p, tt - t * t, pp - p * p
-        denominator = var_t * var_p + EPS
-        value = (cov * cov + EPS) / denominator
+        t, p, tt, pp, tp = sums
+        t, p = t / n, p / n
+        cov, var_t, var_p = tp / n - t * p, tt / n - t * t, pp / n - p * p
+        inverse = 1.0 / (var_t * var_p + EPS)
+        value = (cov * cov + EPS) * inverse
         # d cov = (t - mean t) dp / n and d var_p = 2 (p - mean p) dp / n; likewise for t.
-        by_cov = 2.0 * cov / denominator / n
-        by_var_t, by_var_p = (-2.0 * value * other / denominator / n for other in (var_p, var_t))
+        factor = inverse * (2.0 / n)
+        by_cov, factor = cov * factor, value * factor
+        by_var_t, by_var_p = -factor * var_p, -factor * var_t
         return value, (by_cov, by_var_t, by_var_p, -by_cov * p - by_var_t * t, -by_cov * t - by_var_p * p)
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
@@ -226,7 +225,9 @@ class LocalCorrelation(PassingMeasure):
         t, p = (layout.lay(slab.xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
         return t, p
 
-    def _moments(self, backend: Backend, layout: Layout, images: tuple[Array, Array], lines: Any) -> tuple[Any, Moments]:
+    def _moments(
+        self, backend: Backend, layout: Layout, images: tuple[Array, Array], lines: Any
+    ) -> tuple[Any, Moments]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
         xp, joining = backend.xp, JoiningMoments(backend)
         taps = self.taps
@@ -237,12 +238,26 @@ class LocalCorrelation(PassingMeasure):
         m = layout.windows(xp, joining, Moments(*images), taps, self.back_lag, self.lag)
         return along_planes(xp, joining, lines, m, taps, sum(taps) ** 2)
 
-    def _correlation(self, xp: Any, m: Moments) -> tuple[Array, Array]:
-        """Return each window's value, and one over its denominator."""
+    def _values(self, xp: Any, m: Moments, here: Array, wrt: tuple[int, ...] | None) -> tuple[Array, tuple[Array, ...]]:
+        """Return each window's value, and what the gradients are window sums of; 0 where there is no window."""
         product = m.tt * m.pp
         inverse = 1.0 / (product + self.smooth_dr)
+        zero = xp.zeros_like(product)
         # Cauchy and Schwarz's bound, which rounding must not break.
-        return (xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse, inverse
+        value = xp.where(here, (xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse, zero)
+        if wrt is None:
+            return value, ()
+        by_cross, weight = xp.where(here, m.tp * inverse, zero), value * inverse
+        sums = [by_cross]
+        for index in wrt:
+            own, other = (m.t, m.tt), (m.p, m.pp)
+            (own_mean, own_moment), (other_mean, other_moment) = (own, other) if index == 0 else (other, own)
+            # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
+            by_variance = xp.where(here & (own_moment != 0.0), weight * other_moment, zero)
+            means = by_cross * other_mean
+            means -= by_variance * own_mean
+            sums += [by_variance, xp.where(here, means, zero)]
+        return value, tuple(sums)
 
     def step(
         self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
@@ -255,29 +270,22 @@ class LocalCorrelation(PassingMeasure):
         xp, taps = slab.xp, self.taps
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres)
-        windows, m = self._moments(slab.backend, layout, images, windows)
-        value, inverse = self._correlation(xp, m)
-        # What belongs to no voxel may be anything, another sample's NaN too.
-        there = chunk.existing(xp, self.lag, slab.backend.device(inside))
-        here = inside if there is None else there[:, None, None] & inside
-        zero = xp.zeros_like(value)
-        value = xp.where(here, value, zero)
+        if chunk.past(self.lag):
+            # Every window is complete; the gradient's still wait for planes of zeros.
+            value = xp.zeros_like(images[0])
+            in_plane = (value,) * (1 + 2 * len(wrt or ()))
+        else:
+            windows, m = self._moments(slab.backend, layout, images, windows)
+            # What belongs to no voxel may be anything, another sample's NaN too.
+            there = chunk.existing(xp, self.lag, slab.backend.device(inside))
+            here = inside if there is None else there[:, None, None] & inside
+            value, sums = self._values(xp, m, here, wrt)
+            in_plane = layout.windows(xp, SUMS, sums, taps, self.lag, self.back_lag) if sums else ()
         if wrt is None:
             return (inside, centres, windows), value, ()
         (past,), back = rest
         past = (*past, images)
         images, past = earlier(xp, past, layout.gap), latest(past, layout.gap)
-        by_cross, weight = xp.where(here, m.tp * inverse, zero), value * inverse
-        sums = [by_cross]
-        for index in wrt:
-            own, other = (m.t, m.tt), (m.p, m.pp)
-            (own_mean, own_moment), (other_mean, other_moment) = (own, other) if index == 0 else (other, own)
-            # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
-            by_variance = xp.where(here & (own_moment != 0.0), weight * other_moment, zero)
-            means = by_cross * other_mean
-            means -= by_variance * own_mean
-            sums += [by_variance, xp.where(here, means, zero)]
-        in_plane = layout.windows(xp, SUMS, tuple(sums), taps, self.lag, self.back_lag)
         back, (by_cross, *others) = along_planes(xp, SUMS, back, in_plane, taps, 1.0)
         gradients = []
         for place, index in enumerate(wrt):

@@ -238,7 +238,7 @@ def _over_slabs(
     sizes = tuple(image.shape[1:4])
     channels = image.shape[4] if len(image.shape) == 5 else 1
     results = []
-    for block in plan(image.shape[:4], 0, elements or backend.slab_elements(image, "voxels")):
+    for block in plan(tuple(image.shape[:4]), 0, elements or backend.slab_elements(image, "voxels")):
         samples = slice(block.first, block.last)
         rows = xp.astype(image[samples, ...], dtype, copy=False)
         for axis in (1, 2, 3):

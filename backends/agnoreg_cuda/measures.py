@@ -178,9 +178,9 @@ class CudaParzenInformation(ParzenInformation):
         self,
         backend: Backend,
         arrays: tuple[Array, ...],
-        saved: tuple[Array, ...],
-        of: tuple[int, ...],
         wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent."""

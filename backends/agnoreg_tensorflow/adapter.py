@@ -172,7 +172,7 @@ class TensorFlowBackend(Backend):
             value = function.value(self, fixed)
         # Cut off here too, for a traced function, whose loops would otherwise keep their intermediate results for a
         # gradient that goes nowhere.
-        value, *saved = (tf.stop_gradient(x) for x in (value, *saved))
+        value, saved = tf.stop_gradient(value), tuple(tf.stop_gradient(x) for x in saved)
         zero = tf.zeros_like(value)
 
         def carrier(wrt: int) -> Array:
@@ -180,8 +180,11 @@ class TensorFlowBackend(Backend):
             def carry(x: Array) -> Any:
                 def backward(cotangent: Array) -> Array:
                     def gradient(cotangent: Array) -> Array:
-                        of, known = (wanted, saved) if wrt in wanted else ((wrt,), function.forward(self, fixed, (wrt,))[1])
-                        return function.backward(self, fixed, tuple(known), of, (wrt,), cotangent)[0]
+                        of, known = wanted, saved
+                        if wrt not in wanted:
+                            of = (wrt,)
+                            _, known = function.forward(self, fixed, of)
+                        return function.backward(self, fixed, (wrt,), of, known, cotangent)[0]
 
                     return _once(gradient, cotangent, x.dtype, [arrays[i] for i in floating])
 
@@ -243,26 +246,21 @@ class _Compiled:
         self,
         backend: Backend,
         arrays: tuple[Array, ...],
-        saved: tuple[Array, ...],
-        of: tuple[int, ...],
         wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients times a cotangent."""
-        return _graph_of(backend, self.measure, "compute_backward", of, wrt)(arrays, saved, cotangent)
+        return _graph_of(backend, self.measure, "compute_backward", wrt, of)(arrays, saved, cotangent)
 
 
 @lru_cache(maxsize=32)
 def _graph_of(backend: Backend, measure: Any, what: str, *options: Any) -> Callable[..., Any]:
-    compute = getattr(measure, what)
-    if what == "compute_backward":
+    """Trace a measure's method: what it takes between the arrays and other tensors are ``options``."""
 
-        def function(arrays: tuple[Array, ...], saved: tuple[Array, ...], cotangent: Array) -> Any:
-            return compute(backend, arrays, saved, *options, cotangent)
-    else:
-
-        def function(arrays: tuple[Array, ...]) -> Any:
-            return compute(backend, arrays, *options)
+    def function(arrays: tuple[Array, ...], *tensors: Any) -> Any:
+        return getattr(measure, what)(backend, arrays, *options, *tensors)
 
     return tf.function(function, autograph=False)
 
