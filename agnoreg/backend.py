@@ -170,8 +170,12 @@ class Backend:
         self,
         tiles: Sequence[Any],
         body: Callable[[Any], tuple[tuple[Array, ...], tuple[Array, ...]]],
+        parallel: bool = False,
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Run ``body`` over ``tiles``: add up its first results, concatenate its second ones along axis 1."""
+        """Run ``body`` over ``tiles``: add up its first results, concatenate its second ones along axis 1.
+
+        ``parallel`` says that a tile is much work for little memory, worth a thread where there are any.
+        """
         return self.scan(tiles, lambda tile, state: (state, *body(tile)), ())
 
     def room(self, piece: Array, planes: int) -> Array | None:
@@ -251,10 +255,11 @@ class Gathered:
         self.rooms: tuple[Array, ...] = ()
         self.first = 0
 
-    def add(self, sums: tuple[Array, ...], piece: tuple[Array, ...]) -> None:
-        """Take the results of the next tile."""
+    def add(self, sums: tuple[Array, ...], piece: tuple[Array, ...], placed: int = 0) -> None:
+        """Take the results of the next tile; of a piece that was `put` already, how many planes it has."""
         self.totals = tuple(a + b for a, b in zip(self.totals, sums, strict=True)) if self.totals else sums
         if not piece:
+            self.first += placed
             return
         first, last = self.first, self.first + piece[0].shape[1]
         self.first = last
@@ -272,13 +277,15 @@ class Gathered:
             self.pieces.append(piece)
 
     def put(self, start: int, piece: tuple[Array, ...]) -> None:
-        """Write a piece to its place."""
+        """Write a piece to its place, which no other piece shares."""
         for room, x in zip(self.rooms, piece, strict=True):
             room[:, start : start + x.shape[1], ...] = x
 
     def result(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sums, and the pieces as one."""
         if self.rooms:
+            if self.first < self.kept.stop:
+                raise ValueError(f"The pieces have {self.first} planes together, where {self.kept.stop} are wanted.")
             return self.totals, self.rooms
         if len(self.pieces) < 2:
             return self.totals, self.pieces[0] if self.pieces else ()

@@ -22,8 +22,8 @@ from agnoreg.tiling import Chunk, Slab, pass_by, sweep
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: How many entries a row of a sum has, if they divide the image: the more, the faster, until float32 loses digits.
-#: If not, a row is whole lines, of at least the last, or else the rows' sums would be as large as the image.
+#: How many entries a row of a sum has, if they divide the slab: the more, the faster, until float32 loses digits.
+#: If not, a row is whole lines, of at least the last, or else the rows' sums would be as large as the slab.
 ROWS = (2048, 1024, 512, 256, 128, 64)
 
 
@@ -59,6 +59,8 @@ class Differentiable:
     closed_form: bool = True
     #: Whether it is made of functions each of which has its gradient hung on the framework's autodiff.
     composed: ClassVar[bool] = False
+    #: Whether `backward` reads the arrays.
+    rereads: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -186,6 +188,7 @@ class Measure(Differentiable):
     gradient at a slab's own planes.
     """
 
+    rereads: ClassVar[bool] = True  # type: ignore[misc]
     #: The kind of work, which decides the size of a slab: "passing", "windows", "bins" or "voxels".
     kind: ClassVar[str] = "voxels"
     #: How many arrays `constants` returns.
@@ -282,6 +285,10 @@ class Measure(Differentiable):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and the gradient's coefficients and the constants."""
         run = _Run(self, backend, arrays)
+        if len(run.constants) != self.constant_count:
+            raise TypeError(
+                f"{type(self).__name__}.constant_count must be {len(run.constants)}, as constants() returns."
+            )
         value, coefficients = run.finish(run.sums())
         return value, (*coefficients, *run.constants)
 
@@ -327,6 +334,7 @@ class PassingMeasure(Measure):
     """A mean over voxels of a function of windows, computed once for each plane while the planes pass by."""
 
     kind: ClassVar[str] = "passing"
+    rereads: ClassVar[bool] = False  # type: ignore[misc]
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """Return how planes of images of this shape are laid out."""
@@ -398,9 +406,25 @@ class PassingMeasure(Measure):
         sums, gradients = self._passes(run, wrt, scale * self.factors(run.shape)[1])
         return run.finish(sums)[0], run.restore(gradients, wrt)
 
-    #: Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
-    compute_forward = compute_with_gradients
-    compute_backward = Differentiable.backward
+    # Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
+
+    def compute_forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and the gradients."""
+        return self.compute_with_gradients(backend, arrays, wrt)
+
+    def backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients for ``wrt`` times a cotangent ``(B,)``, whoever computed them."""
+        return Differentiable.backward(self, backend, arrays, wrt, of, saved, cotangent)
 
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
@@ -424,7 +448,16 @@ class _Run:
         self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
 
     def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return sweep(self.backend, self.dtype, self.arrays, halo, self.elements, body, self.constants)
+        return sweep(
+            self.backend,
+            self.dtype,
+            self.arrays,
+            halo,
+            self.elements,
+            body,
+            self.constants,
+            self.measure.kind == "bins",
+        )
 
     def sums(self) -> tuple[Array, ...]:
         totals, _ = self._sweep(self.measure.halo, lambda slab, first, last: (self.measure.sums(slab), ()))
@@ -455,9 +488,6 @@ class _Run:
     def pass_by(self, lag: int, plane: int, begin: Any, step: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return pass_by(self.backend, self.dtype, self.arrays, lag, plane, self.elements, begin, step, self.constants)
 
-    def image(self, function: Callable[[Slab], Array]) -> Array:
-        return self._sweep(self.measure.halo, lambda slab, first, last: ((), (function(slab),)))[1][0]
-
     def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Give the gradients the shapes of the inputs as they came."""
         restored = []
@@ -479,7 +509,15 @@ def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
     wide = slab.backend.accumulator(x)
     if len(x.shape) == 1:
         return xp.astype(x if y is None else x * y, wide)
-    shape = (x.shape[0] or -1, *_rows(x.shape[1:]))
+    count, row = _rows(x.shape[1:])
+    shape = (x.shape[0] or -1, count, row)
+    if row > 2 * ROWS[0]:
+        # No number of rows: most of it can be divided, and the rest is one more.
+        x, y = (None if z is None else xp.reshape(z, (shape[0], count * row)) for z in (x, y))
+        most = count * row - count * row % ROWS[0]
+        parts = (slice(None, most), slice(most, None))
+        first, rest = (total(slab, x[:, part], None if y is None else y[:, part]) for part in parts)
+        return first + rest
     rows = xp.reshape(x, shape)
     rows = xp.sum(rows, axis=2) if y is None else slab.backend.dot(rows, xp.reshape(y, shape))
     return xp.sum(xp.astype(rows, wide), axis=1)
@@ -507,12 +545,6 @@ def measured_by(kind: type[Measure]) -> Callable[[F], F]:
         return function
 
     return note
-
-
-def image_of(measure: Measure, function: Callable[[Slab], Array], *arrays: Array) -> Array:
-    """Return the whole image that ``function`` makes of each slab's own planes, by the framework's operations."""
-    backend, arrays = checked(measure, arrays)
-    return _Run(measure, backend, arrays).image(function)
 
 
 # --- combinators ------------------------------------------------------------------------------------------------------
@@ -600,9 +632,9 @@ class WeightedSum(Differentiable):
             function.check(*shapes)
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the weighted sum of the values; gradients are added up in the compute dtype, and cast then."""
-        dtype = backend.compute_dtype(*arrays)
-        arrays = tuple(backend.xp.astype(array, dtype, copy=False) for array in arrays)
+        """Return the weighted sum of the values; gradients of half precision are added up before they are rounded."""
+        xp, dtype = backend.xp, backend.compute_dtype(*arrays)
+        arrays = tuple(xp.astype(x, dtype, copy=False) if xp.isdtype(x.dtype, "real floating") else x for x in arrays)
         return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
 
     def value_and_gradients(
@@ -657,7 +689,34 @@ class Filtered(_Wrapping):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value of the smoothed inputs and its gradient, pulled back through the filter."""
         value, gradients = self.function.value_and_gradients(backend, self._smooth(backend, arrays), wrt, scale)
-        return value, tuple(backend.conv3d(gradient, (self.kernel,) * 3, transpose=True) for gradient in gradients)
+        return value, self._back(backend, gradients)
+
+    def _back(self, backend: Backend, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(backend.conv3d(gradient, (self.kernel,) * 3, transpose=True) for gradient in gradients)
+
+    @property
+    def rereads(self) -> bool:  # type: ignore[override]
+        """Whether the function does."""
+        return self.function.rereads
+
+    def forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value of the smoothed inputs, and what its gradients need; they are smoothed again then."""
+        return self.function.forward(backend, self._smooth(backend, arrays), wrt)
+
+    def backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients for ``wrt`` times a cotangent, pulled back through the filter."""
+        smoothed = self._smooth(backend, arrays) if self.rereads else arrays
+        return self._back(backend, self.function.backward(backend, smoothed, wrt, of, saved, cotangent))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Array = Any
 
 
 #: Slabs of single voxels begin at multiples of so many.
-ALIGNED = 1024
+ROUND = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
     count = min(planes, max(1, elements // row, 2 * halo))
     # As even as can be: a thin last slab would pay for its halo and little else.
     count = math.ceil(planes / math.ceil(planes / count))
-    if row == 1 and count > ALIGNED:
+    if row == 1 and count > ROUND:
         # Single voxels, in rows: their beginnings are aligned, and they can be divided.
-        count = math.ceil(count / ALIGNED) * ALIGNED
+        count = math.ceil(count / ROUND) * ROUND
     starts = list(range(0, planes, count))
     if len(starts) > 1 and planes - starts[-1] < halo:
         # All inner tiles have their full halo, so that a traced loop can run them as one.
@@ -179,8 +179,9 @@ def sweep(
     elements: int,
     body: Callable[[Slab, int, int | None], tuple[tuple[Array, ...], tuple[Array, ...]]],
     constants: tuple[Array, ...] = (),
+    parallel: bool = False,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Run ``body`` over all slabs of ``arrays``.
+    """Run ``body`` over all slabs of ``arrays``, by several threads where it is worth it and the backend has them.
 
     ``body(slab, first, last)`` returns two tuples for the samples ``first`` to ``last``: arrays that add up over the
     planes, and pieces of images. The result is the added arrays with the whole batch in front, and the whole images.
@@ -200,7 +201,7 @@ def sweep(
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             return body(_read(backend, dtype, selected, tile, values, len(shape)), block.first, block.last)
 
-        results.append(backend.loop(block.tiles, run))
+        results.append(backend.loop(block.tiles, run, parallel))
     if whole:
         return results[0]
     totals, images = zip(*results, strict=True)

@@ -1,7 +1,6 @@
 """The NumPy adapter."""
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -11,15 +10,12 @@ import numpy as np
 from array_api_compat import numpy as xp
 
 from agnoreg.backend import Backend, Gathered
+from agnoreg.differentiable import check_integer
 
 Array = Any
 
 #: A tuple, which compilers that trace Python can read where they cannot read ``|``.
 KINDS = (np.ndarray, np.generic)
-
-
-#: Slabs that take less than so many seconds are faster one after the other: threads wait for Python's lock.
-WORTH_A_THREAD = 1e-3
 
 
 def _cores() -> int:
@@ -32,12 +28,23 @@ class NumPyBackend(Backend):
     Attributes
     ----------
     threads
-        How many threads share the slabs of a large image; None (the default): as many as this process may use cores.
-        Only mutual information is worth more than one: slabs of LNCC and of the regularisers follow one another, and
-        those of other losses are done in less time than threads take to agree.
+        How many threads share the slabs of mutual information; None (the default): as many as this process may use cores.
+        Slabs of LNCC and of the regularisers follow one another, and those of other losses are done in less time than
+        threads take to agree.
     """
 
-    threads: int | None = None
+    def __init__(self, name: str, xp: Any) -> None:
+        super().__init__(name, xp)
+        self._threads: int | None = None
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads share the slabs of mutual information; None: as many as this process may use cores."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, threads: int | None) -> None:
+        self._threads = None if threads is None else check_integer("threads", threads, 1)
 
     def owns(self, array: Array) -> bool:
         """Say whether this is a NumPy array, subclasses and memory maps included."""
@@ -57,30 +64,31 @@ class NumPyBackend(Backend):
         return "cpu"
 
     def loop(
-        self, tiles: Sequence[Any], body: Callable[[Any], tuple[tuple[Array, ...], tuple[Array, ...]]]
+        self,
+        tiles: Sequence[Any],
+        body: Callable[[Any], tuple[tuple[Array, ...], tuple[Array, ...]]],
+        parallel: bool = False,
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Run ``body`` over ``tiles``, by several threads where that pays; sums are added up in the tiles' order."""
+        """Run ``body`` over ``tiles``, in parallel by several threads; sums are added up in the tiles' order."""
         threads = min(self.threads or _cores(), len(tiles) - 1)
-        if threads < 2:
+        if not parallel or threads < 2:
             return super().loop(tiles, body)
         gathered = Gathered(self, slice(0, sum(tile.count for tile in tiles)), single=False)
-        start = time.perf_counter()
+        # The first tile tells what there is to make room for.
         gathered.add(*body(tiles[0]))
-        if time.perf_counter() - start < WORTH_A_THREAD:
-            for tile in tiles[1:]:
-                gathered.add(*body(tile))
-            return gathered.result()
 
         def run(tile: Any) -> tuple[Array, ...]:
             sums, piece = body(tile)
-            gathered.put(tile.start - tiles[0].start, piece)
+            assert not piece or piece[0].shape[1] == tile.count
+            gathered.put(tile.start, piece)
             return sums
 
         # NumPy's error state belongs to the caller's context.
         contexts = [copy_context() for _ in tiles[1:]]
         with ThreadPoolExecutor(threads) as pool:
-            for sums in pool.map(lambda context, tile: context.run(run, tile), contexts, tiles[1:]):
-                gathered.add(sums, ())
+            results = pool.map(lambda context, tile: context.run(run, tile), contexts, tiles[1:])
+            for sums, tile in zip(results, tiles[1:], strict=True):
+                gathered.add(sums, (), tile.count)
         return gathered.result()
 
     def room(self, piece: Array, planes: int) -> Array:

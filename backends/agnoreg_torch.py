@@ -33,21 +33,25 @@ class _Value(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
         ctx.function, ctx.wrt, *arrays = inputs
+        ctx.count = len(arrays)
+        #: What the gradients need, or at least those arrays whose dtype they get.
+        ctx.kept = tuple(range(len(arrays))) if ctx.function.rereads else ctx.wrt
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*arrays, *output[1:])
+        ctx.save_for_backward(*(arrays[index] for index in ctx.kept), *output[1:])
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
-        count = ctx.function.inputs
-        arrays, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        kept, saved = ctx.saved_tensors[: len(ctx.kept)], ctx.saved_tensors[len(ctx.kept) :]
+        # An array that is not kept is not read.
+        arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
         with torch.no_grad(), _without_autocast(cotangent.device.type):
             gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
-        results: list[Array | None] = [None] * count
+        results: list[Array | None] = [None] * ctx.count
         for index, gradient in zip(ctx.wrt, gradients, strict=True):
             result = gradient.to(arrays[index].dtype)
             # Recorded only where somebody may differentiate once more.
             results[index] = (
-                _Gradient.apply(result, cotangent, arrays[0], arrays[-1]) if torch.is_grad_enabled() else result
+                _Gradient.apply(result, cotangent, kept[0], kept[-1]) if torch.is_grad_enabled() else result
             )
         return None, None, *results
 
@@ -67,7 +71,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(gradient: Array, cotangent: Array, first: Array, last: Array) -> Array:
-        return gradient.view_as(gradient)
+        return gradient.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
@@ -112,7 +116,7 @@ def _traced() -> bool:
 class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
 
-    #: Two planes of a large image at a time are worth a second thread.
+    #: A large image's slabs are worth a second thread.
     slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"passing": 1 << 17, "voxels": 1 << 18}
 
     def owns(self, array: Any) -> bool:

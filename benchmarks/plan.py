@@ -63,7 +63,7 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
             for loss in named(["lncc"])
         ],
         "pointwise": lambda: [
-            [j for loss in named(POINTWISE) for j in ours(loss, what=GRADIENT)]
+            [j for loss in named(POINTWISE) for j in ours(loss, what=GRADIENT) + bare(loss["name"], what=GRADIENT)]
             + [j for name in ("pass", "scaled pass") for j in bare(name, what=GRADIENT)]
         ],
         "overhead": lambda: [

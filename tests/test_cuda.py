@@ -159,6 +159,23 @@ def test_only_what_is_asked_for_is_computed(measure, images):
 
 @emulated
 @pytest.mark.parametrize("measure", [LocalCorrelation(5), ParzenInformation()], ids=["lncc", "gmi"])
+def test_a_gradient_that_is_asked_for_later_is_the_same(measure, images):
+    arrays, card = images(2, 12, 10, 9), EmulatedCard()
+    cotangent = np.asarray([2.0, -0.5], np.float32)
+    value, (by_t, by_p) = measure.value_and_gradients(card, arrays, (0, 1))
+    card.launched.names.clear()
+    found, saved = measure.forward(card, arrays, (0, 1))
+    for wrt, expected in (((1,), (by_p,)), ((0, 1), (by_t, by_p))):
+        gradients = measure.backward(card, arrays, wrt, (0, 1), saved, cotangent)
+        for gradient, right in zip(gradients, expected, strict=True):
+            # The cotangents are powers of two, which are exact.
+            np.testing.assert_array_equal(gradient, right * cotangent[:, None, None, None])
+    np.testing.assert_array_equal(found, value)
+    assert any("gradient" in name for name in card.launched.names)
+
+
+@emulated
+@pytest.mark.parametrize("measure", [LocalCorrelation(5), ParzenInformation()], ids=["lncc", "gmi"])
 def test_views_and_channels_are_taken_as_they_come(measure, images):
     t, p = images(2, 8, 7, 9, 1)
     value, (gradient,) = measure.value_and_gradients(EmulatedCard(), (t, p), (1,))
@@ -261,6 +278,10 @@ def test_pytorchs_tensors_and_memory_go_to_the_kernels(measure, monkeypatch):
         assert len(grid) == 3
         assert block in (128, 256)
         assert all(type(value) in (int, np.int32, np.float32, np.float64) for value in arguments)
+    # In a training step, too.
+    recorder.launched.clear()
+    agnoreg.differentiable.apply(measure, backend, (t, p)).backward()
+    assert "gradient" in recorder.launched[-1][0]
     # What PyTorch records, batches or differentiates itself must not go to the kernels.
     recorder.launched.clear()
     with agnoreg.native_autodiff():

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import agnoreg
-from agnoreg.tiling import plan
+from agnoreg.tiling import Tile, plan
 
 #: Ours: other tests register some of their own.
 LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
@@ -86,3 +86,56 @@ def test_a_sample_that_is_no_number_leaves_the_others_alone(rng, config, bad):
     value, (found,) = agnoreg.value_and_grad(loss, *arrays, argnums=[loss.inputs - 1])
     np.testing.assert_allclose(value[[0, 2]], expected[[0, 2]], rtol=1e-12)
     np.testing.assert_allclose(found[[0, 2]], gradient[[0, 2]], atol=1e-12 * abs(gradient).max())
+
+
+@pytest.mark.parametrize("name", ["gmi", "dice"])
+@pytest.mark.usefixtures("small_slabs")
+def test_threads_change_no_bit(rng, name):
+    numpy_backend = agnoreg.get_backend("numpy")
+    loss = agnoreg.build_loss({"name": name, "reduction": "none"})
+    arrays = rng.random((2, 2, 17, 9, 8))
+    results = []
+    try:
+        for threads in (1, 4):
+            numpy_backend.threads = threads
+            results.append(agnoreg.value_and_grad(loss, *arrays, argnums=(0, 1)))
+    finally:
+        numpy_backend.threads = None
+    (value, gradients), (other, others) = results
+    assert np.array_equal(value, other)
+    assert all(np.array_equal(a, b) for a, b in zip(gradients, others, strict=True))
+
+
+def test_what_happens_in_a_thread_comes_out_and_numpys_error_state_goes_in():
+    numpy_backend = agnoreg.get_backend("numpy")
+    tiles = [Tile(start, 1, 0, 0) for start in range(9)]
+
+    def divide(tile):
+        return (np.ones(1) / np.asarray([8.0 - tile.start]),), ()
+
+    numpy_backend.threads = 4
+    try:
+        with np.errstate(divide="ignore"):
+            (total,), _ = numpy_backend.loop(tiles, divide, parallel=True)
+        with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+            numpy_backend.loop(tiles, divide, parallel=True)
+    finally:
+        numpy_backend.threads = None
+    assert np.isinf(total)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "all"])
+def test_a_number_of_threads_that_is_none_is_refused(threads):
+    with pytest.raises(ValueError, match="threads must be an integer of at least 1"):
+        agnoreg.get_backend("numpy").threads = threads
+
+
+@pytest.mark.parametrize("size", [4099, 100_003])
+def test_sums_keep_their_digits_where_no_number_divides_the_image(size):
+    # Of a constant, every rounding of a long float32 sum would err in one direction.
+    for name in ("numpy", "torch", "tensorflow"):
+        backend = agnoreg.get_backend(name)
+        t = backend.from_numpy(np.full((2, size), 0.1, np.float32))
+        p = backend.from_numpy(np.full((2, size), 0.7, np.float32))
+        found = backend.to_numpy(agnoreg.functional.ssd(t, p))
+        np.testing.assert_allclose(found, (np.float64(np.float32(0.1)) - np.float32(0.7)) ** 2, rtol=3e-7)

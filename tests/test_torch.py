@@ -83,6 +83,37 @@ def test_an_input_that_was_written_to_before_backward_is_an_error_not_a_wrong_gr
         value.backward()
 
 
+def test_an_input_that_backward_does_not_read_may_be_written_to():
+    t, p = torch.rand(2, 1, 6, 6, 6)
+    loss = agnoreg.build_loss({"name": "lncc", "kernel_size": 3})
+    _, expected = agnoreg.value_and_grad(loss, t, p)
+    value = loss(t, p.requires_grad_())
+    t.add_(1.0)
+    value.backward()
+    torch.testing.assert_close(p.grad, expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_jacobians_are_the_gradients_of_the_samples(name):
+    loss = LOSSES[name](reduction="none")
+    *fixed, moving = tensors(loss, (2, 6, 5, 7))
+    jacobian = torch.func.jacrev(lambda x: loss(*fixed, x))(moving)
+    vectorized = torch.autograd.functional.jacobian(lambda x: loss(*fixed, x), moving, vectorize=True)
+    _, gradient = agnoreg.value_and_grad(loss, *fixed, moving)
+    for found in (jacobian, vectorized):
+        torch.testing.assert_close(found[0, 0], gradient[0])
+        torch.testing.assert_close(found[1, 1], gradient[1])
+        assert not found[0, 1].any()
+        assert not found[1, 0].any()
+
+
+@pytest.mark.parametrize("name", ["lncc", "dice"])
+def test_a_recorded_gradient_can_be_written_to(name):
+    t, p = torch.rand(2, 1, 6, 6, 6)
+    (gradient,) = torch.autograd.grad(agnoreg.build_loss(name)(t, p.requires_grad_()), p, create_graph=True)
+    gradient.mul_(2.0)
+
+
 def test_backward_can_be_called_twice_and_with_another_cotangent():
     t, p = torch.rand(2, 3, 4, 5, 4)
     value = agnoreg.build_loss({"name": "gmi", "reduction": "none"})(t, p.requires_grad_())

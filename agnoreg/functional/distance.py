@@ -25,13 +25,7 @@ class SquaredDifference(MeanMeasure):
         """Return ``±2 (t - p)`` times the coefficient."""
         t, p = slab.arrays
         factor = per_sample(slab.xp, coefficients[0] * 2.0, t)
-
-        def by(own: Array, other: Array) -> Array:
-            difference = own - other
-            difference *= factor
-            return difference
-
-        return tuple(by(t, p) if index == 0 else by(p, t) for index in wrt)
+        return tuple(((t - p) if index == 0 else (p - t)) * factor for index in wrt)
 
 
 @measured_by(SquaredDifference)
@@ -111,8 +105,7 @@ class BinaryCrossEntropy(MeanMeasure):
     def _wrt_pred(self, slab: Slab, factor: Array) -> Array:
         t, p = slab.arrays
         w, s = self.background_weight, self.smooth
-        gradient = t / (p + s)
-        gradient *= factor * -(1.0 - w)
+        gradient = t / (p + s) * (factor * -(1.0 - w))
         return gradient if w == 0 else gradient + (1.0 - t) / ((1.0 - p) + s) * (factor * w)
 
 

@@ -35,17 +35,16 @@ KERNELS: dict[str, Callable[[int], Array]] = {
 def centre(backend: Backend, dtype: Any, image: Array) -> Array:
     """Return a rough centre of each sample's intensities, ``(B,)``, that they can be shifted by without rounding.
 
-    It is the mean of a coarse grid of voxels less its last two binary digits, so that ``image - centre`` is exact for
-    voxels of up to four times its size: an offset costs no digits then.
+    It is the mean of a coarse grid of voxels, rounded to the spacing of floating-point numbers a little above the
+    largest of them, so that ``image - centre`` is exact for voxels of that size: an offset costs no digits then.
     """
     xp = backend.xp
     steps = [max(1, size // 16) for size in image.shape[1:]]
     grid = tuple(slice(step // 2, None, step) if step > 1 else slice(None) for step in steps)
     sparse = xp.astype(image[(slice(None), *grid)], dtype, copy=False)
-    mean = xp.mean(sparse, axis=tuple(range(1, len(image.shape))))
-    # Veltkamp's splitting: beside a product with 2^2 + 1, the last two digits have no place.
-    large = mean * 5.0
-    return large - (large - mean)
+    axes = tuple(range(1, len(image.shape)))
+    large = xp.max(xp.abs(sparse), axis=axes) * 2.0
+    return (xp.mean(sparse, axis=axes) + large) - large
 
 
 def shifted(slab: Slab) -> tuple[Array, ...]:
@@ -151,8 +150,6 @@ class LocalCorrelation(PassingMeasure):
     kernel_type: str = "rectangular"
     smooth_nr: float = EPS
     smooth_dr: float = EPS
-
-    constant_count: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Check the parameters."""

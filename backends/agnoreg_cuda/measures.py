@@ -1,7 +1,7 @@
 """Measures whose whole value and gradients are kernels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -166,7 +166,7 @@ class CudaParzenInformation(ParzenInformation):
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         call = _Call(self, backend, arrays)
         value, coefficients = self._histogram(call)
-        return value, self._gradients(call, [c * float(scale) for c in coefficients], wrt)
+        return value, self._gradients(call, coefficients, wrt, lambda c: c * float(scale))
 
     def compute_forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
@@ -185,7 +185,7 @@ class CudaParzenInformation(ParzenInformation):
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent."""
         call = _Call(self, backend, arrays)
-        return self._gradients(call, [c * per_sample(backend.xp, cotangent, c) for c in saved], wrt)
+        return self._gradients(call, saved, wrt, lambda c: c * per_sample(backend.xp, cotangent, c))
 
     @property
     def _rate(self) -> float:
@@ -207,7 +207,9 @@ class CudaParzenInformation(ParzenInformation):
             value, coefficients = self.finish(xp, (joint,), call.shape)
             return xp.astype(value, xp.float32), tuple(xp.astype(c, xp.float32) for c in coefficients)
 
-    def _gradients(self, call: _Call, coefficients: Sequence[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+    def _gradients(
+        self, call: _Call, coefficients: Sequence[Array], wrt: tuple[int, ...], scaled: Callable[[Array], Array]
+    ) -> tuple[Array, ...]:
         samples, count = call.shape[0], voxels(call.shape)
         options = bins_options(self.num_bins, self.radius)
         gradients = {}
@@ -215,10 +217,12 @@ class CudaParzenInformation(ParzenInformation):
             blocks = min(divide_up(count, THREADS), divide_up(16 * call.queue.multiprocessors, samples))
             for index in set(wrt):
                 own, other = call.images[index], call.images[1 - index]
+                # The product is of the images' card, like all that is made while its queue is active.
+                matrix = call.backend.contiguous(scaled(coefficients[index]))
                 gradients[index] = call.empty(call.shape)
                 call.launch(
                     options, "histogram_gradient", (blocks, samples, 1),
-                    own, other, count, self._rate, call.backend.contiguous(coefficients[index]), gradients[index],
+                    own, other, count, self._rate, matrix, gradients[index],
                 )  # fmt: skip
         return call.restore(gradients, wrt)
 

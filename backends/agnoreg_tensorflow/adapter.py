@@ -157,9 +157,9 @@ class TensorFlowBackend(Backend):
         """Return the value, with the gradient with respect to every floating-point input hung on it.
 
         The value is computed out of sight of any tape. For each input a zero is added to it that carries that input's
-        gradient, so that TensorFlow asks only for those that it needs. What a tape records is computed with the value,
-        in one pass; whatever else is asked for is computed then. A variable that the function itself uses
-        gets no gradient.
+        gradient, so that TensorFlow asks only for those that it needs, one by one. Of what a tape records, the part
+        that is shared with the value is computed with it; whatever else is asked for is computed then. A variable that
+        the function itself uses gets no gradient.
         """
         arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
@@ -186,7 +186,7 @@ class TensorFlowBackend(Backend):
                             _, known = function.forward(self, fixed, of)
                         return function.backward(self, fixed, (wrt,), of, known, cotangent)[0]
 
-                    return _once(gradient, cotangent, x.dtype, [arrays[i] for i in floating])
+                    return _undifferentiable(gradient, cotangent, x.dtype, [arrays[i] for i in floating])
 
                 return tf.identity(zero), _as_written(backward)
 
@@ -255,7 +255,7 @@ class _Compiled:
         return _graph_of(backend, self.measure, "compute_backward", wrt, of)(arrays, saved, cotangent)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _graph_of(backend: Backend, measure: Any, what: str, *options: Any) -> Callable[..., Any]:
     """Trace a measure's method: what it takes between the arrays and other tensors are ``options``."""
 
@@ -295,7 +295,7 @@ def _recorded(x: Array) -> bool:
     return recorded
 
 
-def _once(gradient: Callable[[Array], Array], cotangent: Array, dtype: Any, inputs: list[Array]) -> Array:
+def _undifferentiable(gradient: Callable[[Array], Array], cotangent: Array, dtype: Any, inputs: list[Array]) -> Array:
     """Return a closed-form gradient times its cotangent, which refuses to be differentiated.
 
     The gradient depends on the inputs in a way that no tape sees. They are arguments here, so that a tape that follows
