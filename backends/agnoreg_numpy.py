@@ -28,9 +28,9 @@ class NumPyBackend(Backend):
     Attributes
     ----------
     threads
-        How many threads share the slabs of mutual information; None (the default): as many as this process may use cores.
-        Slabs of LNCC and of the regularisers follow one another, and those of other losses are done in less time than
-        threads take to agree.
+        How many threads share the slabs of mutual information; None (the default): as many as this process may use
+        cores. Slabs of LNCC and of the regularisers follow one another, and those of other losses are done in less time
+        than threads take to agree.
     """
 
     def __init__(self, name: str, xp: Any) -> None:

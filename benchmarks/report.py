@@ -302,9 +302,9 @@ def pointwise(figures, records, wrong):
             rows.append([TITLES.get(job["loss"]["name"], ""), label(job), *timed, *ratios])
         yield f"### Pointwise losses: {volume(size)}\n"
         yield (
-            "`t − p` reads both inputs and writes something as large as the gradient, by one operation. Plain arithmetic "
-            "is the loss and its gradient as one writes them down in the framework: with no check, no autodiff, no slabs, "
-            "and sums in float32 alone.\n"
+            "`t − p` reads both inputs and writes something as large as the gradient, by one operation. Plain "
+            "arithmetic is the loss and its gradient as one writes them down in the framework: with no check, no "
+            "autodiff, no slabs, and sums in float32 alone.\n"
         )
         header = [
             "",
