@@ -493,7 +493,7 @@ class _Run:
         restored = []
         for gradient, index in zip(gradients, wrt, strict=True):
             shape = self.backend.shape(self.given[index])
-            if len(shape) != len(self.shape):
+            if shape != self.shape:
                 gradient = self.backend.xp.reshape(gradient, (-1, *shape[1:]))
             restored.append(gradient)
         return tuple(restored)

@@ -45,7 +45,7 @@ class Case:
     @property
     def inputs(self) -> int:
         """2 images or labels, or 1 field."""
-        return 1 if self.kind == "field" else 2
+        return 1 if self.kind.startswith("field") else 2
 
     def __str__(self) -> str:
         options = ",".join(f"{name}={value}".replace(" ", "") for name, value in self.options)
@@ -96,11 +96,23 @@ def loss_class(cls: str) -> Any:
     return getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
 
 
+#: Kinds of fields: how many dimensions they have, and whether their components come first.
+FIELDS = {
+    "field": (3, False),
+    "field, components first": (3, True),
+    "field of a plane": (2, False),
+    "field of a plane, components first": (2, True),
+    "field of a line": (1, False),
+}
+
+
 def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:
     """Return the inputs of a kind: two images or label maps that resemble each other, or a field."""
     rng = np.random.default_rng(seed)
-    if kind == "field":
-        return (rng.normal(scale=2.0, size=(*shape[:4], 3)),)
+    if kind in FIELDS:
+        dims, first = FIELDS[kind]
+        sizes = shape[1 : dims + 1]
+        return (rng.normal(scale=2.0, size=(shape[0], dims, *sizes) if first else (shape[0], *sizes, dims)),)
     t = rng.uniform(size=shape)
     p = np.clip(0.7 * t + 0.3 * rng.uniform(size=shape), 0.0, 1.0)
     if kind == "image":
@@ -151,6 +163,19 @@ def _overlap(cls: str) -> list[Case]:
     ]
 
 
+_SPACINGS = ({"spacing": 1.5}, {"spacing": (0.7, 1.5, 2.0)})
+
+
+def _fields(cls: str) -> list[Case]:
+    """Return a case of each kind of field that is not the default one, with a spacing of its own along each axis."""
+    cases = []
+    for kind, (dims, first) in FIELDS.items():
+        options = {"spacing": (0.7, 1.5, 2.0)[-dims:], "spatial_dims": dims}
+        options |= {"data_format": "channels_first"} if first else {}
+        cases.append(Case(cls, kind, tuple(options.items())))
+    return cases[1:]
+
+
 _SCALES = (
     {"scales": (0, 1, 2)},
     {"scales": (0.5, 2.2), "kernel": "cauchy"},
@@ -189,8 +214,10 @@ CASES: list[Case] = [
     Case("CrossEntropy", "steps", (("binary", True), ("background_weight", 0.5))),
     Case("CrossEntropy", "hard", (("background_weight", 0.2),)),
     *_variants("CrossEntropyLoss", "soft", *_SCALES),
-    *_variants("GradientNorm", "field", {"l1": True}),
-    *_variants("BendingEnergy", "field"),
+    *_variants("GradientNorm", "field", {"l1": True}, *_SPACINGS, {"l1": True, "spacing": (0.7, 1.5, 2.0)}),
+    *_variants("BendingEnergy", "field", *_SPACINGS),
+    *(case for cls in ("GradientNorm", "BendingEnergy") for case in _fields(cls)),
+    Case("GradientNorm", "field of a plane", (("l1", True), ("spatial_dims", 2), ("spacing", (0.5, 2.0)))),
 ]
 
 #: One case a class: its default options.
@@ -208,7 +235,7 @@ def shapes(case: Case) -> dict[str, tuple[int, ...]]:
     if case not in DEFAULTS:
         return {name: SHAPES[name] for name in ("even", "small")}
     more: dict[str, tuple[int, ...]] = {}
-    if case.kind != "field":
+    if case.inputs == 2:
         more["channel"] = CHANNEL
     if case.family in ("gmi", "gncc", "ssd", "dice", "jaccard", "cross-entropy"):
         more["channels"] = CHANNELS

@@ -228,40 +228,108 @@ def foreground_proportion(y):
 # --- deform -----------------------------------------------------------------------------------------------------------
 
 
-def difference(f, axis):
-    """Return ``(f[i + 1] - f[i - 1]) / 2`` along ``axis``, cropped by one at both ends of axes 1, 2 and 3."""
-    ahead, behind = ([slice(None)] + [slice(1, -1)] * 3 for _ in range(2))
+def difference(f, axis, dims=3):
+    """Return ``(f[i + 1] - f[i - 1]) / 2`` along ``axis``, cropped by one at both ends of axes 1 to ``dims``."""
+    ahead, behind = ([slice(None)] + [slice(1, -1)] * dims for _ in range(2))
     ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
     return (f[tuple(ahead)] - f[tuple(behind)]) / 2
 
 
-def difference_transposed(g, axis):
-    """Return the adjoint of :func:`difference`: two voxels more along axes 1, 2 and 3."""
-    f = np.zeros((g.shape[0], *(n + 2 for n in g.shape[1:4]), *g.shape[4:]))
-    ahead, behind = ([slice(None)] + [slice(1, -1)] * 3 for _ in range(2))
+def difference_transposed(g, axis, dims=3):
+    """Return the adjoint of :func:`difference`: two voxels more along axes 1 to ``dims``."""
+    f = np.zeros((g.shape[0], *(n + 2 for n in g.shape[1 : dims + 1]), *g.shape[dims + 1 :]))
+    ahead, behind = ([slice(None)] + [slice(1, -1)] * dims for _ in range(2))
     ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
     f[tuple(ahead)] += g / 2
     f[tuple(behind)] -= g / 2
     return f
 
 
-def gradient_norm(field, l1=False):
-    """Return the mean over voxels and components of the sum of the squared (or absolute) first differences."""
-    value, gradient = 0.0, np.zeros(field.shape)
-    for axis in (1, 2, 3):
-        d = difference(field, axis)
-        value = value + np.mean(np.abs(d) if l1 else d**2, axis=(1, 2, 3, 4))
-        gradient += difference_transposed((np.sign(d) if l1 else 2 * d) / d[0].size, axis)
+def _of_a_field(function):
+    """Let a function of a field with its components last, and of a step an axis, take any layout and spacing."""
+
+    def wrapped(field, *args, spacing=1.0, spatial_dims=3, data_format="channels_last", **options):
+        steps = np.broadcast_to(np.asarray(spacing, dtype=np.float64), (spatial_dims,))
+        if data_format == "channels_last":
+            return function(field, steps, *args, **options)
+        value, (gradient,) = function(np.moveaxis(field, 1, -1), steps, *args, **options)
+        return value, (np.moveaxis(gradient, -1, 1),)
+
+    return wrapped
+
+
+def _matrix(n, taps):
+    """Return a matrix of a stencil, ``{offset: factor}``, that leaves out the places where it reaches beyond the ends."""
+    low, high = min(taps), max(taps)
+    places = range(max(0, -low), n - max(0, high))
+    matrix = np.zeros((len(places), n))
+    for row, place in enumerate(places):
+        for offset, factor in taps.items():
+            matrix[row, place + offset] = factor
+    return matrix
+
+
+def _apply(matrices, field):
+    """Multiply a field by a matrix along each of its axes 1, 2, ..."""
+    for axis, matrix in enumerate(matrices, start=1):
+        field = np.moveaxis(np.tensordot(matrix, field, axes=(1, axis)), 0, axis)
+    return field
+
+
+def _compact_gradient_norm(field, steps, l1):
+    value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
+    for axis in range(dims):
+        matrices = [np.eye(n) for n in field.shape[1:-1]]
+        matrices[axis] = _matrix(field.shape[axis + 1], {0: -1.0, 1: 1.0}) / steps[axis]
+        d = _apply(matrices, field)
+        value = value + np.mean(np.abs(d) if l1 else d**2, axis=tuple(range(1, dims + 2)))
+        gradient += _apply([m.T for m in matrices], (np.sign(d) if l1 else 2 * d) / d[0].size)
     return value, (gradient,)
 
 
-def bending_energy(field):
+def _compact_bending_energy(field, steps):
+    value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
+    middle, half, twice = {-1: 0.0, 0: 1.0, 1: 0.0}, {-1: -0.5, 0: 0.0, 1: 0.5}, {-1: 1.0, 0: -2.0, 1: 1.0}
+    for i in range(dims):
+        for j in range(dims):
+            stencils = [twice if i == j == axis else half if axis in (i, j) else middle for axis in range(dims)]
+            matrices = [_matrix(n, taps) for n, taps in zip(field.shape[1:-1], stencils, strict=True)]
+            step = steps[i] * steps[j]
+            d = _apply(matrices, field) / step
+            value = value + np.mean(d**2, axis=tuple(range(1, dims + 2)))
+            gradient += _apply([m.T for m in matrices], 2 * d / d[0].size / step)
+    return value, (gradient,)
+
+
+@_of_a_field
+def gradient_norm(field, steps, l1=False, stencil="central"):
+    """Return the mean over voxels and components of the sum of the squared (or absolute) first differences."""
+    if stencil == "compact":
+        return _compact_gradient_norm(field, steps, l1)
+    value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
+    everything = tuple(range(1, dims + 2))
+    for axis in range(1, dims + 1):
+        step = steps[axis - 1]
+        d = difference(field, axis, dims) / step
+        value = value + np.mean(np.abs(d) if l1 else d**2, axis=everything)
+        gradient += difference_transposed((np.sign(d) if l1 else 2 * d) / d[0].size / step, axis, dims)
+    return value, (gradient,)
+
+
+@_of_a_field
+def bending_energy(field, steps, stencil="central"):
     """Return the mean of the sum of the squared second differences, the mixed ones counted twice."""
-    value, gradient = 0.0, np.zeros(field.shape)
-    for i, j, weight in ((1, 1, 1), (2, 2, 1), (3, 3, 1), (1, 2, 2), (1, 3, 2), (2, 3, 2)):
-        d = difference(difference(field, i), j)
-        value = value + weight * np.mean(d**2, axis=(1, 2, 3, 4))
-        gradient += difference_transposed(difference_transposed(2 * weight * d / d[0].size, j), i)
+    if stencil == "compact":
+        return _compact_bending_energy(field, steps)
+    value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
+    everything = tuple(range(1, dims + 2))
+    for i in range(1, dims + 1):
+        for j in range(1, dims + 1):
+            step = steps[i - 1] * steps[j - 1]
+            d = difference(difference(field, i, dims), j, dims) / step
+            value = value + np.mean(d**2, axis=everything)
+            g = 2 * d / d[0].size / step
+            gradient += difference_transposed(difference_transposed(g, j, dims), i, dims)
     return value, (gradient,)
 
 

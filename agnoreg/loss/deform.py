@@ -1,16 +1,17 @@
 """Losses of displacement fields: how smooth they are."""
 
 import math
+from dataclasses import field
 from typing import Any, ClassVar
 
 from agnoreg.differentiable import Differentiable
 from agnoreg.functional.deformation import (
-    GradientEnergy,
-    SecondDerivativeEnergy,
+    bending_measure,
     gradient_dx,
     gradient_dxyz,
     gradient_dy,
     gradient_dz,
+    gradient_measure,
 )
 from agnoreg.loss.base import Loss
 
@@ -20,6 +21,11 @@ __all__ = ["BendingEnergy", "GradientNorm", "gradient_dx", "gradient_dxyz", "gra
 
 
 class _FieldLoss(Loss):
+    stencil: str = field(default="central", kw_only=True)
+    spacing: float | tuple[float, ...] = field(default=1.0, kw_only=True)
+    spatial_dims: int = field(default=3, kw_only=True)
+    data_format: str = field(default="channels_last", kw_only=True)
+
     inputs: ClassVar[int] = 1
 
     @property
@@ -36,37 +42,58 @@ class _FieldLoss(Loss):
 class GradientNorm(_FieldLoss):
     """The mean squared, or absolute, gradient of a field; see `agnoreg.functional.gradient_norm`.
 
-    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in voxels; in [0, inf), lower is
-    smoother.
+    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in the unit of ``spacing``; in [0, inf),
+    lower is smoother.
 
     Parameters
     ----------
     l1
         Sum absolute values instead of squares.
+    stencil
+        ``"central"`` differences, or ``"compact"`` ones, which see a field that alternates from voxel to voxel.
+    spacing
+        The distance of neighbouring voxels, a number or one for each axis.
+    spatial_dims
+        Axes of the image, 1, 2 or 3.
+    data_format
+        ``"channels_last"``, or ``"channels_first"`` for ``(B, 3, d1, d2, d3)``.
 
     Raises
     ------
     ValueError
-        If ``l1`` is no bool, or, when called, if this is not such a field or has fewer than 3 voxels along an axis.
+        If a parameter is out of range, or, when called, if this is not such a field or has fewer than 3 voxels along an
+        axis.
     """
 
     l1: bool = False
 
     def measure(self) -> Differentiable:
         """Return the gradient's norm."""
-        return GradientEnergy(self.l1)
+        return gradient_measure(self.l1, self.stencil, self.spacing, self.spatial_dims, self.data_format)
 
 
 class BendingEnergy(_FieldLoss):
     """The bending energy of a field; see `agnoreg.functional.bending_energy`.
 
-    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in voxels; in [0, inf), lower is
-    smoother.
+    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in the unit of ``spacing``; in [0, inf),
+    lower is smoother.
+
+    Parameters
+    ----------
+    stencil
+        ``"central"`` differences, or ``"compact"`` ones, which see a field that alternates from voxel to voxel.
+    spacing
+        The distance of neighbouring voxels, a number or one for each axis.
+    spatial_dims
+        Axes of the image, 1, 2 or 3.
+    data_format
+        ``"channels_last"``, or ``"channels_first"`` for ``(B, 3, d1, d2, d3)``.
 
     Raises
     ------
     ValueError
-        When called, if this is not such a field or has fewer than 5 voxels along an axis.
+        If a parameter is out of range, or, when called, if this is not such a field or has fewer than 5 voxels along an
+        axis.
 
     References
     ----------
@@ -75,4 +102,4 @@ class BendingEnergy(_FieldLoss):
 
     def measure(self) -> Differentiable:
         """Return the bending energy."""
-        return SecondDerivativeEnergy()
+        return bending_measure(self.stencil, self.spacing, self.spatial_dims, self.data_format)

@@ -1,0 +1,212 @@
+"""Smoothness of a field by central differences ``(u[i+1] - u[i-1]) / 2``, and by such differences of them."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from agnoreg.differentiable import check_flag
+from agnoreg.functional.fields import FieldMeasure, across, plus_across, times, trim
+from agnoreg.passing import Layout, earlier, latest
+from agnoreg.tiling import Chunk, Slab
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class GradientEnergy(FieldMeasure):
+    """``ux^2 + uy^2 + uz^2``, or the sum of absolute values."""
+
+    l1: bool = False
+
+    title: ClassVar[str] = "The gradient norm"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        check_flag("l1", self.l1)
+
+    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
+        """Return the factors of the values and of the gradients."""
+        assert isinstance(self.spacing, tuple)
+        half = 0.5 / self.spacing[-1]
+        unit = (half if self.l1 else half**2) / self.count(shape)
+        return unit, unit if self.l1 else 2.0 * unit
+
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes are remembered of ``u``; of the slope along axis 1 and the rest of the gradient."""
+        lag = self.lag
+        return (2 * lag, 2 * lag, lag) if back else (2 * lag,)
+
+    def step(
+        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the energies, and the gradients ``sum_d Dd' (Dd u)``, or ``sum_d Dd' sign(Dd u)``.
+
+        With a spacing every ``Dd`` has a factor of its own.
+        """
+        xp, line, lag, dims = slab.xp, layout.line, self.lag, self.spatial_dims
+        along_x, along_y, _ = self.relative
+        inside, fields, *rest = state
+
+        def planes(row: Array) -> Array:
+            return xp.reshape(row, (chunk.count, -1, layout.size))
+
+        def energy(difference: Array) -> Array:
+            return xp.abs(difference) if self.l1 else difference * difference
+
+        u = layout.lay(xp, slab.arrays[0])
+        fields = (*fields, (u,))
+        (middle,), (before,) = earlier(xp, fields, lag), earlier(xp, fields, 2 * lag)
+        row = self.row(xp, middle, layout, 2)
+        there = mask = self.cropped(slab, chunk, inside, u)
+        ux = None
+        if dims == 3:
+            ux = u - before
+            ux *= mask
+            ux = times(ux, along_x)
+        mask = self.row(xp, mask, layout, 1)
+        # Along lines last: (difference, entries between neighbours, factor).
+        in_plane = [(line, along_y)] if dims >= 2 else []
+        in_plane.append((self.step_size, 1.0))
+        differences = []
+        for stride, factor in in_plane:
+            difference = across(row, stride, line)
+            difference *= mask
+            differences.append(times(difference, factor))
+        energies = energy(differences[0])
+        for difference in differences[1:]:
+            energies += energy(difference)
+        energies = planes(trim(energies, line))
+        if ux is not None:
+            energies = energies + energy(ux)
+        energies = self.counted(xp, energies, there)
+        state = inside, latest(fields, 2 * lag)
+        if wrt is None:
+            return state, energies, ()
+        slopes, others = rest
+        other = None
+        for (stride, factor), difference in zip(in_plane, differences, strict=True):
+            other = plus_across(other, times(xp.sign(difference) if self.l1 else difference, factor), stride, line)
+        others = (*others, (planes(other),))
+        # A difference's adjoint is its negative.
+        gradient = earlier(xp, others, lag)[0]
+        if ux is None:
+            gradient = -gradient
+        else:
+            ux = times(xp.sign(ux) if self.l1 else ux, along_x)
+            slopes = (*slopes, (ux,))
+            slope = earlier(xp, slopes, 2)[0] - ux
+            slope -= gradient
+            gradient = slope
+        return (*state, latest(slopes, 2 * lag), latest(others, lag)), energies, (gradient,) * len(wrt)
+
+
+@dataclass(frozen=True)
+class SecondDerivativeEnergy(FieldMeasure):
+    """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``."""
+
+    crop: ClassVar[int] = 2
+    least: ClassVar[int] = 5
+    gap: ClassVar[int] = 4
+    title: ClassVar[str] = "The bending energy"
+
+    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
+        """Return the factors of the values and of the gradients."""
+        assert isinstance(self.spacing, tuple)
+        unit = (0.5 / self.spacing[-1]) ** 4 / self.count(shape)
+        return unit, 2.0 * unit
+
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes are remembered of ``u`` and ``ux``; of ``uxx`` and three parts of the gradient."""
+        if self.spatial_dims < 3:
+            return (0,) * (6 if back else 2)
+        return (2, 2, 2, 1, 2, 2) if back else (2, 2)
+
+    def step(
+        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the energies, and the gradients.
+
+        These are ``Dx'(Dx' uxx + Dy' 2uxy + Dz' 2uxz) + Dy'(Dy' uyy + Dz' 2uyz) + Dz' Dz' uzz``; as a difference's
+        adjoint is its negative, and there are two, the adjoints are differences. With a spacing every second difference
+        has a factor of its own.
+        """
+        xp, line, stride, dims, lag = slab.xp, layout.line, self.step_size, self.spatial_dims, self.lag
+        along_x, along_y, _ = self.relative
+        inside, fields, slopes, *rest = state
+
+        def planes(row: Array) -> Array:
+            return xp.reshape(row, (chunk.count, -1, layout.size))
+
+        u = layout.lay(xp, slab.arrays[0])
+        fields = (*fields, (u,))
+        middle = earlier(xp, fields, lag)[0]
+        row = self.row(xp, middle, layout, 4)
+        there = mask = self.cropped(slab, chunk, inside, u)
+        rows_mask = self.row(xp, mask, layout, 2)
+        # The mixed ones are twice what they should be: half their squares are twice the right ones.
+        twice = rows_mask * 2.0
+        uz = across(row, stride, line)
+        zz = across(uz, stride, line)
+        zz *= rows_mask
+        energies = zz * zz
+        yy = yz = None
+        if dims >= 2:
+            uy = across(row, line, line)
+            yy, yz = across(uy, line, line), across(uy, stride, line)
+            yy *= rows_mask
+            yz *= twice
+            yy, yz = times(yy, along_y**2), times(yz, along_y)
+            half = yz * yz
+            half *= 0.5
+            energies += half
+            energies += yy * yy
+        energies = planes(trim(energies, 2 * line))
+        xx = xy = xz = None
+        if dims == 3:
+            ux = u - middle
+            slopes = (*slopes, (ux,))
+            xx = ux - earlier(xp, slopes, 2)[0]
+            xx *= mask
+            xx = times(xx, along_x**2)
+            row = self.row(xp, earlier(xp, slopes, 1)[0], layout, 2)
+            xy, xz = across(row, line, line), across(row, stride, line)
+            twice = trim(twice, line)
+            xy *= twice
+            xz *= twice
+            xy, xz = times(xy, along_x * along_y), times(xz, along_x)
+            mixed = xy * xy
+            mixed += xz * xz
+            mixed *= 0.5
+            energies = energies + planes(trim(mixed, line))
+            energies += xx * xx
+        energies = self.counted(xp, energies, there)
+        state = inside, latest(fields, lag), latest(slopes, lag)
+        if wrt is None:
+            return state, energies, ()
+        seconds, mixed_ones, by_slopes, others = rest
+        by_uz = across(zz, stride, line)
+        other = None
+        if yy is not None:
+            by_uy = across(times(yy, along_y**2), line, line)
+            by_uy = plus_across(by_uy, times(yz, along_y), stride, line)
+            other = across(by_uy, line, line)
+        others = (*others, (planes(plus_across(other, by_uz, stride, line)),))
+        gradient = earlier(xp, others, lag)[0]
+        if xx is not None:
+            xx, xy, xz = times(xx, along_x**2), times(xy, along_x * along_y), times(xz, along_x)
+            seconds = (*seconds, (xx,))
+            mixed_ones = (*mixed_ones, (planes(plus_across(across(xy, line, line), xz, stride, line)),))
+            by_ux = xx - earlier(xp, seconds, 2)[0]
+            by_ux += earlier(xp, mixed_ones, 1)[0]
+            by_slopes = (*by_slopes, (by_ux,))
+            slope = by_ux - earlier(xp, by_slopes, 2)[0]
+            slope += gradient
+            gradient = slope
+        state = (
+            *state,
+            latest(seconds, lag),
+            latest(mixed_ones, min(lag, 1)),
+            latest(by_slopes, lag),
+            latest(others, lag),
+        )
+        return state, energies, (gradient,) * len(wrt)

@@ -1,0 +1,193 @@
+"""What measures of a displacement field (DDF) share: its layout, spacing and dimensions, and differences in rows."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from agnoreg.backend import Backend
+from agnoreg.differentiable import PassingMeasure, check_rank
+from agnoreg.functional.axes import FORMATS, check_choice, check_spacing
+from agnoreg.passing import Layout, nothing_before
+from agnoreg.tiling import Chunk, Slab
+
+Array = Any
+
+# --- planes that pass -------------------------------------------------------------------------------------------------
+
+# Planes lie in a row, with gaps of zeros between them and a margin of zeros at each end: a difference along axis 2 or 3
+# is one of entries a line or a voxel ahead and behind. Near a border these mix lines; they are multiplied by 0. Halves
+# are left out of differences, and so is the spacing along the last axis; `factors` puts them back.
+
+
+def across(row: Array, stride: int, line: int, behind: int | None = None) -> Array:
+    """Return ``row[i + stride] - row[i - behind]``, a line shorter at each end; ``behind`` is the stride if left out."""
+    behind = stride if behind is None else behind
+    return row[line + stride : stride - line or None] - row[line - behind : -line - behind]
+
+
+def plus_across(total: Array | None, row: Array, stride: int, line: int, behind: int | None = None) -> Array:
+    """Add the same to ``total``, in its memory where it can be written."""
+    if total is None:
+        return across(row, stride, line, behind)
+    behind = stride if behind is None else behind
+    total += row[line + stride : stride - line or None]
+    total -= row[line - behind : -line - behind]
+    return total
+
+
+def times(x: Array, factor: float) -> Array:
+    """Return ``factor * x``, in its memory where it can be written."""
+    if factor != 1.0:
+        x *= factor
+    return x
+
+
+def trim(row: Array, entries: int) -> Array:
+    """Take so many entries off each end."""
+    return row[entries:-entries]
+
+
+@dataclass(frozen=True)
+class FieldMeasure(PassingMeasure):
+    """The mean, over the cropped grid and the components, of a sum of functions of differences.
+
+    A field of two dimensions is arranged as one plane, and one of one dimension as one line. Components are neighbours in
+    a line where they come last, and samples where they come first, so that no field is copied.
+    """
+
+    spacing: float | Sequence[float] = 1.0
+    spatial_dims: int = 3
+    data_format: str = "channels_last"
+
+    inputs: ClassVar[int] = 1  # type: ignore[misc]
+    #: Voxels lost at each end.
+    crop: ClassVar[int] = 1
+    #: The fewest voxels along an axis.
+    least: ClassVar[int] = 3
+    #: Lines of zeros between planes: as many as a gradient reaches from its voxel.
+    gap: ClassVar[int] = 2
+    title: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
+        check_choice("data_format", self.data_format, FORMATS)
+        object.__setattr__(self, "spacing", check_spacing(self.spacing, self.spatial_dims))
+
+    @property
+    def components_last(self) -> bool:
+        """Whether the components are the last axis."""
+        return self.data_format == "channels_last"
+
+    @property
+    def step_size(self) -> int:
+        """How many entries of a line lie from a voxel to the next."""
+        return self.spatial_dims if self.components_last else 1
+
+    @property
+    def relative(self) -> tuple[float, float, float]:
+        """The spacing along the last axis, divided by that along each axis of an arranged field."""
+        assert isinstance(self.spacing, tuple)
+        steps = (self.spacing[-1],) * (3 - len(self.spacing)) + self.spacing
+        x, y, z = (self.spacing[-1] / step for step in steps)
+        return x, y, z
+
+    @property
+    def crops(self) -> tuple[int, int, int]:
+        """The voxels lost at each end of an arranged field's axes, none along those that the field does not have."""
+        x, y, z = (self.crop if axis >= 3 - self.spatial_dims else 0 for axis in range(3))
+        return x, y, z
+
+    @property
+    def lag(self) -> int:
+        """The planes that the differences of a plane read after it."""
+        return self.crops[0]
+
+    @property
+    def back_lag(self) -> int:
+        """The planes after a plane whose differences read it."""
+        return self.crops[0]
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where this is not a field, or one too small for the differences."""
+        (shape,) = shapes
+        dims = self.spatial_dims
+        names = [f"dim{i + 1}" for i in range(dims)]
+        layout = (
+            f"({', '.join(['batch', *names, str(dims)] if self.components_last else ['batch', str(dims), *names])})"
+        )
+        if len(shape) != dims + 2 or shape[-1 if self.components_last else 1] != dims:
+            raise ValueError(f"A displacement field must be {layout}, got shape {shape}.")
+        check_rank("The displacement field", shape, dims + 2)
+        if any(size is not None and size < self.least for size in (shape[1:-1] if self.components_last else shape[2:])):
+            raise ValueError(f"{self.title} needs at least {self.least} voxels along each axis, got shape {shape}.")
+
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the field as ``(b, planes, lines, entries)``."""
+        (field,) = arrays
+        sizes = list(backend.shape(field)[1:])
+        if self.components_last:
+            components = sizes.pop()
+            assert sizes[-1] is not None
+            assert components is not None
+            sizes[-1] *= components
+        else:
+            del sizes[0]
+        return (backend.xp.reshape(field, (-1, *[1] * (3 - len(sizes)), *sizes)),)
+
+    def layout(self, shape: tuple[int | None, ...]) -> Layout:
+        """Return how planes are laid out: what a voxel reaches lies in its own plane or in the gap below."""
+        assert shape[2] is not None
+        assert shape[3] is not None
+        return Layout(shape[2], shape[3], self.gap)
+
+    def count(self, shape: tuple[int | None, ...]) -> int:
+        """Return the number of cropped voxels times components, of an arranged field."""
+        steps = (1, 1, self.step_size)
+        sizes = [size - 2 * c * step for size, c, step in zip(shape[1:], self.crops, steps, strict=True) if size]
+        return math.prod(sizes) * (1 if self.components_last else self.spatial_dims)
+
+    def finish(
+        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the mean, over all components."""
+        value, coefficients = super().finish(xp, sums, shape)
+        if not self.components_last:
+            value = xp.sum(xp.reshape(value, (-1, self.spatial_dims)), axis=1)
+        return value, coefficients
+
+    def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
+        """Return which entries of a plane count, and planes of zeros for all that is remembered."""
+        xp, (_, across_lines, along_line) = slab.xp, self.crops
+        zeros = layout.lay(xp, slab.arrays[0])
+        index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
+        y, z = index // layout.line, index % layout.line
+        inside = (y >= across_lines) & (y < layout.rows - across_lines)
+        border = along_line * self.step_size
+        inside = inside & (z >= border) & (z < layout.columns - border)
+        return xp.astype(inside, zeros.dtype), *nothing_before((zeros,), self.memory(wrt is not None))
+
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes a step remembers of each array: the field, and what is made of it."""
+        raise NotImplementedError
+
+    def row(self, xp: Any, planes: Array, layout: Layout, lines: int) -> Array:
+        """Return planes as a row, with a margin of so many lines."""
+        row = xp.reshape(planes, (-1,))
+        margin = row[-lines * layout.line :]
+        return xp.concat([margin, row, margin])
+
+    def cropped(self, slab: Slab, chunk: Chunk, inside: Array, planes: Array) -> Array:
+        """Return 1 for the entries that have all their neighbours, of the planes that came `lag` before the chunk's."""
+        xp, crop = slab.xp, self.crops[0]
+        first = chunk.start - self.lag
+        if not isinstance(first, int) or not crop <= first <= chunk.total - crop - chunk.count:
+            place = xp.arange(chunk.count, dtype=xp.int32, device=slab.backend.device(planes)) + first
+            there = (place >= crop) & (place < chunk.total - crop)
+            inside = inside * xp.astype(xp.reshape(there, (-1, 1, 1)), inside.dtype)
+        return xp.zeros_like(planes) + inside
+
+    def counted(self, xp: Any, energies: Array, there: Array) -> Array:
+        """Return the energies where they count; in a gap, a neighbour's NaN times 0 would still be NaN."""
+        return xp.where(there == 0.0, xp.zeros_like(energies), energies)
