@@ -232,8 +232,16 @@ class Measure(Differentiable):
         raise NotImplementedError
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the inputs as views of one common shape."""
+        """Return the inputs as views of one common shape; a sample may become several, of which the mean is taken."""
         return arrays
+
+    def parts(self, shape: tuple[int | None, ...]) -> int:
+        """Return how many samples `arrange` makes of each."""
+        return 1
+
+    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
+        """Return an image of the arranged inputs' shape with the shape of an input as it came."""
+        return x if backend.shape(x) == shape else backend.xp.reshape(x, (-1, *shape[1:]))
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
@@ -403,7 +411,7 @@ class PassingMeasure(Measure):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         run = _Run(self, backend, arrays)
-        sums, gradients = self._passes(run, wrt, scale * self.factors(run.shape)[1])
+        sums, gradients = self._passes(run, wrt, scale * self.factors(run.shape)[1] / run.parts)
         return run.finish(sums)[0], run.restore(gradients, wrt)
 
     # Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
@@ -429,7 +437,8 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
         backend, arrays = checked(self, arrays)
-        return self._passes(_Run(self, backend, arrays), None, image=True)[1][0]
+        run = _Run(self, backend, arrays)
+        return run.restore(self._passes(run, None, image=True)[1], (0,))[0]
 
 
 class _Run:
@@ -444,6 +453,7 @@ class _Run:
         self.given = arrays
         self.arrays = measure.arrange(backend, arrays)
         self.shape = backend.shape(self.arrays[0])
+        self.parts = measure.parts(backend.shape(arrays[0]))
         self.constants = measure.constants(backend, self.dtype, self.arrays) if constants is None else constants
         self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
 
@@ -466,6 +476,8 @@ class _Run:
     def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
         xp = self.backend.xp
         value, coefficients = self.measure.finish(xp, sums, self.shape)
+        if self.parts > 1:
+            value = xp.mean(xp.reshape(value, (-1, self.parts)), axis=1)
         return xp.astype(value, self.dtype), [xp.astype(c, self.dtype) for c in coefficients]
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
@@ -490,13 +502,8 @@ class _Run:
 
     def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Give the gradients the shapes of the inputs as they came."""
-        restored = []
-        for gradient, index in zip(gradients, wrt, strict=True):
-            shape = self.backend.shape(self.given[index])
-            if shape != self.shape:
-                gradient = self.backend.xp.reshape(gradient, (-1, *shape[1:]))
-            restored.append(gradient)
-        return tuple(restored)
+        shapes = [self.backend.shape(self.given[index]) for index in wrt]
+        return tuple(self.measure.arrange_back(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
 
 
 def total(slab: Slab, x: Array, y: Array | None = None) -> Array:

@@ -27,18 +27,19 @@ ALIGNED = 16
 class Layout:
     """Planes of ``rows`` times ``columns`` as one row of numbers, with a gap after each line and one below the last.
 
-    The planes that pass are outermost, then come the samples, the lines and their entries: ``(planes, b, size)``. The
-    gap is as wide as a window less one.
+    The planes that pass are outermost, then come the samples, the lines and their entries: ``(planes, b, size)``.
+    There are ``gap`` empty lines below a plane, and at least ``side`` empty entries after a line: a window's, less one.
     """
 
     rows: int
     columns: int
     gap: int
+    side: int
 
     @property
     def line(self) -> int:
         """The distance from a line to the next."""
-        return math.ceil((self.columns + self.gap) / ALIGNED) * ALIGNED
+        return math.ceil((self.columns + self.side) / ALIGNED) * ALIGNED
 
     @property
     def size(self) -> int:
@@ -51,37 +52,49 @@ class Layout:
         x = xp.reshape(x, (x.shape[0], -1, self.rows * self.line))
         return pad(xp, x, 2, 0, self.gap * self.line)
 
-    def outside(self, xp: Any, values: Array, before: int, device: Any) -> Array:
+    def outside(self, xp: Any, values: Array, before: tuple[int, int], device: Any) -> Array:
         """Return ``(b, size)`` of one value for each sample, its surroundings included.
 
-        The last ``before`` lines and entries of the gap below a sample belong to the next one.
+        The last lines and entries of the gap below a sample, as many as ``before`` says, belong to the next one.
         """
         following = xp.concat([values[1:], values[:1]])
-        own = xp.arange(self.size, device=device) < self.size - before * (self.line + 1)
+        own = xp.arange(self.size, device=device) < self.size - self._distance(before)
         return xp.where(own, values[:, None], following[:, None])
 
     @property
     def slack(self) -> int:
         """How many more entries a row has than windows need, for slices that keep to the alignment."""
-        return ALIGNED * (4 * self.gap.bit_length() + 1) - self.gap % ALIGNED
+        return ALIGNED * (4 * self.side.bit_length() + 1) - self.side % ALIGNED
+
+    def _distance(self, steps: tuple[int, int]) -> int:
+        """Return how many entries it is over so many lines and entries."""
+        return steps[0] * self.line + steps[1]
 
     def windows(
-        self, xp: Any, joining: Joining, planes: Item, taps: tuple[float, ...], before: int, after: int
+        self,
+        xp: Any,
+        joining: Joining,
+        planes: Item,
+        taps: tuple[tuple[float, ...], tuple[float, ...]],
+        before: tuple[int, int],
+        after: tuple[int, int],
     ) -> Item:
         """Return what is known of windows in planes, of ``before`` and ``after`` lines and entries around each voxel.
 
-        Ahead of the first plane stands what stands after the last, for which `outside` and gaps of zeros are made.
+        ``taps`` are along axes 2 and 3. Ahead of the first plane stands what stands after the last, for which `outside`
+        and gaps of zeros are made.
         """
         count = planes[0].shape[0]
-        rows = _like(planes, [None if x is None else self._row(xp, x, before, after) for x in planes])
-        surplus = (before + after) * (self.line + 1) + self.slack
-        rows = along_rows(joining, rows, taps, (1, self.line), 1.0, surplus)
-        return _like(rows, [xp.reshape(x, (count, -1, self.size)) for x in rows])
+        ahead, behind = self._distance(after), self._distance(before)
+        rows = _like(planes, [None if x is None else self._row(xp, x, behind, ahead) for x in planes])
+        axes = ((1, taps[1]), (self.line, taps[0]))
+        rows = along_rows(joining, rows, axes, 1.0, behind + ahead + self.slack)
+        return _like(rows, [None if x is None else xp.reshape(x, (count, -1, self.size)) for x in rows])
 
     def _row(self, xp: Any, x: Array, before: int, after: int) -> Array:
         row = xp.reshape(x, (-1,))
-        parts = [row[-before * (self.line + 1) :]] if before else []
-        parts += [row, row[-after * (self.line + 1) :]] if after else [row]
+        parts = [row[-before:]] if before else []
+        parts += [row, row[-after:]] if after else [row]
         # A plane has at least so many entries.
         least, slack = self.size, self.slack
         parts += [row[: min(least, slack - done)] for done in range(0, slack, least)]
@@ -122,15 +135,15 @@ SUMS = JoiningSums()
 
 
 def along_rows(
-    joining: Joining, item: Item, taps: tuple[float, ...], strides: Sequence[int], unit: float, surplus: int
+    joining: Joining, item: Item, axes: Sequence[tuple[int, tuple[float, ...]]], unit: float, surplus: int
 ) -> Item:
-    """Join windows of weight ``unit`` by ``taps``, along one stride after the other, where the first of them begins.
+    """Join windows of weight ``unit``, along one ``(stride, taps)`` after the other, where the first of them begins.
 
     The result is ``surplus`` entries shorter than the row. Slices that begin where the row does keep to its alignment:
     a framework that cannot address others takes those for views.
     """
     lost = 0
-    for stride in strides:
+    for stride, taps in axes:
         widths = boxes(taps)
         for width in widths:
             item, more = sliding(joining, item, width, stride, unit, _rows, ALIGNED)

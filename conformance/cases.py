@@ -43,6 +43,13 @@ class Case:
         return FAMILIES[self.cls][0]
 
     @property
+    def blocks(self) -> list[str]:
+        """The blocks of the table, beside that of its dtype, that this case has a part in."""
+        options = dict(self.options)
+        plane = ["dims"] if options.get("spatial_dims", 3) != 3 else []
+        return plane + (["channels first"] if options.get("data_format") == "channels_first" else [])
+
+    @property
     def inputs(self) -> int:
         """2 images or labels, or 1 field."""
         return 1 if self.kind.startswith("field") else 2
@@ -106,9 +113,21 @@ FIELDS = {
 }
 
 
+#: Kinds of images that are no volumes, or have channels: their shape, from that of a volume.
+IMAGES = {
+    "image of a plane": lambda shape: shape[:3],
+    "image of a line": lambda shape: shape[:2],
+    "image of channels": lambda shape: (*shape[:4], 2),
+    "image, channels first": lambda shape: (shape[0], 2, *shape[1:4]),
+    "image of a plane, channels first": lambda shape: (shape[0], 3, *shape[1:3]),
+}
+
+
 def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:
     """Return the inputs of a kind: two images or label maps that resemble each other, or a field."""
     rng = np.random.default_rng(seed)
+    if kind in IMAGES:
+        shape, kind = IMAGES[kind](shape), "image"
     if kind in FIELDS:
         dims, first = FIELDS[kind]
         sizes = shape[1 : dims + 1]
@@ -163,6 +182,10 @@ def _overlap(cls: str) -> list[Case]:
     ]
 
 
+def _local(kind: str, *options: dict[str, Any]) -> list[Case]:
+    return [Case("LocalNormalizedCrossCorrelation", kind, tuple(option.items())) for option in options]
+
+
 _SPACINGS = ({"spacing": 1.5}, {"spacing": (0.7, 1.5, 2.0)})
 
 
@@ -173,6 +196,7 @@ def _fields(cls: str) -> list[Case]:
         options = {"spacing": (0.7, 1.5, 2.0)[-dims:], "spatial_dims": dims}
         options |= {"data_format": "channels_first"} if first else {}
         cases.append(Case(cls, kind, tuple(options.items())))
+        cases.append(Case(cls, kind, (*options.items(), ("stencil", "compact"))))
     return cases[1:]
 
 
@@ -201,6 +225,12 @@ CASES: list[Case] = [
         {"kernel_size": 7, "kernel_type": "gaussian"},
     ),
     Case("LocalNormalizedCrossCorrelation", "background", (("kernel_size", 3),)),
+    *_local("image", {"kernel_size": (3, 5, 4)}, {"kernel_size": (1, 3, 1), "kernel_type": "gaussian"}),
+    *_local("image of a plane", {"kernel_size": 5, "spatial_dims": 2}, {"kernel_size": (3, 4), "spatial_dims": 2}),
+    *_local("image of a line", {"kernel_size": 3, "spatial_dims": 1}),
+    *_local("image of channels", {"kernel_size": 3, "data_format": "channels_last"}),
+    *_local("image, channels first", {"kernel_size": 3, "data_format": "channels_first"}),
+    *_local("image of a plane, channels first", {"kernel_size": 5, "spatial_dims": 2, "data_format": "channels_first"}),
     Case("LocalNormalizedCrossCorrelationLoss", "image"),
     *_variants("GlobalNormalizedCrossCorrelation", "image"),
     *_variants("GlobalNormalizedCrossCorrelationLoss", "image"),
@@ -216,6 +246,9 @@ CASES: list[Case] = [
     *_variants("CrossEntropyLoss", "soft", *_SCALES),
     *_variants("GradientNorm", "field", {"l1": True}, *_SPACINGS, {"l1": True, "spacing": (0.7, 1.5, 2.0)}),
     *_variants("BendingEnergy", "field", *_SPACINGS),
+    Case("GradientNorm", "field", (("stencil", "compact"),)),
+    Case("GradientNorm", "field", (("stencil", "compact"), ("l1", True), ("spacing", (0.7, 1.5, 2.0)))),
+    Case("BendingEnergy", "field", (("stencil", "compact"),)),
     *(case for cls in ("GradientNorm", "BendingEnergy") for case in _fields(cls)),
     Case("GradientNorm", "field of a plane", (("l1", True), ("spatial_dims", 2), ("spacing", (0.5, 2.0)))),
 ]

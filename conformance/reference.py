@@ -95,41 +95,59 @@ def lncc_map(t, p, kernel_size=9, kernel_type="rectangular", smooth_nr=EPS, smoo
     return _lncc(t, p, kernel_size, kernel_type, smooth_nr, smooth_dr)[0]
 
 
-def lncc(t, p, kernel_size=9, kernel_type="rectangular", smooth_nr=EPS, smooth_dr=EPS):
-    """Return the mean over the voxels of the squared local correlation, window by window."""
-    ncc, gt, gp = _lncc(_volume(t), _volume(p), kernel_size, kernel_type, smooth_nr, smooth_dr)
-    return ncc.mean(axis=(1, 2, 3)), (gt.reshape(t.shape), gp.reshape(p.shape))
-
-
-def _volume(x):
-    return x[..., 0] if x.ndim == 5 else x
+def lncc(
+    t,
+    p,
+    kernel_size=9,
+    kernel_type="rectangular",
+    smooth_nr=EPS,
+    smooth_dr=EPS,
+    spatial_dims=3,
+    data_format=None,
+):
+    """Return the mean over the voxels, and the channels, of the squared local correlation, window by window."""
+    place = 1 if data_format == "channels_first" else -1
+    if t.ndim == spatial_dims + 1 or p.ndim == spatial_dims + 1:
+        channels = [(x[..., 0] if x.ndim == spatial_dims + 2 else x) for x in (t, p)]
+        ncc, gt, gp = _lncc(*channels, kernel_size, kernel_type, smooth_nr, smooth_dr)
+        return ncc.reshape(len(t), -1).mean(axis=1), (gt.reshape(t.shape), gp.reshape(p.shape))
+    values, gts, gps = [], [], []
+    for one, other in zip(np.moveaxis(t, place, 0), np.moveaxis(p, place, 0), strict=True):
+        ncc, gt, gp = _lncc(one, other, kernel_size, kernel_type, smooth_nr, smooth_dr)
+        values.append(ncc.reshape(len(t), -1).mean(axis=1))
+        gts.append(gt)
+        gps.append(gp)
+    gradients = tuple(np.moveaxis(np.asarray(g), 0, place) / len(g) for g in (gts, gps))
+    return np.mean(values, axis=0), gradients
 
 
 def _lncc(t, p, kernel_size, kernel_type, smooth_nr, smooth_dr):
-    taps = WINDOWS[kernel_type](kernel_size)
-    weights = taps[:, None, None] * taps[None, :, None] * taps[None, None, :]
+    dims = t.ndim - 1
+    sizes = np.broadcast_to(kernel_size, (dims,))
+    weights = np.ones(())
+    for size in sizes:
+        weights = np.multiply.outer(weights, WINDOWS[kernel_type](int(size)))
     volume = weights.sum()
-    before, after = (kernel_size - 1) // 2, kernel_size // 2
-    around = [(0, 0)] + [(before, after)] * 3
-    t, p = np.pad(t, around), np.pad(p, around)
-    shape = tuple(n - kernel_size + 1 for n in t.shape[1:])
+    around = [((size - 1) // 2, size // 2) for size in sizes]
+    t, p = (np.pad(x, [(0, 0), *around]) for x in (t, p))
+    shape = tuple(n - size + 1 for n, size in zip(t.shape[1:], sizes, strict=True))
     ncc, gt, gp = np.zeros((len(t), *shape)), np.zeros(t.shape), np.zeros(p.shape)
     count = math.prod(shape)
     for b in range(len(t)):
-        for i, j, k in np.ndindex(shape):
-            window = (b, slice(i, i + kernel_size), slice(j, j + kernel_size), slice(k, k + kernel_size))
+        for place in np.ndindex(shape):
+            window = (b, *(slice(i, i + size) for i, size in zip(place, sizes, strict=True)))
             # S[tp] - S[t]S[p]/V and S[tt] - S[t]^2/V, as sums of products of deviations: nothing cancels.
             t0 = t[window] - np.vdot(weights, t[window]) / volume
             p0 = p[window] - np.vdot(weights, p[window]) / volume
             wt, wp = weights * t0, weights * p0
             cross, vt, vp = np.vdot(wt, p0), np.vdot(wt, t0), np.vdot(wp, p0)
             above, below = cross**2 + smooth_nr, vt * vp + smooth_dr
-            ncc[b, i, j, k] = above / below
+            ncc[(b, *place)] = above / below
             # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
             by_cross = 2 * cross / below / count
             gt[window] += by_cross * wp - 2 * above / below**2 * vp / count * wt
             gp[window] += by_cross * wt - 2 * above / below**2 * vt / count * wp
-    inside = (slice(None), *(slice(before, before + n) for n in shape))
+    inside = (slice(None), *(slice(before, before + n) for (before, _), n in zip(around, shape, strict=True)))
     return ncc, gt[inside], gp[inside]
 
 
@@ -259,7 +277,7 @@ def _of_a_field(function):
 
 
 def _matrix(n, taps):
-    """Return a matrix of a stencil, ``{offset: factor}``, that leaves out the places where it reaches beyond the ends."""
+    """Return a matrix of a stencil, ``{offset: factor}``, without the places where it reaches beyond the ends."""
     low, high = min(taps), max(taps)
     places = range(max(0, -low), n - max(0, high))
     matrix = np.zeros((len(places), n))

@@ -25,7 +25,8 @@ def _check(case: Case, inputs, dtypes, maker, record, kind, limits, wrt=(0, 1)):
         else gradient_error(maker.numpy(got), gradients[index])
         for got, index in zip(found_gradients, wrt, strict=True)
     ]
-    record(case.family, kind, error, max(errors))
+    for block in [kind, *(case.blocks if kind == "float64" else [])]:
+        record(case.family, block, error, max(errors))
     assert error <= limits.value
     assert max(errors) <= limits.gradient
 

@@ -45,10 +45,22 @@ def test_pain_14_quadratic_and_affine_fields_have_their_analytic_values(rng):
     place = np.stack(np.meshgrid(*[np.arange(9)] * 3, indexing="ij"), axis=-1) * steps
     x, y, z = np.moveaxis(place, -1, 0)
     quadratic = np.stack([x**2 / 2, x * y, y * z + z**2], axis=-1)[None]
-    # The Hessians' squared norms, mixed derivatives twice: 1, 2 and 2 + 4; the mean over the components.
-    assert functional.bending_energy(quadratic, spacing=steps)[0] == pytest.approx(9 / 3, rel=1e-12)
     affine = (place @ rng.normal(size=(3, 3)) + rng.normal(size=3))[None]
-    assert functional.bending_energy(affine, spacing=steps)[0] < 1e-10
+    for stencil in ("central", "compact"):
+        # The Hessians' squared norms, mixed derivatives twice: 1, 2 and 2 + 4; the mean over the components.
+        found = functional.bending_energy(quadratic, spacing=steps, stencil=stencil)
+        assert found[0] == pytest.approx(9 / 3, rel=1e-12)
+        assert functional.bending_energy(affine, spacing=steps, stencil=stencil)[0] < 1e-10
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_pain_14_compact_differences_see_a_checkerboard(name):
+    sign = (-1.0) ** np.indices((7, 8, 9)).sum(axis=0)
+    field = np.stack([sign] * 3, axis=-1)[None]
+    assert REGULARISERS[name](field)[0] == 0.0
+    # Along every axis a step of 2, and a second difference of 4.
+    expected = {"gradient": 3 * 2.0**2, "bending": 3 * 4.0**2}[name]
+    assert REGULARISERS[name](field, stencil="compact")[0] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", REGULARISERS)
@@ -56,9 +68,11 @@ def test_pain_21_a_plane_costs_what_it_does_as_a_volume(rng, name):
     plane = rng.normal(size=(2, 9, 8, 2))
     volume = np.zeros((2, 6, 9, 8, 3))
     volume[..., 1:] = plane[:, None]
-    found = REGULARISERS[name](plane, spatial_dims=2, spacing=(1.5, 2.0))
-    # The mean over components counts one more, of zeros.
-    np.testing.assert_allclose(found * 2 / 3, REGULARISERS[name](volume, spacing=(9.0, 1.5, 2.0)), rtol=1e-12)
+    for stencil in ("central", "compact"):
+        found = REGULARISERS[name](plane, spatial_dims=2, spacing=(1.5, 2.0), stencil=stencil)
+        same = REGULARISERS[name](volume, spacing=(9.0, 1.5, 2.0), stencil=stencil)
+        # The mean over components counts one more, of zeros.
+        np.testing.assert_allclose(found * 2 / 3, same, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -89,7 +103,9 @@ def test_a_field_of_another_layout_is_refused_and_the_right_one_named(options, s
             function(np.zeros(shape), **options)
 
 
-@pytest.mark.parametrize("options", [{"spatial_dims": 4}, {"spatial_dims": "3"}, {"data_format": "BCDHW"}])
+@pytest.mark.parametrize(
+    "options", [{"spatial_dims": 4}, {"spatial_dims": "3"}, {"data_format": "BCDHW"}, {"stencil": "wide"}]
+)
 def test_an_option_that_is_unknown_is_refused_and_the_known_ones_named(options):
     with pytest.raises(ValueError, match="must be one of"):
         agnoreg.loss.deform.GradientNorm(**options)

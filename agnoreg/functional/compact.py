@@ -46,7 +46,7 @@ class CompactGradientEnergy(FieldMeasure):
         assert planes is not None
         assert lines is not None
         assert entries is not None
-        count = planes * lines * (entries - self.step_size) * (1 if self.components_last else self.spatial_dims)
+        count = planes * lines * (entries - self.step_size)
         rate = 1.0 / self.spacing[-1]
         unit = (rate if self.l1 else rate**2) / count
         return unit, unit if self.l1 else 2.0 * unit

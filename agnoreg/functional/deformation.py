@@ -1,11 +1,9 @@
 """Smoothness of a displacement field (DDF): first and second central differences, gradient norm and bending energy."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from agnoreg.backend import Backend, backend_of
+from agnoreg.backend import backend_of
 from agnoreg.differentiable import check_rank, evaluate, measured_by
 from agnoreg.functional.axes import check_choice
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
@@ -72,17 +70,17 @@ def gradient_norm(
     Parameters
     ----------
     ddf
-        Shape ``(B, d1, d2, d3, 3)``; component i is the displacement along axis i, in the unit of ``spacing``. Each axis
-        has at least 3 voxels, or 2.
+        Shape ``(B, d1, d2, d3, 3)``; component i is the displacement along axis i, in the unit of ``spacing``. Each
+        axis has at least 3 voxels, or 2 for compact differences.
     l1
         Sum absolute values instead of squares. The subgradient at 0 is 0.
     stencil
-        ``"central"``: differences ``(u[i+1] - u[i-1]) / 2``, on the grid that lacks a voxel at each end of every axis, which do
-        not see a field that alternates from voxel to voxel; or ``"compact"``: differences ``u[i+1] - u[i]``, each axis's
-        mean on a grid of its own.
+        ``"central"``: differences ``(u[i+1] - u[i-1]) / 2``, on the grid that lacks a voxel at each end of every axis,
+        which do not see a field that alternates from voxel to voxel; or ``"compact"``: differences ``u[i+1] - u[i]``,
+        the sum of each axis's mean on a grid of its own.
     spacing
-        The distance of neighbouring voxels, a number or one for each axis, in the unit of the displacements: 1 if they are
-        in voxels.
+        The distance of neighbouring voxels, a number or one for each axis, in the unit of the displacements: 1 if they
+        are in voxels.
     spatial_dims
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format
@@ -126,14 +124,14 @@ def bending_energy(
     Parameters
     ----------
     ddf
-        Shape ``(B, d1, d2, d3, 3)``; component i is the displacement along axis i, in the unit of ``spacing``. Each axis
-        has at least 5 voxels, or 3.
+        Shape ``(B, d1, d2, d3, 3)``; component i is the displacement along axis i, in the unit of ``spacing``. Each
+        axis has at least 5 voxels, or 3 for compact differences.
     stencil
-        ``"central"``: central differences of central differences; or ``"compact"``: ``u[i+1] - 2 u[i] + u[i-1]``, and mixed
-        ones of central differences, on the grid that lacks one voxel at each end of every axis.
+        ``"central"``: central differences of central differences; or ``"compact"``: ``u[i+1] - 2 u[i] + u[i-1]``, and
+        mixed ones of central differences, on the grid that lacks one voxel at each end of every axis.
     spacing
-        The distance of neighbouring voxels, a number or one for each axis, in the unit of the displacements: 1 if they are
-        in voxels.
+        The distance of neighbouring voxels, a number or one for each axis, in the unit of the displacements: 1 if they
+        are in voxels.
     spatial_dims
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format

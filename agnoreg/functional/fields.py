@@ -21,7 +21,7 @@ Array = Any
 
 
 def across(row: Array, stride: int, line: int, behind: int | None = None) -> Array:
-    """Return ``row[i + stride] - row[i - behind]``, a line shorter at each end; ``behind`` is the stride if left out."""
+    """Return ``row[i + stride] - row[i - behind]``, a line shorter at each end; left out, ``behind`` is the stride."""
     behind = stride if behind is None else behind
     return row[line + stride : stride - line or None] - row[line - behind : -line - behind]
 
@@ -52,8 +52,8 @@ def trim(row: Array, entries: int) -> Array:
 class FieldMeasure(PassingMeasure):
     """The mean, over the cropped grid and the components, of a sum of functions of differences.
 
-    A field of two dimensions is arranged as one plane, and one of one dimension as one line. Components are neighbours in
-    a line where they come last, and samples where they come first, so that no field is copied.
+    A field of two dimensions is arranged as one plane, and one of one dimension as one line. Components are neighbours
+    in a line where they come last, and samples where they come first, so that no field is copied.
     """
 
     spacing: float | Sequence[float] = 1.0
@@ -140,22 +140,17 @@ class FieldMeasure(PassingMeasure):
         """Return how planes are laid out: what a voxel reaches lies in its own plane or in the gap below."""
         assert shape[2] is not None
         assert shape[3] is not None
-        return Layout(shape[2], shape[3], self.gap)
+        return Layout(shape[2], shape[3], self.gap, self.gap)
 
     def count(self, shape: tuple[int | None, ...]) -> int:
         """Return the number of cropped voxels times components, of an arranged field."""
         steps = (1, 1, self.step_size)
         sizes = [size - 2 * c * step for size, c, step in zip(shape[1:], self.crops, steps, strict=True) if size]
-        return math.prod(sizes) * (1 if self.components_last else self.spatial_dims)
+        return math.prod(sizes)
 
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the mean, over all components."""
-        value, coefficients = super().finish(xp, sums, shape)
-        if not self.components_last:
-            value = xp.sum(xp.reshape(value, (-1, self.spatial_dims)), axis=1)
-        return value, coefficients
+    def parts(self, shape: tuple[int | None, ...]) -> int:
+        """Return how many samples a field is: one a component, where these come first."""
+        return 1 if self.components_last else self.spatial_dims
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return which entries of a plane count, and planes of zeros for all that is remembered."""

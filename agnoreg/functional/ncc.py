@@ -1,6 +1,7 @@
 """Squared normalised cross-correlation of two images: local (LNCC), in windows, and global (GNCC)."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from agnoreg.differentiable import (
     voxels,
 )
 from agnoreg.functional import kernels
+from agnoreg.functional.axes import FORMATS, check_choice
 from agnoreg.functional.moments import JoiningMoments, Moments
 from agnoreg.passing import SUMS, Layout, along_planes, earlier, latest, no_windows_before, nothing_before
 from agnoreg.tiling import Chunk, Slab
@@ -146,43 +148,88 @@ def gncc(y_true: Array, y_pred: Array) -> Array:
 class LocalCorrelation(PassingMeasure):
     """The mean over voxels of ``(cross^2 + nr) / (vt vp + dr)``, the centred second moments of each window."""
 
-    kernel_size: int = 9
+    kernel_size: int | tuple[int, ...] = 9
     kernel_type: str = "rectangular"
     smooth_nr: float = EPS
     smooth_dr: float = EPS
+    spatial_dims: int = 3
+    data_format: str | None = None
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
+        if self.data_format is not None:
+            check_choice("data_format", self.data_format, FORMATS)
         if self.kernel_type not in tuple(KERNELS):
             raise ValueError(
                 f"Wrong kernel_type {self.kernel_type} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
             )
-        object.__setattr__(self, "kernel_size", len(self.taps))
+        if isinstance(self.kernel_size, tuple) and len(self.kernel_size) != self.spatial_dims:
+            raise ValueError(
+                f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got {self.kernel_size}."
+            )
+        sizes = tuple(len(taps) for taps in self.taps[3 - self.spatial_dims :])
+        object.__setattr__(self, "kernel_size", sizes if isinstance(self.kernel_size, tuple) else sizes[0])
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
 
     @property
-    def taps(self) -> tuple[float, ...]:
-        """The window's weights along one axis."""
-        return kernels.window_taps(self.kernel_type, self.kernel_size)
+    def taps(self) -> tuple[tuple[float, ...], ...]:
+        """The window's weights along each axis of arranged images."""
+        dims, sizes = self.spatial_dims, self.kernel_size
+        own = sizes if isinstance(sizes, tuple) else (sizes,) * dims
+        return ((1.0,),) * (3 - dims) + tuple(kernels.window_taps(self.kernel_type, size) for size in own)
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
+        dims = self.spatial_dims
+        names = ", ".join(f"dim{i + 1}" for i in range(dims))
+        if self.data_format is not None:
+            last = self.data_format == "channels_last"
+            layout = f"(batch, {names}, channels)" if last else f"(batch, channels, {names})"
+            check_same_shape(*shapes)
+            check_rank("y_true", shapes[0], dims + 2, layout)
+            if len(shapes[0]) > dims + 2:
+                raise ValueError(f"y_true must be {layout}, got shape {shapes[0]}.")
+            return
         for name, shape in zip(("y_true", "y_pred"), shapes, strict=True):
-            check_rank(name, shape, 4, "(batch, dim1, dim2, dim3) or (batch, dim1, dim2, dim3, 1)")
-            if len(shape) > 5:
-                raise ValueError(f"{name} must have 4 or 5 axes, got shape {shape}.")
-            if len(shape) == 5 and shape[4] != 1:
-                raise ValueError(f"Last dimension of {name} is not one. {name} has shape {shape}; channels go last.")
-        if shapes[0][:4] != shapes[1][:4]:
+            check_rank(name, shape, dims + 1, f"(batch, {names}) or (batch, {names}, 1)")
+            if len(shape) > dims + 2:
+                raise ValueError(f"{name} must have {dims + 1} or {dims + 2} axes, got shape {shape}.")
+            if len(shape) == dims + 2 and shape[-1] != 1:
+                raise ValueError(
+                    f"Last dimension of {name} is not one. {name} has shape {shape}; channels go last, or where "
+                    "data_format says."
+                )
+        if shapes[0][: dims + 1] != shapes[1][: dims + 1]:
             check_same_shape(*shapes)
 
+    def parts(self, shape: tuple[int | None, ...]) -> int:
+        """Return the number of channels."""
+        if self.data_format is None:
+            return 1
+        return shape[-1 if self.data_format == "channels_last" else 1] or 1
+
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Drop the channel axis."""
-        return tuple(
-            backend.xp.reshape(array, (-1, *backend.shape(array)[1:4])) if len(array.shape) == 5 else array
-            for array in arrays
-        )
+        """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
+        xp, dims = backend.xp, self.spatial_dims
+        arranged = []
+        for array in arrays:
+            shape = backend.shape(array)
+            sizes = shape[2 : dims + 2] if self.data_format == "channels_first" else shape[1 : dims + 1]
+            if self.data_format == "channels_last" and shape[-1] != 1:
+                array = xp.permute_dims(array, (0, dims + 1, *range(1, dims + 1)))
+            whole = dims == 3 and len(shape) == 4
+            arranged.append(array if whole else xp.reshape(array, (-1, *(1,) * (3 - dims), *sizes)))
+        return tuple(arranged)
+
+    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
+        """Return an image with the shape of an input as it came."""
+        if self.data_format != "channels_last" or shape[-1] == 1:
+            return super().arrange_back(backend, x, shape)
+        dims = self.spatial_dims
+        x = backend.xp.reshape(x, (-1, shape[-1], *shape[1:-1]))
+        return backend.xp.permute_dims(x, (0, *range(2, dims + 2), 1))
 
     def constants(self, backend: Backend, dtype: Any, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return a centre of each image, by which it is shifted, padding included."""
@@ -192,30 +239,38 @@ class LocalCorrelation(PassingMeasure):
         """Return how planes are laid out."""
         assert shape[2] is not None
         assert shape[3] is not None
-        return Layout(shape[2], shape[3], self.kernel_size - 1)
+        _, y, z = self.taps
+        return Layout(shape[2], shape[3], len(y) - 1, len(z) - 1)
 
     @property
     def lag(self) -> int:
         """The planes of a window after its middle."""
-        return self.kernel_size // 2
+        return len(self.taps[0]) // 2
 
     @property
     def back_lag(self) -> int:
         """The planes of a window before its middle."""
-        return (self.kernel_size - 1) // 2
+        return (len(self.taps[0]) - 1) // 2
+
+    @property
+    def around(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The lines and entries of a window before its middle, and those after it."""
+        _, y, z = (len(taps) for taps in self.taps)
+        return ((y - 1) // 2, (z - 1) // 2), (y // 2, z // 2)
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return what was before the first plane: zeros, which the shift by the images' centres moves too."""
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
-        centres = tuple(layout.outside(xp, centre, self.back_lag, device) for centre in slab.constants)
+        centres = tuple(layout.outside(xp, centre, self.around[0], device) for centre in slab.constants)
         images = t, p = self._images(slab, layout, centres)
         zero, inside = xp.zeros_like(t), layout.inside(xp, device)
-        before = no_windows_before(JoiningMoments(slab.backend), Moments(t, p, zero, zero, zero), self.taps)
+        before = no_windows_before(JoiningMoments(slab.backend), Moments(t, p, zero, zero, zero), self.taps[0])
         state = inside, centres, before
         if wrt is None:
             return state
         sums = (zero,) * (1 + 2 * len(wrt))
-        return *state, nothing_before(images, (layout.gap,)), no_windows_before(SUMS, sums, self.taps)
+        memory = (self.lag + self.back_lag,)
+        return *state, nothing_before(images, memory), no_windows_before(SUMS, sums, self.taps[0])
 
     def _images(self, slab: Slab, layout: Layout, centres: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return the images laid out and shifted, zeros beyond the border included."""
@@ -227,13 +282,13 @@ class LocalCorrelation(PassingMeasure):
     ) -> tuple[Any, Moments]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
         xp, joining = backend.xp, JoiningMoments(backend)
-        taps = self.taps
-        if len(taps) == 1:
+        x, *in_plane = self.taps
+        m = layout.windows(xp, joining, Moments(*images), tuple(in_plane), *self.around)
+        if m.tt is None:
             # A window of one voxel has second moments of 0, or of NaN.
-            tt, pp = (x * 0.0 for x in images)
-            return lines, Moments(images[0], images[1], tt, pp, tt + pp)
-        m = layout.windows(xp, joining, Moments(*images), taps, self.back_lag, self.lag)
-        return along_planes(xp, joining, lines, m, taps, sum(taps) ** 2)
+            tt, pp = (image * 0.0 for image in images)
+            m = Moments(m.t, m.p, tt, pp, tt + pp)
+        return along_planes(xp, joining, lines, m, x, math.prod(sum(taps) for taps in in_plane))
 
     def _values(self, xp: Any, m: Moments, here: Array, wrt: tuple[int, ...] | None) -> tuple[Array, tuple[Array, ...]]:
         """Return each window's value, and what the gradients are window sums of; 0 where there is no window."""
@@ -264,7 +319,7 @@ class LocalCorrelation(PassingMeasure):
         With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``mean t`` and ``mean p`` its means and ``S'`` the
         adjoint of the window sum: ``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean p]``.
         """
-        xp, taps = slab.xp, self.taps
+        xp, (x, *in_plane_taps) = slab.xp, self.taps
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres)
         if chunk.past(self.lag):
@@ -277,13 +332,15 @@ class LocalCorrelation(PassingMeasure):
             there = chunk.existing(xp, self.lag, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
             value, sums = self._values(xp, m, here, wrt)
-            in_plane = layout.windows(xp, SUMS, sums, taps, self.lag, self.back_lag) if sums else ()
+            before, after = self.around
+            in_plane = layout.windows(xp, SUMS, sums, tuple(in_plane_taps), after, before) if sums else ()
         if wrt is None:
             return (inside, centres, windows), value, ()
         (past,), back = rest
         past = (*past, images)
-        images, past = earlier(xp, past, layout.gap), latest(past, layout.gap)
-        back, (by_cross, *others) = along_planes(xp, SUMS, back, in_plane, taps, 1.0)
+        memory = self.lag + self.back_lag
+        images, past = earlier(xp, past, memory), latest(past, memory)
+        back, (by_cross, *others) = along_planes(xp, SUMS, back, in_plane, x, 1.0)
         gradients = []
         for place, index in enumerate(wrt):
             gradient = images[1 - index] * by_cross
@@ -293,15 +350,30 @@ class LocalCorrelation(PassingMeasure):
         return (inside, centres, windows, (past,), back), value, tuple(gradients)
 
 
-@measured_by(LocalCorrelation)
+def local_measure(
+    kernel_size: int | Sequence[int] = 9,
+    kernel_type: str = "rectangular",
+    smooth_nr: float = EPS,
+    smooth_dr: float = EPS,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
+) -> LocalCorrelation:
+    """Return what `lncc` measures."""
+    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else kernel_size
+    return LocalCorrelation(sizes, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
+
+
+@measured_by(local_measure)
 def lncc(
     y_true: Array,
     y_pred: Array,
     *,
-    kernel_size: int = 9,
+    kernel_size: int | Sequence[int] = 9,
     kernel_type: str = "rectangular",
     smooth_nr: float = EPS,
     smooth_dr: float = EPS,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
 ) -> Array:
     """Return the squared local normalised cross-correlation of two images (LNCC), per sample.
 
@@ -316,11 +388,16 @@ def lncc(
     y_true, y_pred
         Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``.
     kernel_size
-        Voxels of the window along each axis.
+        Voxels of the window along each axis, one number for all or one for each.
     kernel_type
         ``"rectangular"``, ``"triangular"`` (odd sizes) or ``"gaussian"`` (standard deviation a third of the size).
     smooth_nr, smooth_dr
         Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``.
+    spatial_dims
+        Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
+    data_format
+        None: one channel, on a last axis or on none. ``"channels_last"``, ``(B, d1, d2, d3, C)``, or
+        ``"channels_first"``, ``(B, C, d1, d2, d3)``: the value is the mean of the channels' own.
 
     Returns
     -------
@@ -344,17 +421,20 @@ def lncc(
     >>> lncc(image, image, kernel_size=5).round(4)
     array([1.])
     """
-    return evaluate(LocalCorrelation(kernel_size, kernel_type, smooth_nr, smooth_dr), y_true, y_pred)
+    measure = local_measure(kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
+    return evaluate(measure, y_true, y_pred)
 
 
 def lncc_map(
     y_true: Array,
     y_pred: Array,
     *,
-    kernel_size: int = 9,
+    kernel_size: int | Sequence[int] = 9,
     kernel_type: str = "rectangular",
     smooth_nr: float = EPS,
     smooth_dr: float = EPS,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
 ) -> Array:
     """Return the squared local normalised cross-correlation at every voxel, of which `lncc` is the mean.
 
@@ -362,19 +442,21 @@ def lncc_map(
     ----------
     y_true, y_pred
         Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``.
-    kernel_size, kernel_type, smooth_nr, smooth_dr
+    kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format
         As in `lncc`.
 
     Returns
     -------
     array
-        Shape ``(B, d1, d2, d3, 1)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher is better. Its gradient is the
-        framework's own.
+        Shape ``(B, d1, d2, d3, 1)``, or the images' own where they have channels; in [0, 1] where ``smooth_nr <=
+        smooth_dr``, higher is better. Its gradient is the framework's own.
 
     Raises
     ------
     ValueError
         If the shapes do not fit or a parameter is out of range.
     """
-    image = LocalCorrelation(kernel_size, kernel_type, smooth_nr, smooth_dr).image(y_true, y_pred)
-    return backend_of(image).xp.expand_dims(image, axis=4)
+    measure = local_measure(kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
+    image = measure.image(y_true, y_pred)
+    bare = len(image.shape) == spatial_dims + 1
+    return backend_of(image).xp.expand_dims(image, axis=-1) if bare else image

@@ -42,8 +42,8 @@ class _FieldLoss(Loss):
 class GradientNorm(_FieldLoss):
     """The mean squared, or absolute, gradient of a field; see `agnoreg.functional.gradient_norm`.
 
-    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in the unit of ``spacing``; in [0, inf),
-    lower is smoother.
+    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in the unit of ``spacing``; in
+    [0, inf), lower is smoother.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ class GradientNorm(_FieldLoss):
 class BendingEnergy(_FieldLoss):
     """The bending energy of a field; see `agnoreg.functional.bending_energy`.
 
-    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in the unit of ``spacing``; in [0, inf),
-    lower is smoother.
+    Takes a displacement field ``(B, d1, d2, d3, 3)``, component i along axis i, in the unit of ``spacing``; in
+    [0, inf), lower is smoother.
 
     Parameters
     ----------

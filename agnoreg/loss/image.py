@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from agnoreg.differentiable import Differentiable
 from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import EPS, KERNELS, GlobalCorrelation, LocalCorrelation, lncc_map
+from agnoreg.functional.ncc import EPS, KERNELS, GlobalCorrelation, LocalCorrelation, lncc_map, local_measure
 from agnoreg.loss.base import Loss, greatest_ratio
 from agnoreg.loss.util import NegativeLossMixin
 
@@ -82,12 +83,17 @@ class LocalNormalizedCrossCorrelation(Loss):
     Parameters
     ----------
     kernel_size
-        Voxels of the window along each axis.
+        Voxels of the window along each axis, one number for all or one for each.
     kernel_type
         ``"rectangular"``, ``"triangular"`` (odd sizes from 3) or ``"gaussian"`` (standard deviation a third of the
         size).
     smooth_nr, smooth_dr
         Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``.
+    spatial_dims
+        Axes of the image, 1, 2 or 3.
+    data_format
+        ``"channels_last"`` or ``"channels_first"`` for images with channels, of which the mean is taken; None for
+        images of one channel, on a last axis or on none.
 
     Raises
     ------
@@ -99,15 +105,17 @@ class LocalNormalizedCrossCorrelation(Loss):
     Avants et al., Symmetric diffeomorphic image registration with cross-correlation, 2008.
     """
 
-    kernel_size: int = 9
+    kernel_size: int | tuple[int, ...] = 9
     kernel_type: str = "rectangular"
     smooth_nr: float = EPS
     smooth_dr: float = EPS
+    spatial_dims: int = field(default=3, kw_only=True)
+    data_format: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the configuration."""
         super().__post_init__()
-        object.__setattr__(self, "kernel_size", int(self.kernel_size))
+        object.__setattr__(self, "kernel_size", self._local().kernel_size)
 
     #: The kernel functions by name.
     kernel_fn_dict: ClassVar[Mapping[str, Callable[[int], Array]]] = MappingProxyType(KERNELS)
@@ -117,17 +125,20 @@ class LocalNormalizedCrossCorrelation(Loss):
         return self._local()
 
     def _local(self) -> LocalCorrelation:
-        return LocalCorrelation(self.kernel_size, self.kernel_type, self.smooth_nr, self.smooth_dr)
+        return local_measure(
+            self.kernel_size, self.kernel_type, self.smooth_nr, self.smooth_dr, self.spatial_dims, self.data_format
+        )
 
     @property
     def kernel(self) -> Array:
-        """The window's weights along one axis, a NumPy array ``(kernel_size,)``."""
-        return KERNELS[self.kernel_type](self.kernel_size)
+        """The window's weights along one axis, a NumPy array ``(kernel_size,)``; the first axis, where they differ."""
+        size = self.kernel_size[0] if isinstance(self.kernel_size, tuple) else self.kernel_size
+        return KERNELS[self.kernel_type](size)
 
     @property
     def kernel_vol(self) -> float:
         """The sum of the window's weights, ``V``."""
-        return float(self.kernel.sum()) ** 3
+        return math.prod(sum(taps) for taps in self._local().taps)
 
     def calc_ncc(self, y_true: Array, y_pred: Array) -> Array:
         """Return the value at every voxel.
@@ -149,6 +160,8 @@ class LocalNormalizedCrossCorrelation(Loss):
             kernel_type=self.kernel_type,
             smooth_nr=self.smooth_nr,
             smooth_dr=self.smooth_dr,
+            spatial_dims=self.spatial_dims,
+            data_format=self.data_format,
         )
 
     @property

@@ -76,7 +76,10 @@ class CudaLocalCorrelation(LocalCorrelation):
         tile_y = self._tile()[1]
         return (
             self.kernel_type == "rectangular"
+            and isinstance(self.kernel_size, int)
             and self.kernel_size <= WIDEST
+            and self.spatial_dims == 3
+            and self.data_format is None
             and divide_up(shape[2], tile_y) <= MOST_BLOCKS
             and shape[0] * shape[1] <= MOST_BLOCKS
         )
