@@ -544,8 +544,8 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
     return (size // row if row else 0), row
 
 
-def measured_by(kind: type[Measure]) -> Callable[[F], F]:
-    """Note on a function of arrays which measure it evaluates, so that `agnoreg.value_and_grad` takes it."""
+def measured_by(kind: Callable[..., Measure]) -> Callable[[F], F]:
+    """Note on a function of arrays which measure its options make, so that `agnoreg.value_and_grad` takes it."""
 
     def note(function: F) -> F:
         function.measure = kind  # type: ignore[attr-defined]

@@ -157,6 +157,8 @@ def along_rows(
 
 
 def _rows(item: Item, start: int | None, stop: int | None) -> Item:
+    if start is None and stop is None:
+        return item
     return _like(item, [None if x is None else x[start:stop] for x in item])
 
 

@@ -582,6 +582,7 @@ def test_a_defaults_number_is_api():
         if name != "huber-for-tests"
     }
     scaled = {"scales": None, "kernel": "gaussian"}
+    field = {"stencil": "central", "spacing": 1.0, "spatial_dims": 3, "data_format": "channels_last"}
     overlap = {"binary": False, "background_weight": 0.0, "smooth_nr": 1e-5, "smooth_dr": 1e-5}
     assert defaults == {
         "gmi": {"reduction": "mean", "num_bins": 23, "sigma_ratio": 0.5},
@@ -591,14 +592,16 @@ def test_a_defaults_number_is_api():
             "kernel_type": "rectangular",
             "smooth_nr": 1e-5,
             "smooth_dr": 1e-5,
+            "spatial_dims": 3,
+            "data_format": None,
         },
         "gncc": {"reduction": "mean"},
         "ssd": {"reduction": "mean", **scaled},
         "dice": {"reduction": "mean", **overlap, **scaled},
         "jaccard": {"reduction": "mean", **overlap, **scaled},
         "cross-entropy": {"reduction": "mean", "binary": False, "background_weight": 0.0, "smooth": 1e-5, **scaled},
-        "gradient": {"reduction": "mean", "l1": False},
-        "bending": {"reduction": "mean"},
+        "gradient": {"reduction": "mean", "l1": False, **field},
+        "bending": {"reduction": "mean", **field},
     }
 
 

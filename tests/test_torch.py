@@ -76,7 +76,7 @@ def test_only_what_is_wanted_is_computed(monkeypatch):
 
 
 def test_an_input_that_was_written_to_before_backward_is_an_error_not_a_wrong_gradient():
-    t, p = torch.rand(2, 1, 4, 4, 4)
+    t, p = torch.rand(1, 4, 4, 4), torch.rand(1, 4, 4, 4)
     value = agnoreg.build_loss("dice")(t, p.requires_grad_())
     t.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -84,7 +84,7 @@ def test_an_input_that_was_written_to_before_backward_is_an_error_not_a_wrong_gr
 
 
 def test_an_input_that_backward_does_not_read_may_be_written_to():
-    t, p = torch.rand(2, 1, 6, 6, 6)
+    t, p = torch.rand(1, 6, 6, 6), torch.rand(1, 6, 6, 6)
     loss = agnoreg.build_loss({"name": "lncc", "kernel_size": 3})
     _, expected = agnoreg.value_and_grad(loss, t, p)
     value = loss(t, p.requires_grad_())
@@ -163,7 +163,7 @@ def test_a_subclass_and_a_parameter_give_the_same_value():
     class Named(torch.Tensor):
         pass
 
-    t, p = torch.rand(2, 1, 6, 6, 6)
+    t, p = torch.rand(2, 1, 6, 6, 6, dtype=torch.float64)
     expected = functional.lncc(t, p, kernel_size=3)
     found = functional.lncc(t.as_subclass(Named), torch.nn.Parameter(p), kernel_size=3)
     np.testing.assert_allclose(found.detach().numpy(), expected.numpy())

@@ -18,7 +18,8 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
 
 def check_spacing(spacing: Any, dims: int) -> tuple[float, ...]:
     """Return one distance of neighbouring voxels an axis; raise ValueError where these are not ``dims`` of them."""
-    given = tuple(spacing) if isinstance(spacing, Sequence) and not isinstance(spacing, str) else (spacing,) * dims
+    several = hasattr(spacing, "__len__") and not isinstance(spacing, str)
+    given = tuple(spacing) if several else (spacing,) * dims
     steps = tuple(as_number(step) for step in given)
     if len(steps) != dims or not all(0 < step < math.inf for step in steps):
         raise ValueError(f"spacing must be a positive number, or one for each of {dims} axes, got {spacing!r}.")

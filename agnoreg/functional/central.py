@@ -45,7 +45,7 @@ class GradientEnergy(FieldMeasure):
         """
         xp, line, lag, dims = slab.xp, layout.line, self.lag, self.spatial_dims
         along_x, along_y, _ = self.relative
-        inside, fields, *rest = state
+        known, fields, *rest = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
@@ -57,20 +57,19 @@ class GradientEnergy(FieldMeasure):
         fields = (*fields, (u,))
         (middle,), (before,) = earlier(xp, fields, lag), earlier(xp, fields, 2 * lag)
         row = self.row(xp, middle, layout, 2)
-        there = mask = self.cropped(slab, chunk, inside, u)
+        known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 1)
         ux = None
         if dims == 3:
             ux = u - before
             ux *= mask
             ux = times(ux, along_x)
-        mask = self.row(xp, mask, layout, 1)
         # Along lines last: (difference, entries between neighbours, factor).
         in_plane = [(line, along_y)] if dims >= 2 else []
         in_plane.append((self.step_size, 1.0))
         differences = []
         for stride, factor in in_plane:
             difference = across(row, stride, line)
-            difference *= mask
+            difference *= row_mask
             differences.append(times(difference, factor))
         energies = energy(differences[0])
         for difference in differences[1:]:
@@ -79,7 +78,7 @@ class GradientEnergy(FieldMeasure):
         if ux is not None:
             energies = energies + energy(ux)
         energies = self.counted(xp, energies, there)
-        state = inside, latest(fields, 2 * lag)
+        state = known, latest(fields, 2 * lag)
         if wrt is None:
             return state, energies, ()
         slopes, others = rest
@@ -132,7 +131,7 @@ class SecondDerivativeEnergy(FieldMeasure):
         """
         xp, line, stride, dims, lag = slab.xp, layout.line, self.step_size, self.spatial_dims, self.lag
         along_x, along_y, _ = self.relative
-        inside, fields, slopes, *rest = state
+        known, fields, slopes, *rest = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
@@ -141,8 +140,7 @@ class SecondDerivativeEnergy(FieldMeasure):
         fields = (*fields, (u,))
         middle = earlier(xp, fields, lag)[0]
         row = self.row(xp, middle, layout, 4)
-        there = mask = self.cropped(slab, chunk, inside, u)
-        rows_mask = self.row(xp, mask, layout, 2)
+        known, mask, rows_mask, there = self.counting(slab, layout, chunk, known, u, 2)
         # The mixed ones are twice what they should be: half their squares are twice the right ones.
         twice = rows_mask * 2.0
         uz = across(row, stride, line)
@@ -180,7 +178,7 @@ class SecondDerivativeEnergy(FieldMeasure):
             energies = energies + planes(trim(mixed, line))
             energies += xx * xx
         energies = self.counted(xp, energies, there)
-        state = inside, latest(fields, lag), latest(slopes, lag)
+        state = known, latest(fields, lag), latest(slopes, lag)
         if wrt is None:
             return state, energies, ()
         seconds, mixed_ones, by_slopes, others = rest

@@ -99,7 +99,8 @@ class CompactGradientEnergy(FieldMeasure):
         for step, factor, inside in in_plane:
             difference = across(row, step, line, 0)
             difference *= self.row(xp, there * inside, layout, 1)
-            differences.append(times(difference, factor))
+            difference = times(difference, factor)
+            differences.append(difference)
             energies = energy(difference) if energies is None else energies + energy(difference)
         energies = planes(trim(energies, line))
         ux = None
@@ -109,7 +110,7 @@ class CompactGradientEnergy(FieldMeasure):
             ux = times(ux, along_x)
             energies = energies + energy(ux)
         state = (voxel, before_line, before_voxel), latest(fields, lag)
-        energies = self.counted(xp, energies, there)
+        energies = self.counted(xp, energies, there != 0.0)
         if wrt is None:
             return state, energies, ()
         other = None
@@ -162,7 +163,7 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
         """
         xp, line, stride, dims, lag = slab.xp, layout.line, self.step_size, self.spatial_dims, self.lag
         along_x, along_y, _ = self.relative
-        inside, fields, *rest = state
+        known, fields, *rest = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
@@ -176,10 +177,10 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
         u = layout.lay(xp, slab.arrays[0])
         fields = (*fields, (u,))
         middle, before = earlier(xp, fields, lag)[0], earlier(xp, fields, 2 * lag)[0]
-        there = mask = self.cropped(slab, chunk, inside, u)
+        known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 2)
         row = self.row(xp, middle, layout, 4)
         # The mixed ones are twice what they should be: half their squares are twice the right ones.
-        twice = self.row(xp, mask * 2.0, layout, 2)
+        twice = row_mask * 2.0
         pure = trim(twice, line) * 2.0
         zz = trim(second(row, stride), 2 * line) * pure
         energies = zz * zz
@@ -212,7 +213,7 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
             energies = energies + planes(trim(mixed, line))
             energies += xx * xx
         energies = self.counted(xp, energies, there)
-        state = inside, latest(fields, 2 * lag)
+        state = known, latest(fields, 2 * lag)
         if wrt is None:
             return state, energies, ()
         seconds, slopes, others = rest

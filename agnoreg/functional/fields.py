@@ -161,7 +161,7 @@ class FieldMeasure(PassingMeasure):
         inside = (y >= across_lines) & (y < layout.rows - across_lines)
         border = along_line * self.step_size
         inside = inside & (z >= border) & (z < layout.columns - border)
-        return xp.astype(inside, zeros.dtype), *nothing_before((zeros,), self.memory(wrt is not None))
+        return (xp.astype(inside, zeros.dtype),), *nothing_before((zeros,), self.memory(wrt is not None))
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes a step remembers of each array: the field, and what is made of it."""
@@ -173,16 +173,30 @@ class FieldMeasure(PassingMeasure):
         margin = row[-lines * layout.line :]
         return xp.concat([margin, row, margin])
 
-    def cropped(self, slab: Slab, chunk: Chunk, inside: Array, planes: Array) -> Array:
-        """Return 1 for the entries that have all their neighbours, of the planes that came `lag` before the chunk's."""
+    def counting(
+        self, slab: Slab, layout: Layout, chunk: Chunk, known: tuple[Array, ...], like: Array, lines: int
+    ) -> tuple[tuple[Array, ...], Array, Array, Array]:
+        """Return what counts of the planes that came `lag` before: the entries that have all their neighbours.
+
+        That is 1 or 0 for each entry, as planes and as a row with a margin of so many lines, and whether it is not 0;
+        the chunk's planes are ``like`` these.
+        ``known`` is what `begin` returned, and is returned to be kept: most chunks have planes that all count.
+        """
         xp, crop = slab.xp, self.crops[0]
         first = chunk.start - self.lag
-        if not isinstance(first, int) or not crop <= first <= chunk.total - crop - chunk.count:
-            place = xp.arange(chunk.count, dtype=xp.int32, device=slab.backend.device(planes)) + first
-            there = (place >= crop) & (place < chunk.total - crop)
-            inside = inside * xp.astype(xp.reshape(there, (-1, 1, 1)), inside.dtype)
-        return xp.zeros_like(planes) + inside
+        whole = isinstance(first, int) and crop <= first <= chunk.total - crop - chunk.count
+        inside, *all_count = known
+        if whole and all_count:
+            mask, row, there = all_count
+            return known, mask, row, there
+        mask = xp.zeros_like(like) + inside
+        if not whole:
+            place = xp.arange(chunk.count, dtype=xp.int32, device=slab.backend.device(mask)) + first
+            counts = (place >= crop) & (place < chunk.total - crop)
+            mask *= xp.astype(xp.reshape(counts, (-1, 1, 1)), mask.dtype)
+        row, there = self.row(xp, mask, layout, lines), mask != 0.0
+        return ((inside, mask, row, there) if whole else known), mask, row, there
 
     def counted(self, xp: Any, energies: Array, there: Array) -> Array:
-        """Return the energies where they count; in a gap, a neighbour's NaN times 0 would still be NaN."""
-        return xp.where(there == 0.0, xp.zeros_like(energies), energies)
+        """Return the energies where they count; in a gap, another sample's NaN times 0 would still be NaN."""
+        return energies if energies.shape[1] == 1 else xp.where(there, energies, xp.zeros_like(energies))

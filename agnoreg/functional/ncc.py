@@ -1,6 +1,5 @@
 """Squared normalised cross-correlation of two images: local (LNCC), in windows, and global (GNCC)."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -174,11 +173,12 @@ class LocalCorrelation(PassingMeasure):
         check_number("smooth_dr", self.smooth_dr)
 
     @property
-    def taps(self) -> tuple[tuple[float, ...], ...]:
+    def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """The window's weights along each axis of arranged images."""
         dims, sizes = self.spatial_dims, self.kernel_size
         own = sizes if isinstance(sizes, tuple) else (sizes,) * dims
-        return ((1.0,),) * (3 - dims) + tuple(kernels.window_taps(self.kernel_type, size) for size in own)
+        x, y, z = ((1.0,),) * (3 - dims) + tuple(kernels.window_taps(self.kernel_type, size) for size in own)
+        return x, y, z
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
@@ -282,33 +282,42 @@ class LocalCorrelation(PassingMeasure):
     ) -> tuple[Any, Moments]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
         xp, joining = backend.xp, JoiningMoments(backend)
-        x, *in_plane = self.taps
-        m = layout.windows(xp, joining, Moments(*images), tuple(in_plane), *self.around)
+        x, y, z = self.taps
+        m = layout.windows(xp, joining, Moments(*images), (y, z), *self.around)
         if m.tt is None:
             # A window of one voxel has second moments of 0, or of NaN.
             tt, pp = (image * 0.0 for image in images)
             m = Moments(m.t, m.p, tt, pp, tt + pp)
-        return along_planes(xp, joining, lines, m, x, math.prod(sum(taps) for taps in in_plane))
+        return along_planes(xp, joining, lines, m, x, sum(y) * sum(z))
 
     def _values(self, xp: Any, m: Moments, here: Array, wrt: tuple[int, ...] | None) -> tuple[Array, tuple[Array, ...]]:
-        """Return each window's value, and what the gradients are window sums of; 0 where there is no window."""
+        """Return each window's value, and what the gradients are window sums of; 0 where there is no window.
+
+        What belongs to no voxel is multiplied by 0. Where it may come from another sample, whose NaN times 0 would
+        still be NaN, it is left out.
+        """
+        mask = xp.astype(here, m.t.dtype)
+        alone = m.t.shape[1] == 1
+
+        def only(x: Array) -> Array:
+            return x if alone else xp.where(here, x, xp.zeros_like(x))
+
         product = m.tt * m.pp
-        inverse = 1.0 / (product + self.smooth_dr)
-        zero = xp.zeros_like(product)
+        inverse = mask / (product + self.smooth_dr)
         # Cauchy and Schwarz's bound, which rounding must not break.
-        value = xp.where(here, (xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse, zero)
+        value = only((xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse)
         if wrt is None:
             return value, ()
-        by_cross, weight = xp.where(here, m.tp * inverse, zero), value * inverse
+        by_cross, weight = only(m.tp * inverse), value * inverse
         sums = [by_cross]
         for index in wrt:
             own, other = (m.t, m.tt), (m.p, m.pp)
             (own_mean, own_moment), (other_mean, other_moment) = (own, other) if index == 0 else (other, own)
             # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
-            by_variance = xp.where(here & (own_moment != 0.0), weight * other_moment, zero)
+            by_variance = only(weight * other_moment * xp.astype(own_moment != 0.0, weight.dtype))
             means = by_cross * other_mean
             means -= by_variance * own_mean
-            sums += [by_variance, xp.where(here, means, zero)]
+            sums += [by_variance, only(means)]
         return value, tuple(sums)
 
     def step(
@@ -319,7 +328,7 @@ class LocalCorrelation(PassingMeasure):
         With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``mean t`` and ``mean p`` its means and ``S'`` the
         adjoint of the window sum: ``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean p]``.
         """
-        xp, (x, *in_plane_taps) = slab.xp, self.taps
+        xp, (x, y, z) = slab.xp, self.taps
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres)
         if chunk.past(self.lag):
@@ -333,7 +342,7 @@ class LocalCorrelation(PassingMeasure):
             here = inside if there is None else there[:, None, None] & inside
             value, sums = self._values(xp, m, here, wrt)
             before, after = self.around
-            in_plane = layout.windows(xp, SUMS, sums, tuple(in_plane_taps), after, before) if sums else ()
+            in_plane = layout.windows(xp, SUMS, sums, (y, z), after, before) if sums else ()
         if wrt is None:
             return (inside, centres, windows), value, ()
         (past,), back = rest

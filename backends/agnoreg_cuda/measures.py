@@ -71,13 +71,20 @@ class _Call:
 class CudaLocalCorrelation(LocalCorrelation):
     """`LocalCorrelation` of rectangular windows: two kernels that slide over the planes, and two small ones."""
 
+    @property
+    def width(self) -> int:
+        """The window's size, one along all axes."""
+        assert isinstance(self.kernel_size, int)
+        return self.kernel_size
+
     def suits(self, shape: tuple[int, ...]) -> bool:
         """Say whether the kernels can do this, with images of this shape."""
+        if not isinstance(self.kernel_size, int):
+            return False
         tile_y = self._tile()[1]
         return (
             self.kernel_type == "rectangular"
-            and isinstance(self.kernel_size, int)
-            and self.kernel_size <= WIDEST
+            and self.width <= WIDEST
             and self.spatial_dims == 3
             and self.data_format is None
             and divide_up(shape[2], tile_y) <= MOST_BLOCKS
@@ -86,7 +93,7 @@ class CudaLocalCorrelation(LocalCorrelation):
 
     def _tile(self) -> tuple[int, int]:
         """Return the columns and rows of a block's outputs, as in kernels.cu."""
-        return 32, THREADS // 32 * (2 if self.kernel_size <= 9 else 1)
+        return 32, THREADS // 32 * (2 if self.width <= 9 else 1)
 
     def _grid(self, shape: tuple[int, ...], multiprocessors: int) -> tuple[tuple[int, int, int], int]:
         """Return the grid, and how many planes a block slides over.
@@ -96,11 +103,11 @@ class CudaLocalCorrelation(LocalCorrelation):
         samples, depth, height, width = shape
         tile_x, tile_y = self._tile()
         across, down = divide_up(width, tile_x), divide_up(height, tile_y)
-        at_once = multiprocessors * (2 if self.kernel_size <= 16 else 1)
+        at_once = multiprocessors * (2 if self.width <= 16 else 1)
 
         def cost(chunks: int) -> int:
             waves = divide_up(across * down * samples * chunks, at_once)
-            return waves * (divide_up(depth, chunks) + self.kernel_size - 1)
+            return waves * (divide_up(depth, chunks) + self.width - 1)
 
         chunk = divide_up(depth, min(range(1, depth + 1), key=cost))
         return (across, down, samples * divide_up(depth, chunk)), chunk
@@ -114,7 +121,7 @@ class CudaLocalCorrelation(LocalCorrelation):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         call = _Call(self, backend, arrays)
-        shape, (t, p), options = call.shape, call.images, window_options(self.kernel_size)
+        shape, (t, p), options = call.shape, call.images, window_options(self.width)
         samples, size = shape[0], shape[1:]
         with call.queue.active():
             grid, chunk = self._grid(shape, call.queue.multiprocessors)
