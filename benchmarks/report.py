@@ -560,4 +560,4 @@ def gpu_targets(figures):
 
 
 #: How long `make bench` takes on 2 cores.
-MINUTES = 50
+MINUTES = 45
