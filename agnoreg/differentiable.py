@@ -422,17 +422,8 @@ class PassingMeasure(Measure):
         """Return the value and the gradients."""
         return self.compute_with_gradients(backend, arrays, wrt)
 
-    def backward(
-        self,
-        backend: Backend,
-        arrays: tuple[Array, ...],
-        wrt: tuple[int, ...],
-        of: tuple[int, ...],
-        saved: tuple[Array, ...],
-        cotangent: Array,
-    ) -> tuple[Array, ...]:
-        """Return the gradients for ``wrt`` times a cotangent ``(B,)``, whoever computed them."""
-        return Differentiable.backward(self, backend, arrays, wrt, of, saved, cotangent)
+    #: The gradients are at hand, whoever computed them.
+    backward = Differentiable.backward
 
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
