@@ -9,10 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from agnoreg.backend import Backend
 
 Array = Any
 
+# What slabs free at the end of the heap, glibc's allocator gives back to the system and asks for again, page by page,
+# which can double the time of a loss. It stops once a program has freed a large block, of at most 32 MB, which need
+# never be touched.
+_block = np.empty(30_000_000, dtype=np.uint8)
+del _block
 
 #: Slabs of single voxels begin at multiples of so many.
 ROUND = 1024
