@@ -110,8 +110,11 @@ def test_jacobians_are_the_gradients_of_the_samples(name):
 @pytest.mark.parametrize("name", ["lncc", "dice"])
 def test_a_recorded_gradient_can_be_written_to(name):
     t, p = torch.rand(2, 1, 6, 6, 6)
-    (gradient,) = torch.autograd.grad(agnoreg.build_loss(name)(t, p.requires_grad_()), p, create_graph=True)
+    loss = agnoreg.build_loss(name)
+    _, expected = agnoreg.value_and_grad(loss, t, p)
+    (gradient,) = torch.autograd.grad(loss(t, p.requires_grad_()), p, create_graph=True)
     gradient.mul_(2.0)
+    torch.testing.assert_close(gradient.detach(), 2.0 * expected)
 
 
 def test_backward_can_be_called_twice_and_with_another_cotangent():
