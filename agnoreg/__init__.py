@@ -6,6 +6,7 @@ from agnoreg.differentiable import native_autodiff
 from agnoreg.gradients import value_and_grad
 from agnoreg.loss.base import Loss
 from agnoreg.loss.names import register_loss, registered_losses
+from agnoreg.masks import EmptyMaskWarning
 from agnoreg.registry import build_loss
 
 __version__ = "0.1.0"
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Backend",
     "BackendNotAvailableError",
+    "EmptyMaskWarning",
     "Loss",
     "available_backends",
     "backend_of",

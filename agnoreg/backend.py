@@ -85,6 +85,13 @@ class Backend:
 
         return numpy.asarray(array)
 
+    def known(self, condition: Callable[[], Array]) -> bool | None:
+        """Say whether all entries of what ``condition`` returns are true; None where nobody knows without waiting.
+
+        That is so on a device that works on its own, and while a function is traced.
+        """
+        return None
+
     def unusable(self) -> str:
         """Return why nothing can be computed on this machine, or an empty string: the framework may lack its device."""
         return ""
@@ -217,6 +224,30 @@ class Backend:
             for place, part in enumerate(term):
                 products[place] += part
         return products[0], products[1], products[2]
+
+    def plus_weighted_products(
+        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return ``weight`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``.
+
+        ``x`` and ``y`` may be overwritten.
+        """
+        weighted_y = y * weight
+        y *= weighted_y
+        weighted_y *= x
+        x *= x
+        x *= weight
+        products = [x, y, weighted_y]
+        for term in terms:
+            for place, part in enumerate(term):
+                products[place] += part
+        return products[0], products[1], products[2]
+
+    def plus_product(self, a: Array, x: Array, y: Array) -> Array:
+        """Return ``a + x * y``."""
+        result = x * y
+        result += a
+        return result
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return an array of ``size`` zeros to which each of ``weights`` was added at its ``index`` (both 1-D)."""

@@ -16,8 +16,9 @@ from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
 from agnoreg.backend import Backend, backend_of, per_sample
+from agnoreg.masks import combined
 from agnoreg.passing import Layout
-from agnoreg.tiling import Chunk, Slab, pass_by, sweep
+from agnoreg.tiling import Chunk, Slab, filled, pass_by, sweep
 
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +52,11 @@ def native_autodiff() -> Iterator[None]:
 
 
 class Differentiable:
-    """A function of images or fields with a value ``(B,)`` and, for every input, a gradient."""
+    """A function of images or fields with a value ``(B,)`` and, for every input, a gradient.
+
+    Wherever it takes ``arrays``, a mask may follow its inputs: weights of at least 0, of the shape of the first input
+    but for axes of size 1 along which they stay the same. It is a constant.
+    """
 
     #: How many arrays it takes: 2 images or labels (y_true, y_pred), or 1 field.
     inputs: int = 2
@@ -67,12 +72,23 @@ class Differentiable:
         """What the arrays are called."""
         return ("inputs",) if self.inputs == 1 else ("y_true", "y_pred")
 
+    def takes(self, name: str) -> bool:
+        """Say whether it has a further argument of this name, which only a user's own function has."""
+        return False
+
     def bind(self, keywords: Mapping[str, Any]) -> "Differentiable":
         """Return the function with further arguments, which only a user's own takes."""
         raise TypeError(f"It takes {', '.join(self.names)}, got {', '.join(keywords)} beside them.")
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
+
+    def check_masked(self) -> None:
+        """Raise TypeError where the function takes no mask."""
+
+    def channel_axis(self, rank: int) -> int:
+        """Return the axis, of so many, that a mask may lack: the channels of an image, the components of a field."""
+        return rank - 1
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
@@ -113,18 +129,25 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
     return backend.differentiable(function, arrays)
 
 
-def evaluate(function: Differentiable, *arrays: Array) -> Array:
+def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
-    return apply(function, *checked(function, arrays))
+    return apply(function, *checked(function, arrays, masks))
 
 
-def checked(function: Differentiable, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
-    """Find the arrays' backend and let the function check their shapes."""
+def checked(
+    function: Differentiable, arrays: tuple[Array, ...], masks: Mapping[str, Array | None] | None = None
+) -> tuple[Backend, tuple[Array, ...]]:
+    """Find the arrays' backend and let the function check their shapes; masks by name become one more array."""
     if len(arrays) != function.inputs:
         raise TypeError(f"The loss takes {function.inputs} array(s), {', '.join(function.names)}, got {len(arrays)}.")
-    backend = backend_of(*arrays)
+    given = {name: mask for name, mask in (masks or {}).items() if mask is not None}
+    backend = backend_of(*arrays, *given.values())
     arrays = tuple(backend.prepare(array) for array in arrays)
     function.check(*(backend.shape(array) for array in arrays))
+    if given:
+        function.check_masked()
+        shape = backend.shape(arrays[0])
+        arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
     return backend, arrays
 
 
@@ -193,6 +216,8 @@ class Measure(Differentiable):
     kind: ClassVar[str] = "voxels"
     #: How many arrays `constants` returns.
     constant_count: ClassVar[int] = 0
+    #: What is read in the place of an input that a mask leaves out.
+    fill: ClassVar[float] = 0.0
 
     @property
     def entries(self) -> int:
@@ -213,18 +238,39 @@ class Measure(Differentiable):
         """Raise ValueError where these shapes do not fit."""
         check_same_shape(*shapes)
 
-    def constants(self, backend: Backend, dtype: Any, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def constants(
+        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
+    ) -> tuple[Array, ...]:
         """Return numbers of each sample, ``(B,)``, that are read from the whole arrays before any slab."""
         return ()
+
+    def count(self, shape: tuple[int | None, ...]) -> int:
+        """Return how many entries of a sample of arranged inputs count."""
+        return voxels(shape)
+
+    def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
+        """Return the mask that follows the inputs, if there is one."""
+        return arrays[self.inputs] if len(arrays) > self.inputs else None
+
+    def weigh(
+        self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...], Array]:
+        """Return what a slab gets of a mask, arranged, and how much of each sample counts.
+
+        ``arrays`` are the inputs as they came. The second result, ``(b,)``, takes the place of `count`.
+        """
+        (weights,) = self.arrange(backend, (spread(backend, mask, arrays[0]),))
+        return (weights,), summed(backend, dtype, weights)
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return small arrays, batch in front, that add up over slabs."""
         raise NotImplementedError
 
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value ``(B,)`` and the coefficients, batch in front, that `gradient` needs."""
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value ``(B,)`` and the coefficients, batch in front, that `gradient` needs.
+
+        ``count`` is how many entries of a sample count; with a mask, ``(B,)``, their weight.
+        """
         raise NotImplementedError
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
@@ -318,23 +364,17 @@ class Measure(Differentiable):
 class MeanMeasure(Measure):
     """A measure whose value is a mean over voxels: its coefficient is known beforehand, so one pass does for both."""
 
-    def count(self, shape: tuple[int | None, ...]) -> int:
-        """Return over how many entries of a sample of this shape the mean runs."""
-        return voxels(shape)
-
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the mean, and the factor of the sum that makes it one."""
-        value = sums[0] / self.count(shape)
-        return value, (xp.ones_like(value) / self.count(shape),)
+        value = sums[0] / count
+        return value, (xp.ones_like(value) / count,)
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         run = _Run(self, backend, arrays)
-        sums, gradients = run.sums_and_gradients(scale / self.count(run.shape), wrt)
+        sums, gradients = run.sums_and_gradients(scale, wrt)
         return run.finish(sums)[0], gradients
 
 
@@ -372,15 +412,14 @@ class PassingMeasure(Measure):
         """
         raise NotImplementedError
 
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the mean."""
-        return sums[0] * self.factors(shape)[0], ()
+        return sums[0] * (self.units[0] / count), ()
 
-    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
-        """Return the factors of the values' sum, which make it the loss, and of the gradients that `step` returns."""
-        return 1.0 / voxels(shape), 2.0 / voxels(shape)
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients that `step` returns, which make their mean the loss."""
+        return 1.0, 2.0
 
     def _passes(
         self, run: "_Run", wrt: tuple[int, ...] | None, scale: float = 1.0, image: bool = False
@@ -395,8 +434,9 @@ class PassingMeasure(Measure):
             state, values, gradients = self.step(slab, layout, chunk, state, wrt)
             lifted = [layout.lift(slab.xp, x) for x in ((values,) if image else gradients)]
             if wrt:
-                lifted = [x * scale for x in lifted]
-            return state, (total(slab, layout.lines(slab.xp, values)),), tuple(lifted)
+                share = slab.constants[-1] * scale if run.weights else scale / run.count
+                lifted = [x * (per_sample(slab.xp, share, x) if run.weights else share) for x in lifted]
+            return state, (_total(slab, layout.lines(slab.xp, values)),), tuple(lifted)
 
         return run.pass_by(lag, layout.size, begin, step)
 
@@ -411,7 +451,7 @@ class PassingMeasure(Measure):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         run = _Run(self, backend, arrays)
-        sums, gradients = self._passes(run, wrt, scale * self.factors(run.shape)[1] / run.parts)
+        sums, gradients = self._passes(run, wrt, scale * self.units[1] / run.parts)
         return run.finish(sums)[0], run.restore(gradients, wrt)
 
     # Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
@@ -440,24 +480,35 @@ class _Run:
     ) -> None:
         self.measure = measure
         self.backend = backend
-        self.dtype = backend.compute_dtype(*arrays)
-        self.given = arrays
-        self.arrays = measure.arrange(backend, arrays)
+        self.given = arrays[: measure.inputs]
+        self.dtype = backend.compute_dtype(*self.given)
+        self.arrays = measure.arrange(backend, self.given)
         self.shape = backend.shape(self.arrays[0])
         self.parts = measure.parts(backend.shape(arrays[0]))
-        self.constants = measure.constants(backend, self.dtype, self.arrays) if constants is None else constants
+        self.weights: tuple[Array, ...] = ()
+        self.count: Any = measure.count(self.shape)
+        mask = measure.mask(backend, arrays)
+        if mask is not None:
+            self.weights, count = measure.weigh(backend, self.dtype, mask, arrays)
+            # Nothing is no number of voxels: what is made of it is NaN.
+            self.count = backend.xp.where(count > 0.0, count, backend.xp.full_like(count, math.nan))
+        if constants is None:
+            constants = measure.constants(backend, self.dtype, self.arrays, *self.weights[:1])
+        self.constants = constants
         self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
 
     def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return sweep(
             self.backend,
             self.dtype,
-            self.arrays,
+            (*self.arrays, *self.weights),
             halo,
             self.elements,
             body,
             self.constants,
             self.measure.kind == "bins",
+            len(self.arrays),
+            self.measure.fill,
         )
 
     def sums(self) -> tuple[Array, ...]:
@@ -466,30 +517,46 @@ class _Run:
 
     def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
         xp = self.backend.xp
-        value, coefficients = self.measure.finish(xp, sums, self.shape)
+        value, coefficients = self.measure.finish(xp, sums, self.count)
         if self.parts > 1:
             value = xp.mean(xp.reshape(value, (-1, self.parts)), axis=1)
         return xp.astype(value, self.dtype), [xp.astype(c, self.dtype) for c in coefficients]
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-            own = tuple(c if (first, last) == (0, None) else c[first:last, ...] for c in coefficients)
-            return (), self.measure.gradient(slab, own, wrt)
+            return (), self._gradient(slab, tuple(_of(c, first, last) for c in coefficients), wrt)
 
         return self.restore(self._sweep(self.measure.reach, body)[1], wrt)
 
     def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        measure = self.measure
-        factor = self.backend.xp.full((1,), scale, dtype=self.dtype, device=self.backend.device(self.arrays[0]))
+        xp, device = self.backend.xp, self.backend.device(self.arrays[0])
+        ones = xp.full((1,), scale, dtype=self.dtype, device=device)
+        factor = ones * xp.astype(1.0 / self.count, self.dtype) if self.weights else ones / self.count
 
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-            return measure.sums(slab), measure.gradient(slab, (factor,), wrt)
+            own = _of(factor, first, last) if self.weights else factor
+            return self.measure.sums(slab), self._gradient(slab, (own,), wrt)
 
-        sums, gradients = self._sweep(measure.reach, body)
+        sums, gradients = self._sweep(self.measure.reach, body)
         return sums, self.restore(gradients, wrt)
 
+    def _gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        gradients = self.measure.gradient(slab, coefficients, wrt)
+        if not slab.weights:
+            return gradients
+        # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
+        return filled(self.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
+
     def pass_by(self, lag: int, plane: int, begin: Any, step: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return pass_by(self.backend, self.dtype, self.arrays, lag, plane, self.elements, begin, step, self.constants)
+        xp, constants = self.backend.xp, self.constants
+        if self.weights:
+            # No voxel has no gradient.
+            share = xp.where(self.count > 0.0, 1.0 / self.count, xp.zeros_like(self.count))
+            constants = (*constants, xp.astype(share, self.dtype))
+        arrays = (*self.arrays, *self.weights)
+        return pass_by(
+            self.backend, self.dtype, arrays, lag, plane, self.elements, begin, step, constants, len(self.arrays)
+        )
 
     def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Give the gradients the shapes of the inputs as they came."""
@@ -497,8 +564,46 @@ class _Run:
         return tuple(self.measure.arrange_back(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
 
 
+def _of(values: Array, first: int, last: int | None) -> Array:
+    """Return the values of these samples."""
+    return values if (first, last) == (0, None) else values[first:last, ...]
+
+
+def spread(backend: Backend, mask: Array, like: Array) -> Array:
+    """Return a mask of the shape of an input, by a view where the framework has them."""
+    shape, wanted_shape = backend.shape(mask), backend.shape(like)
+    if all(a != 1 or b == 1 for a, b in zip(shape, wanted_shape, strict=True)):
+        return mask
+    if None in wanted_shape:
+        return (
+            mask & (backend.xp.ones_like(like) != 0)
+            if mask.dtype == backend.xp.bool
+            else (mask * backend.xp.ones_like(like, dtype=mask.dtype))
+        )
+    return backend.xp.broadcast_to(mask, wanted_shape)
+
+
+def summed(backend: Backend, dtype: Any, weights: Array) -> Array:
+    """Return the sum of each sample's weights, ``(b,)``."""
+    elements = backend.slab_elements(weights, "voxels")
+    totals, _ = sweep(
+        backend, dtype, (weights,), 0, elements, lambda slab, first, last: ((_total(slab, slab.arrays[0]),), ())
+    )
+    return totals[0]
+
+
 def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
     """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``, to be added to other slabs' sums.
+
+    With a mask it is the weighted sum.
+    """
+    if not slab.weights:
+        return _total(slab, x, y)
+    return _total(slab, x, slab.weights[0]) if y is None else _total(slab, x * slab.weights[0], y)
+
+
+def _total(slab: Slab, x: Array, y: Array | None = None) -> Array:
+    """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``.
 
     Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within
     1e-6 relative whatever the size and however a framework orders its additions, and counts of voxels exact.
@@ -514,7 +619,7 @@ def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
         x, y = (None if z is None else xp.reshape(z, (shape[0], count * row)) for z in (x, y))
         most = count * row - count * row % ROWS[0]
         parts = (slice(None, most), slice(most, None))
-        first, rest = (total(slab, x[:, part], None if y is None else y[:, part]) for part in parts)
+        first, rest = (_total(slab, x[:, part], None if y is None else y[:, part]) for part in parts)
         return first + rest
     rows = xp.reshape(x, shape)
     rows = xp.sum(rows, axis=2) if y is None else slab.backend.dot(rows, xp.reshape(y, shape))
@@ -577,6 +682,14 @@ class _Wrapping(Differentiable):
         """Raise ValueError where these shapes do not fit the function."""
         self.function.check(*shapes)
 
+    def check_masked(self) -> None:
+        """Raise TypeError where the function takes no mask."""
+        self.function.check_masked()
+
+    def channel_axis(self, rank: int) -> int:
+        """Return the axis that a mask of the function may lack."""
+        return self.function.channel_axis(rank)
+
 
 @dataclass(frozen=True)
 class Negated(_Wrapping):
@@ -629,9 +742,18 @@ class WeightedSum(Differentiable):
         for function in self.functions:
             function.check(*shapes)
 
+    def check_masked(self) -> None:
+        """Raise TypeError where one of the functions takes no mask."""
+        for function in self.functions:
+            function.check_masked()
+
+    def channel_axis(self, rank: int) -> int:
+        """Return the axis that a mask of the first function may lack."""
+        return self.functions[0].channel_axis(rank)
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the weighted sum of the values; gradients of half precision are added up before they are rounded."""
-        xp, dtype = backend.xp, backend.compute_dtype(*arrays)
+        xp, dtype = backend.xp, backend.compute_dtype(*arrays[: self.inputs])
         arrays = tuple(xp.astype(x, dtype, copy=False) if xp.isdtype(x.dtype, "real floating") else x for x in arrays)
         return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
 
@@ -675,8 +797,13 @@ class Filtered(_Wrapping):
         super().check(*shapes)
 
     def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        dtype = backend.compute_dtype(*arrays)
-        return tuple(backend.conv3d(backend.xp.astype(array, dtype), (self.kernel,) * 3) for array in arrays)
+        """Return the inputs smoothed, the mask as it is: what it leaves out is 0, as if it lay beyond the border."""
+        inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
+        dtype = backend.compute_dtype(*inputs)
+        inputs = tuple(backend.xp.astype(array, dtype) for array in inputs)
+        for weights in mask:
+            inputs = filled(backend, inputs, weights)
+        return *(backend.conv3d(array, (self.kernel,) * 3) for array in inputs), *mask
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value of the smoothed inputs."""
@@ -687,10 +814,13 @@ class Filtered(_Wrapping):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value of the smoothed inputs and its gradient, pulled back through the filter."""
         value, gradients = self.function.value_and_gradients(backend, self._smooth(backend, arrays), wrt, scale)
-        return value, self._back(backend, gradients)
+        return value, self._back(backend, gradients, arrays[self.inputs :])
 
-    def _back(self, backend: Backend, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(backend.conv3d(gradient, (self.kernel,) * 3, transpose=True) for gradient in gradients)
+    def _back(self, backend: Backend, gradients: tuple[Array, ...], mask: tuple[Array, ...]) -> tuple[Array, ...]:
+        gradients = tuple(backend.conv3d(gradient, (self.kernel,) * 3, transpose=True) for gradient in gradients)
+        for weights in mask:
+            gradients = filled(backend, gradients, weights)
+        return gradients
 
     @property
     def rereads(self) -> bool:  # type: ignore[override]
@@ -714,7 +844,8 @@ class Filtered(_Wrapping):
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent, pulled back through the filter."""
         smoothed = self._smooth(backend, arrays) if self.rereads else arrays
-        return self._back(backend, self.function.backward(backend, smoothed, wrt, of, saved, cotangent))
+        gradients = self.function.backward(backend, smoothed, wrt, of, saved, cotangent)
+        return self._back(backend, gradients, arrays[self.inputs :])
 
 
 @dataclass(frozen=True)
@@ -746,17 +877,35 @@ class FromCall(Differentiable):
         if self.alike and len(shapes) == 2:
             check_same_shape(*shapes)
 
+    def takes(self, name: str) -> bool:
+        """Say whether the user's function has a further argument of this name, or takes any."""
+        parameters = inspect.signature(self.call).parameters
+        return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+    def check_masked(self) -> None:
+        """Raise TypeError where the user's function takes no mask."""
+        if not self.takes("mask"):
+            raise TypeError(f"{self.title} takes no mask: give its call an argument mask=None.")
+
     def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
         """Return the function with these further arguments."""
-        parameters = inspect.signature(self.call).parameters
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        if not takes_any and any(name not in parameters for name in keywords):
+        if not all(map(self.takes, keywords)):
             return super().bind(keywords)
         gradient = partial(self.gradient, **keywords) if self.gradient else None
         return replace(self, call=partial(self.call, **keywords), gradient=gradient)
 
+    def _masked(self, arrays: tuple[Array, ...]) -> tuple["FromCall", tuple[Array, ...]]:
+        """Return the function that knows its mask, and the inputs."""
+        inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
+        function = self.bind({"mask": mask[0]}) if mask else self
+        assert isinstance(function, FromCall)
+        return function, inputs
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return what the user's function returns."""
+        if len(arrays) > self.inputs:
+            function, arrays = self._masked(arrays)
+            return function.value(backend, arrays)
         dtype = backend.compute_dtype(*arrays)
         values = self.call(*(backend.xp.astype(array, dtype) for array in arrays))
         batch = backend.shape(arrays[0])[:1]
@@ -770,6 +919,9 @@ class FromCall(Differentiable):
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the user's value and gradient, or the framework's gradient of the user's value."""
+        if len(arrays) > self.inputs:
+            masked, arrays = self._masked(arrays)
+            return masked.value_and_gradients(backend, arrays, wrt, scale)
         dtype = backend.compute_dtype(*arrays)
         arrays = tuple(backend.xp.astype(array, dtype) for array in arrays)
         if self.gradient is None:
@@ -809,10 +961,14 @@ def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, .
 
 
 def gradients_of(
-    function: Differentiable, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
+    function: Differentiable,
+    arrays: tuple[Array, ...],
+    wrt: tuple[int, ...],
+    mean: bool,
+    masks: Mapping[str, Array | None] | None = None,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
-    backend, arrays = checked(function, arrays)
+    backend, arrays = checked(function, arrays, masks)
     xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
     if not wrt:

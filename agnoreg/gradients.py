@@ -8,6 +8,7 @@ from typing import Any
 from agnoreg.backend import describe
 from agnoreg.differentiable import Differentiable, FromCall, gradients_of, wanted
 from agnoreg.loss.base import Loss, bound
+from agnoreg.masks import MASKS
 
 Array = Any
 
@@ -30,7 +31,7 @@ def value_and_grad(
         Which arrays to differentiate by: an index, or a sequence of them; the last one (y_pred) where it is left out.
         For a `RegistrationLoss` also a section's name, which means that section's last array.
     **keywords
-        Forwarded to the loss. A `RegistrationLoss` takes its arrays so, and ``return_terms=True``.
+        Forwarded to the loss, masks among them. A `RegistrationLoss` takes its arrays so, and ``return_terms=True``.
 
     Returns
     -------
@@ -60,10 +61,10 @@ def value_and_grad(
         if arrays:
             raise TypeError(f"{describe(loss)} takes its arrays by keyword, got {len(arrays)} by position.")
         return own(argnums, **keywords)
-    function, inputs = _function(loss, arrays, keywords)
+    function, inputs, masks = _function(loss, arrays, keywords)
     wrt, single = wanted(argnums, function.inputs, function.names)
     reduction = getattr(loss, "reduction", "none")
-    value, gradients = gradients_of(function, inputs, wrt, reduction == "mean")
+    value, gradients = gradients_of(function, inputs, wrt, reduction == "mean", masks)
     if isinstance(loss, Loss):
         value = loss.reduce(value)
     return value, gradients[0] if single else gradients
@@ -71,14 +72,15 @@ def value_and_grad(
 
 def _function(
     loss: Any, arrays: tuple[Array, ...], keywords: dict[str, Any]
-) -> tuple[Differentiable, tuple[Array, ...]]:
-    """Return what to differentiate, and the arrays in its order."""
+) -> tuple[Differentiable, tuple[Array, ...], dict[str, Any]]:
+    """Return what to differentiate, the arrays in its order, and masks by name."""
     if isinstance(loss, type | str) or not callable(loss):
         raise TypeError(f"value_and_grad takes a loss object, such as agnoreg.build_loss makes, got {loss!r}.")
     if isinstance(loss, Loss):
         return bound(loss.measured_by(type(loss)), arrays, keywords)
     if hasattr(loss, "measure"):
         given = inspect.signature(loss).bind(*arrays, **keywords).arguments
-        options = {name: given.pop(name) for name in list(keywords) if name not in ("y_true", "y_pred", "ddf")}
-        return loss.measure(**options), tuple(given.values())
-    return FromCall(partial(loss, **keywords), None, len(arrays), describe(loss), alike=False), arrays
+        masks = {name: given.pop(name) for name in MASKS if name in given}
+        options = {name: given.pop(name) for name in list(given) if name not in ("y_true", "y_pred", "ddf")}
+        return loss.measure(**options), tuple(given.values()), masks
+    return FromCall(partial(loss, **keywords), None, len(arrays), describe(loss), alike=False), arrays, {}

@@ -6,7 +6,7 @@ Sums over slabs add up, pieces of gradients are concatenated; nothing here knows
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,12 +57,16 @@ class Slab:
         Which of these planes are the slab's own, along axis 1.
     constants
         The measure's constants, for the slab's samples.
+    weights
+        Where there is a mask, its planes, and whatever else a measure made of it; none otherwise. Inputs of no weight
+        were replaced by the measure's fill.
     """
 
     backend: Backend
     arrays: tuple[Array, ...]
     own: slice
     constants: tuple[Array, ...] = ()
+    weights: tuple[Array, ...] = ()
 
     @property
     def xp(self) -> Any:
@@ -141,11 +145,13 @@ def pass_by(
     begin: Callable[[Slab], Any],
     step: Callable[[Slab, Chunk, Any], tuple[Any, tuple[Array, ...], tuple[Array, ...]]],
     constants: tuple[Array, ...] = (),
+    inputs: int | None = None,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """Let the planes of ``arrays`` pass by, about ``elements`` entries at a time where one plane takes ``plane``.
 
     ``begin(slab)`` returns the state that ``step`` starts with, where only zeros, as in ``slab``, were seen.
-    ``step(slab, chunk, state)`` returns the state for the next chunk, arrays that add up, and pieces of images.
+    ``step(slab, chunk, state)`` returns the state for the next chunk, arrays that add up, and pieces of images. What
+    follows the first ``inputs`` arrays are weights.
     """
     xp = backend.xp
     samples, total = backend.shape(arrays[0])[:2]
@@ -157,6 +163,10 @@ def pass_by(
             # As even as can be: the last chunk is filled up with zeros.
             count = math.ceil(count / math.ceil(count / max(1, elements // plane)))
     whole = samples is None or group == samples
+
+    def slab_of(planes: tuple[Array, ...], own: slice, values: tuple[Array, ...]) -> Slab:
+        return Slab(backend, planes[:inputs], own, values, planes[inputs:] if inputs else ())
+
     passing = [Chunk(start, count, total, lag) for start in range(0, total + lag, count)]
     results = []
     for first in [0] if whole else range(0, samples or 1, group):
@@ -165,12 +175,12 @@ def pass_by(
 
         def body(chunk: Chunk, state: Any, selected: Any = selected, values: Any = values) -> Any:
             pieces = (backend.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
-            slab = Slab(backend, tuple(_cast(backend, dtype, x) for x in pieces), slice(0, chunk.count), values)
-            return step(slab, chunk, state)
+            planes = tuple(_cast(backend, dtype, x) for x in pieces)
+            return step(slab_of(planes, slice(0, chunk.count), values), chunk, state)
 
         few = min(count, max(lag, 1), total)
         zeros = tuple(xp.zeros_like(_cast(backend, dtype, array[:, :few, ...])) for array in selected)
-        state = begin(Slab(backend, zeros, slice(0, few), values))
+        state = begin(slab_of(zeros, slice(0, few), values))
         results.append(backend.scan(passing, body, state, slice(lag, lag + total)))
     if len(results) == 1:
         return results[0]
@@ -187,11 +197,14 @@ def sweep(
     body: Callable[[Slab, int, int | None], tuple[tuple[Array, ...], tuple[Array, ...]]],
     constants: tuple[Array, ...] = (),
     parallel: bool = False,
+    inputs: int | None = None,
+    fill: float = 0.0,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """Run ``body`` over all slabs of ``arrays``, by several threads where it is worth it and the backend has them.
 
     ``body(slab, first, last)`` returns two tuples for the samples ``first`` to ``last``: arrays that add up over the
     planes, and pieces of images. The result is the added arrays with the whole batch in front, and the whole images.
+    What follows the first ``inputs`` arrays is a weight for each of their entries; those of no weight become ``fill``.
     """
     xp = backend.xp
     shape = backend.shape(arrays[0])
@@ -206,7 +219,11 @@ def sweep(
         def run(
             tile: Tile, selected: tuple[Array, ...] = selected, values: tuple[Array, ...] = values, block: Block = block
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-            return body(_read(backend, dtype, selected, tile, values, len(shape)), block.first, block.last)
+            slab = _read(backend, dtype, selected, tile, values, len(shape))
+            if inputs and len(selected) > inputs:
+                images, (weights,) = slab.arrays[:inputs], slab.arrays[inputs:]
+                slab = replace(slab, arrays=filled(backend, images, weights, fill), weights=(weights,))
+            return body(slab, block.first, block.last)
 
         results.append(backend.loop(block.tiles, run, parallel))
     if whole:
@@ -225,6 +242,12 @@ def _read(
             array = backend.planes(array, tile.start - tile.before, width)
         pieces.append(_cast(backend, dtype, array))
     return Slab(backend, tuple(pieces), slice(tile.before, tile.before + tile.count), constants)
+
+
+def filled(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
+    """Replace what has no weight, whatever it is, NaN too."""
+    xp, there = backend.xp, weights != 0
+    return tuple(xp.where(there, x, xp.full((1,), fill, dtype=x.dtype, device=backend.device(x))) for x in arrays)
 
 
 def _cast(backend: Backend, dtype: Any, array: Array) -> Array:

@@ -63,6 +63,10 @@ class NumPyBackend(Backend):
         """Return ``"cpu"``."""
         return "cpu"
 
+    def known(self, condition: Callable[[], Array]) -> bool:
+        """Say whether all entries are true."""
+        return bool(np.all(condition()))
+
     def loop(
         self,
         tiles: Sequence[Any],

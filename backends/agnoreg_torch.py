@@ -147,6 +147,18 @@ class TorchBackend(Backend):
         """Return float64, or float32 on a device that has no float64."""
         return torch.float32 if array.device.type == "mps" else torch.float64
 
+    def known(self, condition: Callable[[], Array]) -> bool | None:
+        """Say whether all entries are true; None on a card, and while something traces or batches operations."""
+        if _traced():
+            return None
+        result = condition()
+        if result.device.type != "cpu":
+            return None
+        try:
+            return bool(result.all())
+        except RuntimeError:  # a tensor of torch.func's, which has no value of its own
+            return None
+
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere."""
         return (self.slab_sizes if array.device.type == "cpu" else GPU_SLABS)[kind]
@@ -170,6 +182,20 @@ class TorchBackend(Backend):
         xx, yy, xy = (parts[0] if len(parts) == 1 else torch.add(*parts) for parts in zip(*terms, strict=True))
         add = torch.addcmul
         return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
+
+    def plus_weighted_products(
+        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return the terms plus the weighted products, in one pass for each but the first term."""
+        wx, wy, add = x * weight, y * weight, torch.addcmul
+        if not terms:
+            return wx * x, wy * y, wx * y
+        xx, yy, xy = (parts[0] if len(parts) == 1 else torch.add(*parts) for parts in zip(*terms, strict=True))
+        return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
+
+    def plus_product(self, a: Array, x: Array, y: Array) -> Array:
+        """Return ``a + x * y``, in one pass."""
+        return torch.addcmul(a, x, y)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""

@@ -19,16 +19,22 @@ class GradientEnergy(FieldMeasure):
 
     title: ClassVar[str] = "The gradient norm"
 
+    @property
+    def quadratic(self) -> bool:  # type: ignore[override]
+        """Whether energies are squares."""
+        return not self.l1
+
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
         check_flag("l1", self.l1)
 
-    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
-        """Return the factors of the values and of the gradients."""
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients."""
         assert isinstance(self.spacing, tuple)
         half = 0.5 / self.spacing[-1]
-        unit = (half if self.l1 else half**2) / self.count(shape)
+        unit = half if self.l1 else half**2
         return unit, unit if self.l1 else 2.0 * unit
 
     def memory(self, back: bool) -> tuple[int, ...]:
@@ -53,7 +59,7 @@ class GradientEnergy(FieldMeasure):
         def energy(difference: Array) -> Array:
             return xp.abs(difference) if self.l1 else difference * difference
 
-        u = layout.lay(xp, slab.arrays[0])
+        u = layout.lay(xp, self.field(slab))
         fields = (*fields, (u,))
         (middle,), (before,) = earlier(xp, fields, lag), earlier(xp, fields, 2 * lag)
         row = self.row(xp, middle, layout, 2)
@@ -84,14 +90,15 @@ class GradientEnergy(FieldMeasure):
         slopes, others = rest
         other = None
         for (stride, factor), difference in zip(in_plane, differences, strict=True):
-            other = plus_across(other, times(xp.sign(difference) if self.l1 else difference, factor), stride, line)
+            slope = times(xp.sign(difference) if self.l1 else difference, factor)
+            other = plus_across(other, self.again(slab, slope, row_mask), stride, line)
         others = (*others, (planes(other),))
         # A difference's adjoint is its negative.
         gradient = earlier(xp, others, lag)[0]
         if ux is None:
             gradient = -gradient
         else:
-            ux = times(xp.sign(ux) if self.l1 else ux, along_x)
+            ux = self.again(slab, times(xp.sign(ux) if self.l1 else ux, along_x), mask)
             slopes = (*slopes, (ux,))
             slope = earlier(xp, slopes, 2)[0] - ux
             slope -= gradient
@@ -108,10 +115,11 @@ class SecondDerivativeEnergy(FieldMeasure):
     gap: ClassVar[int] = 4
     title: ClassVar[str] = "The bending energy"
 
-    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
-        """Return the factors of the values and of the gradients."""
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients."""
         assert isinstance(self.spacing, tuple)
-        unit = (0.5 / self.spacing[-1]) ** 4 / self.count(shape)
+        unit = (0.5 / self.spacing[-1]) ** 4
         return unit, 2.0 * unit
 
     def memory(self, back: bool) -> tuple[int, ...]:
@@ -136,7 +144,7 @@ class SecondDerivativeEnergy(FieldMeasure):
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
 
-        u = layout.lay(xp, slab.arrays[0])
+        u = layout.lay(xp, self.field(slab))
         fields = (*fields, (u,))
         middle = earlier(xp, fields, lag)[0]
         row = self.row(xp, middle, layout, 4)
@@ -182,16 +190,19 @@ class SecondDerivativeEnergy(FieldMeasure):
         if wrt is None:
             return state, energies, ()
         seconds, mixed_ones, by_slopes, others = rest
-        by_uz = across(zz, stride, line)
+        by_uz = across(self.again(slab, zz, rows_mask), stride, line)
         other = None
         if yy is not None:
-            by_uy = across(times(yy, along_y**2), line, line)
-            by_uy = plus_across(by_uy, times(yz, along_y), stride, line)
+            by_uy = across(self.again(slab, times(yy, along_y**2), rows_mask), line, line)
+            by_uy = plus_across(by_uy, self.again(slab, times(yz, along_y), rows_mask), stride, line)
             other = across(by_uy, line, line)
         others = (*others, (planes(plus_across(other, by_uz, stride, line)),))
         gradient = earlier(xp, others, lag)[0]
         if xx is not None:
-            xx, xy, xz = times(xx, along_x**2), times(xy, along_x * along_y), times(xz, along_x)
+            inner = trim(rows_mask, line)
+            xx = self.again(slab, times(xx, along_x**2), mask)
+            xy = self.again(slab, times(xy, along_x * along_y), inner)
+            xz = self.again(slab, times(xz, along_x), inner)
             seconds = (*seconds, (xx,))
             mixed_ones = (*mixed_ones, (planes(plus_across(across(xy, line, line), xz, stride, line)),))
             by_ux = xx - earlier(xp, seconds, 2)[0]

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.differentiable import check_flag
-from agnoreg.functional.fields import FieldMeasure, across, plus_across, times, trim
+from agnoreg.backend import Backend
+from agnoreg.differentiable import check_flag, summed
+from agnoreg.functional.fields import FieldMeasure, across, lesser, plus_across, times, trim
 from agnoreg.passing import Layout, earlier, latest, nothing_before
+from agnoreg.stencil import cut
 from agnoreg.tiling import Chunk, Slab
 
 Array = Any
@@ -24,6 +26,11 @@ class CompactGradientEnergy(FieldMeasure):
     least: ClassVar[int] = 2
     title: ClassVar[str] = "The gradient norm"
 
+    @property
+    def quadratic(self) -> bool:  # type: ignore[override]
+        """Whether energies are squares."""
+        return not self.l1
+
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
@@ -39,17 +46,52 @@ class CompactGradientEnergy(FieldMeasure):
         """No plane after a plane has a difference that reads it."""
         return 0
 
-    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
-        """Return the factors of the values and of the gradients: those of the differences along the last axis."""
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients: those of the differences along the last axis."""
         assert isinstance(self.spacing, tuple)
+        rate = 1.0 / self.spacing[-1]
+        unit = rate if self.l1 else rate**2
+        return unit, unit if self.l1 else 2.0 * unit
+
+    def count(self, shape: tuple[int | None, ...]) -> int:
+        """Return the number of differences along the last axis."""
         planes, lines, entries = shape[1:4]
         assert planes is not None
         assert lines is not None
         assert entries is not None
-        count = planes * lines * (entries - self.step_size)
-        rate = 1.0 / self.spacing[-1]
-        unit = (rate if self.l1 else rate**2) / count
-        return unit, unit if self.l1 else 2.0 * unit
+        return planes * lines * (entries - self.step_size)
+
+    def weigh(
+        self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...], Array]:
+        """Return the mask, and how much the differences along the last axis count: the lesser of two voxels each."""
+        mask, xp = self.voxel_mask(backend, mask), backend.xp
+        *others, count = (self._weight(backend, dtype, mask, axis) for axis in range(4 - self.spatial_dims, 4))
+        for other in others:
+            # Without a difference along an axis there is no mean.
+            count = xp.where(other > 0.0, count, xp.zeros_like(count))
+        return (mask,), count * self.step_size
+
+    def _weight(self, backend: Backend, dtype: Any, mask: Array, axis: int) -> Array:
+        pairs = lesser(backend.xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1))
+        return summed(backend, dtype, pairs)
+
+    def constants(
+        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
+    ) -> tuple[Array, ...]:
+        """Return with a mask how much differences along axes 1 and 2 count, relative to those along the last."""
+        if weights is None:
+            return ()
+        xp, last = backend.xp, self._weight(backend, dtype, weights, 3)
+        factors = []
+        for axis in range(1, 3):
+            if axis < 4 - self.spatial_dims:
+                factors.append(xp.zeros_like(last))
+                continue
+            own = self._weight(backend, dtype, weights, axis)
+            factors.append(last / xp.where(own > 0.0, own, xp.ones_like(own)))
+        return tuple(xp.astype(factor if self.l1 else xp.sqrt(factor), dtype) for factor in factors)
 
     def along(self, planes: int, layout: Layout) -> tuple[float, float]:
         """Return the factors of differences along axes 1 and 2, relative to those along the last."""
@@ -68,15 +110,17 @@ class CompactGradientEnergy(FieldMeasure):
         voxel = (y < layout.rows) & (z < layout.columns)
         inside = voxel, voxel & (y < layout.rows - 1), voxel & (z < layout.columns - self.step_size)
         memory = (self.lag, self.lag) if wrt is not None else (self.lag,)
-        return tuple(xp.astype(x, zeros.dtype) for x in inside), *nothing_before((zeros,), memory)
+        known = (
+            nothing_before((zeros,), (self.lag,)) if slab.weights else tuple(xp.astype(x, zeros.dtype) for x in inside)
+        )
+        return known, *nothing_before((zeros,), memory)
 
     def step(
         self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients: ``g[i-1] - g[i]`` along every axis."""
         xp, line, lag, stride = slab.xp, layout.line, self.lag, self.step_size
-        along_x, along_y = self.along(chunk.total, layout)
-        (voxel, before_line, before_voxel), fields, *slopes = state
+        known, fields, *slopes = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
@@ -84,21 +128,25 @@ class CompactGradientEnergy(FieldMeasure):
         def energy(difference: Array) -> Array:
             return xp.abs(difference) if self.l1 else difference * difference
 
-        def back(difference: Array, factor: float) -> Array:
-            return times(xp.sign(difference) if self.l1 else difference, factor)
+        def back(difference: Array, mask: Array, factor: float) -> Array:
+            return self.again(slab, times(xp.sign(difference) if self.l1 else difference, factor), mask)
 
-        u = layout.lay(xp, slab.arrays[0])
+        u = layout.lay(xp, self.field(slab))
         fields = (*fields, (u,))
         middle = earlier(xp, fields, lag)[0]
-        device = slab.backend.device(u)
-        there = self._masked(xp, u, voxel, chunk.existing(xp, lag, device))
+        if slab.weights:
+            known, there, masks = self._weights(slab, layout, known)
+            along_x, along_y, _ = self.relative
+        else:
+            there, masks = self._counting(slab, layout, chunk, known, u)
+            along_x, along_y = self.along(chunk.total, layout)
         row = self.row(xp, middle, layout, 2)
-        in_plane = [(line, along_y, before_line)] if self.spatial_dims >= 2 else []
-        in_plane.append((stride, 1.0, before_voxel))
+        in_plane = [(line, along_y)] if self.spatial_dims >= 2 else []
+        in_plane.append((stride, 1.0))
         energies, differences = None, []
-        for step, factor, inside in in_plane:
+        for (step, factor), mask in zip(in_plane, masks[1:], strict=True):
             difference = across(row, step, line, 0)
-            difference *= self.row(xp, there * inside, layout, 1)
+            difference *= mask
             difference = times(difference, factor)
             differences.append(difference)
             energies = energy(difference) if energies is None else energies + energy(difference)
@@ -106,25 +154,62 @@ class CompactGradientEnergy(FieldMeasure):
         ux = None
         if self.spatial_dims == 3:
             ux = u - middle
-            ux *= self._masked(xp, there, voxel, chunk.existing(xp, lag - 1, device)) * there
+            ux *= masks[0]
             ux = times(ux, along_x)
             energies = energies + energy(ux)
-        state = (voxel, before_line, before_voxel), latest(fields, lag)
+        state = known, latest(fields, lag)
         energies = self.counted(xp, energies, there != 0.0)
         if wrt is None:
             return state, energies, ()
         other = None
-        for (step, factor, _), difference in zip(in_plane, differences, strict=True):
+        for (step, factor), mask, difference in zip(in_plane, masks[1:], differences, strict=True):
             # Ahead is the difference itself, behind the one before: the adjoint's negative.
-            other = plus_across(other, back(difference, factor), 0, line, step)
+            other = plus_across(other, back(difference, mask, factor), 0, line, step)
         gradient = -planes(other)
         if ux is not None:
-            ux = back(ux, along_x)
+            ux = back(ux, masks[0], along_x)
             line_of_slopes = (*slopes[0], (ux,))
             gradient += earlier(xp, line_of_slopes, 1)[0]
             gradient -= ux
             return (*state, latest(line_of_slopes, 1)), energies, (gradient,) * len(wrt)
         return (*state, *slopes), energies, (gradient,) * len(wrt)
+
+    def _counting(
+        self, slab: Slab, layout: Layout, chunk: Chunk, known: tuple[Array, ...], like: Array
+    ) -> tuple[Array, list[Array]]:
+        """Return 1 for the entries that are voxels, and for those with a neighbour along each axis; others are 0."""
+        xp, lag, device = slab.xp, self.lag, slab.backend.device(like)
+        voxel, before_line, before_voxel = known
+        there = self._masked(xp, like, voxel, chunk.existing(xp, lag, device))
+        masks = [there]
+        if self.spatial_dims == 3:
+            masks = [self._masked(xp, there, voxel, chunk.existing(xp, lag - 1, device)) * there]
+        inside = [before_line] if self.spatial_dims >= 2 else []
+        return there, masks + [self.row(xp, there * one, layout, 1) for one in (*inside, before_voxel)]
+
+    def _weights(
+        self, slab: Slab, layout: Layout, known: tuple[Any, ...]
+    ) -> tuple[tuple[Any, ...], Array, list[Array]]:
+        """Return what is kept, the voxels' weights, and the differences' (the roots of squared ones') by axis.
+
+        A difference counts as much as the lesser of its voxels.
+        """
+        xp, lag, line = slab.xp, self.lag, layout.line
+        now = self.lay_weights(slab, layout, slab.weights[0])
+        remembered = (*known[0], (now,))
+        (there,) = earlier(xp, remembered, lag)
+        row = self.row(xp, there, layout, 2)
+        masks = [lesser(xp, there, now)]
+        for step in (line, self.step_size)[2 - min(2, self.spatial_dims) :]:
+            masks.append(lesser(xp, row[line:-line], row[line + step : step - line or None]))
+        if self.quadratic:
+            masks = [xp.sqrt(mask) for mask in masks]
+        ones = xp.zeros_like(there) + 1.0
+        along_x, along_y = (factor[:, None] for factor in slab.constants[:2])
+        masks[0] = masks[0] * along_x
+        if self.spatial_dims >= 2:
+            masks[1] = masks[1] * self.row(xp, ones * along_y, layout, 1)
+        return (latest(remembered, lag),), there, masks
 
     def _masked(self, xp: Any, like: Array, inside: Array, there: Array | None) -> Array:
         """Return 1 for entries ``inside`` of planes that are ``there``, 0 for others."""
@@ -143,10 +228,11 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
     gap: ClassVar[int] = 4
     title: ClassVar[str] = "The bending energy"
 
-    def factors(self, shape: tuple[int | None, ...]) -> tuple[float, float]:
-        """Return the factors of the values and of the gradients."""
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients."""
         assert isinstance(self.spacing, tuple)
-        unit = (0.5 / self.spacing[-1]) ** 4 / self.count(shape)
+        unit = (0.5 / self.spacing[-1]) ** 4
         return unit, 2.0 * unit
 
     def memory(self, back: bool) -> tuple[int, ...]:
@@ -159,7 +245,7 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients; a second difference is its own adjoint.
 
-        Where a mixed difference has a factor of 1/4, which `factors` puts back, the others have one of 1: they get 4.
+        Where a mixed difference has a factor of 1/4, which `units` puts back, the others have one of 1: they get 4.
         """
         xp, line, stride, dims, lag = slab.xp, layout.line, self.step_size, self.spatial_dims, self.lag
         along_x, along_y, _ = self.relative
@@ -174,7 +260,7 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
             result += row[line - step : -line - step]
             return result
 
-        u = layout.lay(xp, slab.arrays[0])
+        u = layout.lay(xp, self.field(slab))
         fields = (*fields, (u,))
         middle, before = earlier(xp, fields, lag)[0], earlier(xp, fields, 2 * lag)[0]
         known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 2)
@@ -217,17 +303,19 @@ class CompactSecondDerivativeEnergy(FieldMeasure):
         if wrt is None:
             return state, energies, ()
         seconds, slopes, others = rest
-        other = second(times(zz, 4.0), stride)
+        inner = trim(row_mask, line)
+        other = second(self.again(slab, times(zz, 4.0), inner), stride)
         if yy is not None:
-            other += second(times(yy, 4.0 * along_y**2), line)
-            other += across(across(times(yz, along_y), line, line), stride, line)
+            other += second(self.again(slab, times(yy, 4.0 * along_y**2), inner), line)
+            other += across(across(self.again(slab, times(yz, along_y), row_mask), line, line), stride, line)
         others = (*others, (planes(other),))
         gradient = earlier(xp, others, lag)[0]
         if xx is not None:
-            xx = times(xx, 4.0 * along_x**2)
+            xx = self.again(slab, times(xx, 4.0 * along_x**2), mask)
             seconds = (*seconds, (xx,))
-            by_slopes = across(times(xy, along_x * along_y), line, line)
-            by_slopes = plus_across(by_slopes, times(xz, along_x), stride, line)
+            xy = self.again(slab, times(xy, along_x * along_y), inner)
+            xz = self.again(slab, times(xz, along_x), inner)
+            by_slopes = plus_across(across(xy, line, line), xz, stride, line)
             slopes = (*slopes, (planes(by_slopes),))
             by_x = earlier(xp, seconds, 1)[0] * -2.0
             by_x += xx

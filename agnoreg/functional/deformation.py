@@ -9,6 +9,7 @@ from agnoreg.functional.axes import check_choice
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.functional.compact import CompactGradientEnergy, CompactSecondDerivativeEnergy
 from agnoreg.functional.fields import FieldMeasure
+from agnoreg.masks import by_name
 from agnoreg.stencil import cut
 
 Array = Any
@@ -61,6 +62,7 @@ def gradient_norm(
     spacing: float | Sequence[float] = 1.0,
     spatial_dims: int = 3,
     data_format: str = "channels_last",
+    mask: Array | None = None,
 ) -> Array:
     """Return the mean squared (or absolute) gradient of a displacement field, per sample.
 
@@ -85,6 +87,10 @@ def gradient_norm(
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format
         ``"channels_last"``, or ``"channels_first"``: the components are then axis 1, ``(B, 3, d1, d2, d3)``.
+    mask
+        Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
+        any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
+        `agnoreg.Loss`.
 
     Returns
     -------
@@ -103,7 +109,7 @@ def gradient_norm(
     >>> gradient_norm(x)
     array([1.])
     """
-    return evaluate(gradient_measure(l1, stencil, spacing, spatial_dims, data_format), ddf)
+    return evaluate(gradient_measure(l1, stencil, spacing, spatial_dims, data_format), ddf, masks=by_name(mask))
 
 
 @measured_by(bending_measure)
@@ -114,6 +120,7 @@ def bending_energy(
     spacing: float | Sequence[float] = 1.0,
     spatial_dims: int = 3,
     data_format: str = "channels_last",
+    mask: Array | None = None,
 ) -> Array:
     """Return the bending energy of a displacement field, per sample.
 
@@ -136,6 +143,10 @@ def bending_energy(
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format
         ``"channels_last"``, or ``"channels_first"``: the components are then axis 1, ``(B, 3, d1, d2, d3)``.
+    mask
+        Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
+        any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
+        `agnoreg.Loss`.
 
     Returns
     -------
@@ -159,7 +170,7 @@ def bending_energy(
     >>> bending_energy(x**2 / 2)
     array([1.])
     """
-    return evaluate(bending_measure(stencil, spacing, spatial_dims, data_format), ddf)
+    return evaluate(bending_measure(stencil, spacing, spatial_dims, data_format), ddf, masks=by_name(mask))
 
 
 def _gradient(f: Array, axis: int) -> Array:

@@ -1,11 +1,12 @@
 """Voxel-by-voxel distances of two images or labels: mean squared difference and cross-entropy."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
 from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
 from agnoreg.functional.overlap import binarised, check_background_weight
+from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -29,7 +30,14 @@ class SquaredDifference(MeanMeasure):
 
 
 @measured_by(SquaredDifference)
-def ssd(y_true: Array, y_pred: Array) -> Array:
+def ssd(
+    y_true: Array,
+    y_pred: Array,
+    *,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
+) -> Array:
     """Return the mean of squared differences of two images or labels, per sample.
 
     ``mean((y_true - y_pred)^2)`` over every axis but the first; the name is the field's, the value is a mean.
@@ -38,6 +46,10 @@ def ssd(y_true: Array, y_pred: Array) -> Array:
     ----------
     y_true, y_pred
         Shape ``(B, ...)``, the same.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -57,7 +69,7 @@ def ssd(y_true: Array, y_pred: Array) -> Array:
     >>> ssd(np.zeros((1, 2, 2, 2)), np.full((1, 2, 2, 2), 3.0))
     array([9.])
     """
-    return evaluate(SquaredDifference(), y_true, y_pred)
+    return evaluate(SquaredDifference(), y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,9 @@ class BinaryCrossEntropy(MeanMeasure):
     binary: bool = False
     background_weight: float = 0.0
     smooth: float = 1e-5
+
+    #: Where no logarithm is infinite.
+    fill: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -111,7 +126,15 @@ class BinaryCrossEntropy(MeanMeasure):
 
 @measured_by(BinaryCrossEntropy)
 def cross_entropy(
-    y_true: Array, y_pred: Array, *, binary: bool = False, background_weight: float = 0.0, smooth: float = 1e-5
+    y_true: Array,
+    y_pred: Array,
+    *,
+    binary: bool = False,
+    background_weight: float = 0.0,
+    smooth: float = 1e-5,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
 ) -> Array:
     """Return the weighted binary cross-entropy of two labels, per sample.
 
@@ -127,6 +150,10 @@ def cross_entropy(
         Weight of the background, in [0, 1].
     smooth
         Added inside the logarithms.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -144,4 +171,9 @@ def cross_entropy(
     >>> cross_entropy(np.ones((1, 4)), np.full((1, 4), 0.5)).round(4)
     array([0.6931])
     """
-    return evaluate(BinaryCrossEntropy(binary, background_weight, smooth), y_true, y_pred)
+    return evaluate(
+        BinaryCrossEntropy(binary, background_weight, smooth),
+        y_true,
+        y_pred,
+        masks=by_name(mask, fixed_mask, moving_mask),
+    )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.differentiable import PassingMeasure, check_rank
+from agnoreg.differentiable import PassingMeasure, check_rank, summed
 from agnoreg.functional.axes import FORMATS, check_choice, check_spacing
-from agnoreg.passing import Layout, nothing_before
-from agnoreg.tiling import Chunk, Slab
+from agnoreg.passing import Layout, earlier, latest, nothing_before
+from agnoreg.stencil import cut, pad
+from agnoreg.tiling import Chunk, Slab, filled
 
 Array = Any
 
@@ -17,7 +18,7 @@ Array = Any
 
 # Planes lie in a row, with gaps of zeros between them and a margin of zeros at each end: a difference along axis 2 or 3
 # is one of entries a line or a voxel ahead and behind. Near a border these mix lines; they are multiplied by 0. Halves
-# are left out of differences, and so is the spacing along the last axis; `factors` puts them back.
+# are left out of differences, and so is the spacing along the last axis; `units` puts them back.
 
 
 def across(row: Array, stride: int, line: int, behind: int | None = None) -> Array:
@@ -46,6 +47,21 @@ def times(x: Array, factor: float) -> Array:
 def trim(row: Array, entries: int) -> Array:
     """Take so many entries off each end."""
     return row[entries:-entries]
+
+
+def eroded(xp: Any, mask: Array, axis: int, reach: int) -> Array:
+    """Return the least of the entries up to ``reach`` away along an axis; beyond the border there are zeros."""
+    size = mask.shape[axis]
+    padded, least = pad(xp, mask, axis, reach, reach), mask
+    for shift in range(2 * reach + 1):
+        other = cut(padded, axis, shift, shift + size)
+        least = lesser(xp, least, other)
+    return least
+
+
+def lesser(xp: Any, a: Array, b: Array) -> Array:
+    """Return the lesser of two weights: of bools, whether both are."""
+    return a & b if a.dtype == xp.bool else xp.minimum(a, b)
 
 
 @dataclass(frozen=True)
@@ -152,16 +168,81 @@ class FieldMeasure(PassingMeasure):
         """Return how many samples a field is: one a component, where these come first."""
         return 1 if self.components_last else self.spatial_dims
 
+    def channel_axis(self, rank: int) -> int:
+        """Return the axis of the components."""
+        return rank - 1 if self.components_last else 1
+
+    #: Whether energies are squares; else absolute values.
+    quadratic: ClassVar[bool] = True
+
+    def weigh(
+        self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...], Array]:
+        """Return the mask and each energy's weight, the least of the voxels around it, as far as the crop.
+
+        So an energy counts where there are all the voxels that its differences read. Both have no components, or are
+        samples as the components are.
+        """
+        mask = self.voxel_mask(backend, mask)
+        weights = mask
+        for axis, crop in zip((1, 2, 3), self.crops, strict=True):
+            weights = eroded(backend.xp, weights, axis, crop)
+        return (mask, weights), summed(backend, dtype, weights) * self.step_size
+
+    def voxel_mask(self, backend: Backend, mask: Array) -> Array:
+        """Return a mask as ``(b, planes, lines, voxels)``."""
+        xp, axis = backend.xp, self.channel_axis(len(mask.shape))
+        if mask.shape[axis] != 1:
+            raise ValueError(
+                f"The mask of a field has no components, or one for all of them, got shape {backend.shape(mask)}."
+            )
+        sizes = [size for place, size in enumerate(backend.shape(mask)) if place not in (0, axis)]
+        if not self.components_last:
+            copies = xp.zeros((1, self.spatial_dims) + (1,) * len(sizes), dtype=mask.dtype, device=backend.device(mask))
+            mask = mask | copies if mask.dtype == xp.bool else mask + copies
+        return xp.reshape(mask, (-1, *[1] * (3 - len(sizes)), *sizes))
+
+    def lay_weights(self, slab: Slab, layout: Layout, weights: Array) -> Array:
+        """Return weights of voxels as planes, one for every component."""
+        xp = slab.xp
+        if self.step_size > 1:
+            ones = xp.ones((self.step_size,), dtype=weights.dtype, device=slab.backend.device(weights))
+            weights = xp.reshape(
+                weights[..., None] * ones, (-1, *weights.shape[1:-1], weights.shape[-1] * self.step_size)
+            )
+        return layout.lay(xp, weights)
+
+    def again(self, slab: Slab, x: Array, mask: Array) -> Array:
+        """Return what a gradient is made of: where weights are not just 1 or 0, their roots count twice."""
+        if slab.weights:
+            x *= mask
+        return x
+
+    def field(self, slab: Slab) -> Array:
+        """Return the field's planes, 0 where a mask leaves them out."""
+        (field,) = slab.arrays
+        if not slab.weights:
+            return field
+        there = slab.weights[0]
+        if self.step_size > 1:
+            shape = field.shape
+            field = slab.xp.reshape(field, (-1, *shape[1:3], shape[3] // self.step_size, self.step_size))
+            return slab.xp.reshape(filled(slab.backend, (field,), there[..., None])[0], (-1, *shape[1:]))
+        return filled(slab.backend, (field,), there)[0]
+
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return which entries of a plane count, and planes of zeros for all that is remembered."""
         xp, (_, across_lines, along_line) = slab.xp, self.crops
         zeros = layout.lay(xp, slab.arrays[0])
+        memory = self.memory(wrt is not None)
+        if slab.weights:
+            return nothing_before((zeros,), (self.lag,)), *nothing_before((zeros,), memory)
         index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
         y, z = index // layout.line, index % layout.line
         inside = (y >= across_lines) & (y < layout.rows - across_lines)
         border = along_line * self.step_size
         inside = inside & (z >= border) & (z < layout.columns - border)
-        return (xp.astype(inside, zeros.dtype),), *nothing_before((zeros,), self.memory(wrt is not None))
+        return (xp.astype(inside, zeros.dtype),), *nothing_before((zeros,), memory)
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes a step remembers of each array: the field, and what is made of it."""
@@ -174,15 +255,20 @@ class FieldMeasure(PassingMeasure):
         return xp.concat([margin, row, margin])
 
     def counting(
-        self, slab: Slab, layout: Layout, chunk: Chunk, known: tuple[Array, ...], like: Array, lines: int
-    ) -> tuple[tuple[Array, ...], Array, Array, Array]:
+        self, slab: Slab, layout: Layout, chunk: Chunk, known: tuple[Any, ...], like: Array, lines: int
+    ) -> tuple[tuple[Any, ...], Array, Array, Array]:
         """Return what counts of the planes that came `lag` before: the entries that have all their neighbours.
 
-        That is 1 or 0 for each entry, as planes and as a row with a margin of so many lines, and whether it is not 0;
-        the chunk's planes are ``like`` these.
+        That is 1 or 0 for each entry, or a weight (its root, if `quadratic`), as planes and as a row with a margin of
+        so many lines, and whether it is not 0; the chunk's planes are ``like`` these.
         ``known`` is what `begin` returned, and is returned to be kept: most chunks have planes that all count.
         """
         xp, crop = slab.xp, self.crops[0]
+        if slab.weights:
+            weights = xp.sqrt(slab.weights[1]) if self.quadratic else slab.weights[1]
+            line = (*known[0], (self.lay_weights(slab, layout, weights),))
+            (mask,) = earlier(xp, line, self.lag)
+            return (latest(line, self.lag),), mask, self.row(xp, mask, layout, lines), mask != 0.0
         first = chunk.start - self.lag
         whole = isinstance(first, int) and crop <= first <= chunk.total - crop - chunk.count
         inside, *all_count = known

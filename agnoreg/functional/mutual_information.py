@@ -15,6 +15,7 @@ from agnoreg.differentiable import (
     measured_by,
     voxels,
 )
+from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -96,22 +97,22 @@ class ParzenInformation(Measure):
         xp, centres, wide = slab.xp, self._centres(slab), slab.backend.accumulator(slab.arrays[0])
         ones = xp.matrix_transpose(xp.ones_like(centres))
         histograms: list[Array] = []
-        for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
-            t, p = (self._windows(xp, centres, x) for x in block)
-            p = p * (1.0 / (xp.matmul(ones, t) * xp.matmul(ones, p)))
+        for t, p, *weights in zip(*(self._blocks(slab, x) for x in (*slab.arrays, *slab.weights)), strict=True):
+            t, p = (self._windows(xp, centres, x) for x in (t, p))
+            p = p * ((weights[0] if weights else 1.0) / (xp.matmul(ones, t) * xp.matmul(ones, p)))
             joint = xp.matmul(t, xp.matrix_transpose(p))
             histograms.append(xp.sum(xp.astype(joint, wide), axis=1))
         return (sum(histograms[1:], start=histograms[0]),)
 
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return ``sum Pab log((Pab + eps) / (Pa Pb + eps) + eps)`` and, for each image, a matrix ``(b, K, K)``.
 
         The derivatives by Pab, Pa and Pb are one matrix, as weights add up to 1; its rows are the image's own bins.
         """
         # Of its own sum rather than of the number of samples: roundings of the weights' sums cancel.
-        joint = sums[0] / xp.sum(sums[0], axis=(1, 2), keepdims=True)
+        samples = xp.sum(sums[0], axis=(1, 2), keepdims=True)
+        samples = xp.where(samples > 0.0, samples, xp.full_like(samples, math.nan))
+        joint = sums[0] / samples
         pa, pb = xp.sum(joint, axis=2, keepdims=True), xp.sum(joint, axis=1, keepdims=True)
         product = pa * pb + EPS
         ratio = (joint + EPS) / product + EPS
@@ -121,7 +122,7 @@ class ParzenInformation(Measure):
         by_product = -joint * (joint + EPS) / (product * product * ratio)
         by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
         by_pb = xp.sum(by_product * pa, axis=1, keepdims=True)
-        matrix = (by_joint + by_pa + by_pb) * ((self.num_bins - 1) / (self.sigma_ratio**2 * voxels(shape)))
+        matrix = (by_joint + by_pa + by_pb) * ((self.num_bins - 1) / self.sigma_ratio**2) / samples
         # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean
         # over where the samples are is taken out.
         squares = joint * joint + TINY
@@ -159,7 +160,16 @@ class ParzenInformation(Measure):
 
 
 @measured_by(ParzenInformation)
-def mutual_information(y_true: Array, y_pred: Array, *, num_bins: int = 23, sigma_ratio: float = 0.5) -> Array:
+def mutual_information(
+    y_true: Array,
+    y_pred: Array,
+    *,
+    num_bins: int = 23,
+    sigma_ratio: float = 0.5,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
+) -> Array:
     """Return the global mutual information of two images, per sample.
 
     Images are clipped to [0, 1]. Every voxel has a Gaussian weight in each of ``num_bins`` bins, normalised over the
@@ -174,6 +184,10 @@ def mutual_information(y_true: Array, y_pred: Array, *, num_bins: int = 23, sigm
         Bins over [0, 1], at least 2.
     sigma_ratio
         Standard deviation of the Gaussian window, in bins.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -197,4 +211,9 @@ def mutual_information(y_true: Array, y_pred: Array, *, num_bins: int = 23, sigm
     >>> mutual_information(image, image).round(3)
     array([2.081])
     """
-    return evaluate(ParzenInformation(num_bins, sigma_ratio), y_true, y_pred)
+    return evaluate(
+        ParzenInformation(num_bins, sigma_ratio),
+        y_true,
+        y_pred,
+        masks=by_name(mask, fixed_mask, moving_mask),
+    )

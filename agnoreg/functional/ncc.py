@@ -14,17 +14,20 @@ from agnoreg.differentiable import (
     evaluate,
     measured_by,
     total,
-    voxels,
 )
 from agnoreg.functional import kernels
 from agnoreg.functional.axes import FORMATS, check_choice
-from agnoreg.functional.moments import JoiningMoments, Moments
+from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
+from agnoreg.masks import by_name
 from agnoreg.passing import SUMS, Layout, along_planes, earlier, latest, no_windows_before, nothing_before
-from agnoreg.tiling import Chunk, Slab
+from agnoreg.tiling import Chunk, Slab, filled
 
 Array = Any
 
 EPS = 1e-5
+
+#: What lies beyond the border: zeros, or nothing.
+PADDINGS = ("zero", "truncate")
 
 KERNELS: dict[str, Callable[[int], Array]] = {
     "rectangular": kernels.rectangular,
@@ -33,7 +36,7 @@ KERNELS: dict[str, Callable[[int], Array]] = {
 }
 
 
-def centre(backend: Backend, dtype: Any, image: Array) -> Array:
+def centre(backend: Backend, dtype: Any, image: Array, weights: Array | None = None) -> Array:
     """Return a rough centre of each sample's intensities, ``(B,)``, that they can be shifted by without rounding.
 
     It is the mean of a coarse grid of voxels, rounded to the spacing of floating-point numbers a little above the
@@ -41,11 +44,18 @@ def centre(backend: Backend, dtype: Any, image: Array) -> Array:
     """
     xp = backend.xp
     steps = [max(1, size // 16) for size in image.shape[1:]]
-    grid = tuple(slice(step // 2, None, step) if step > 1 else slice(None) for step in steps)
-    sparse = xp.astype(image[(slice(None), *grid)], dtype, copy=False)
+    grid = (slice(None), *(slice(step // 2, None, step) if step > 1 else slice(None) for step in steps))
+    sparse = xp.astype(image[grid], dtype, copy=False)
     axes = tuple(range(1, len(image.shape)))
+    if weights is None:
+        mean = xp.mean(sparse, axis=axes)
+    else:
+        there = weights[grid]
+        (sparse,) = filled(backend, (sparse,), there)
+        found = xp.sum(xp.astype(there != 0, dtype), axis=axes)
+        mean = xp.sum(sparse, axis=axes) / xp.where(found != 0.0, found, xp.ones_like(found))
     large = xp.max(xp.abs(sparse), axis=axes) * 2.0
-    return (xp.mean(sparse, axis=axes) + large) - large
+    return (mean + large) - large
 
 
 def shifted(slab: Slab) -> tuple[Array, ...]:
@@ -64,27 +74,25 @@ class GlobalCorrelation(Measure):
 
     constant_count: ClassVar[int] = 2
 
-    def constants(self, backend: Backend, dtype: Any, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def constants(
+        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
+    ) -> tuple[Array, ...]:
         """Return a centre of each image, about which its moments are taken."""
-        return tuple(centre(backend, dtype, array) for array in arrays)
+        return tuple(centre(backend, dtype, array, weights) for array in arrays)
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the first and second moments about the centres, not yet divided."""
         t, p = shifted(slab)
         return tuple(total(slab, *x) for x in ((t,), (p,), (t, t), (p, p), (t, p)))
 
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and the factors of the other image, the image itself and 1 in each gradient."""
-        n = voxels(shape)
-        t, p, tt, pp, tp = sums
-        t, p = t / n, p / n
-        cov, var_t, var_p = tp / n - t * p, tt / n - t * t, pp / n - p * p
+        t, p, tt, pp, tp = (x / count for x in sums)
+        cov, var_t, var_p = tp - t * p, tt - t * t, pp - p * p
         inverse = 1.0 / (var_t * var_p + EPS)
         value = (cov * cov + EPS) * inverse
         # d cov = (t - mean t) dp / n and d var_p = 2 (p - mean p) dp / n; likewise for t.
-        factor = inverse * (2.0 / n)
+        factor = inverse * (2.0 / count)
         by_cov, factor = cov * factor, value * factor
         by_var_t, by_var_p = -factor * var_p, -factor * var_t
         return value, (by_cov, by_var_t, by_var_p, -by_cov * p - by_var_t * t, -by_cov * t - by_var_p * p)
@@ -105,7 +113,14 @@ class GlobalCorrelation(Measure):
 
 
 @measured_by(GlobalCorrelation)
-def gncc(y_true: Array, y_pred: Array) -> Array:
+def gncc(
+    y_true: Array,
+    y_pred: Array,
+    *,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
+) -> Array:
     """Return the squared global normalised cross-correlation of two images, per sample.
 
     ``(cov(t, p)^2 + eps) / (var t var p + eps)`` with population moments over every axis but the first and ``eps =
@@ -115,6 +130,10 @@ def gncc(y_true: Array, y_pred: Array) -> Array:
     ----------
     y_true, y_pred
         Shape ``(B, ...)``, the same.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -137,7 +156,7 @@ def gncc(y_true: Array, y_pred: Array) -> Array:
     >>> gncc(image, 3 * image + 100).round(4)
     array([1.])
     """
-    return evaluate(GlobalCorrelation(), y_true, y_pred)
+    return evaluate(GlobalCorrelation(), y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
 
 
 # --- local ------------------------------------------------------------------------------------------------------------
@@ -153,9 +172,11 @@ class LocalCorrelation(PassingMeasure):
     smooth_dr: float = EPS
     spatial_dims: int = 3
     data_format: str | None = None
+    padding: str = "zero"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        check_choice("padding", self.padding, PADDINGS)
         check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
         if self.data_format is not None:
             check_choice("data_format", self.data_format, FORMATS)
@@ -210,6 +231,17 @@ class LocalCorrelation(PassingMeasure):
             return 1
         return shape[-1 if self.data_format == "channels_last" else 1] or 1
 
+    def channel_axis(self, rank: int) -> int:
+        """Return the axis of the channels."""
+        return 1 if self.data_format == "channels_first" else self.spatial_dims + 1
+
+    def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
+        """Return the mask; where nothing lies beyond the border, there must be one."""
+        mask = super().mask(backend, arrays)
+        if mask is not None or self.padding == "zero":
+            return mask
+        return backend.xp.ones((1,) * len(arrays[0].shape), dtype=backend.xp.bool, device=backend.device(arrays[0]))
+
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
         xp, dims = backend.xp, self.spatial_dims
@@ -231,9 +263,11 @@ class LocalCorrelation(PassingMeasure):
         x = backend.xp.reshape(x, (-1, shape[-1], *shape[1:-1]))
         return backend.xp.permute_dims(x, (0, *range(2, dims + 2), 1))
 
-    def constants(self, backend: Backend, dtype: Any, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def constants(
+        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
+    ) -> tuple[Array, ...]:
         """Return a centre of each image, by which it is shifted, padding included."""
-        return tuple(centre(backend, dtype, array) for array in arrays)
+        return tuple(centre(backend, dtype, array, weights) for array in arrays)
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """Return how planes are laid out."""
@@ -261,54 +295,80 @@ class LocalCorrelation(PassingMeasure):
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return what was before the first plane: zeros, which the shift by the images' centres moves too."""
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
-        centres = tuple(layout.outside(xp, centre, self.around[0], device) for centre in slab.constants)
-        images = t, p = self._images(slab, layout, centres)
-        zero, inside = xp.zeros_like(t), layout.inside(xp, device)
-        before = no_windows_before(JoiningMoments(slab.backend), Moments(t, p, zero, zero, zero), self.taps[0])
+        centres = tuple(layout.outside(xp, centre, self.around[0], device) for centre in slab.constants[:2])
+        inside = layout.inside(xp, device)
+        images = t, p, *weights = self._images(slab, layout, centres, inside, None)
+        zero = xp.zeros_like(t)
+        _, y, z = self.taps
+        first: Any = WeightedMoments(t, p, weights[0] * (sum(y) * sum(z))) if weights else Moments(t, p)
+        before = no_windows_before(self._joining(slab), first._replace(tt=zero, pp=zero, tp=zero), self.taps[0])
         state = inside, centres, before
         if wrt is None:
-            return state
+            return (*state, *nothing_before(tuple(weights), (self.lag,))) if weights else state
         sums = (zero,) * (1 + 2 * len(wrt))
         memory = (self.lag + self.back_lag,)
         return *state, nothing_before(images, memory), no_windows_before(SUMS, sums, self.taps[0])
 
-    def _images(self, slab: Slab, layout: Layout, centres: tuple[Array, ...]) -> tuple[Array, Array]:
-        """Return the images laid out and shifted, zeros beyond the border included."""
-        t, p = (layout.lay(slab.xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
-        return t, p
+    def _joining(self, slab: Slab) -> JoiningMoments | JoiningWeightedMoments:
+        return (JoiningWeightedMoments if slab.weights else JoiningMoments)(slab.backend)
 
-    def _moments(
-        self, backend: Backend, layout: Layout, images: tuple[Array, Array], lines: Any
-    ) -> tuple[Any, Moments]:
+    def _images(
+        self, slab: Slab, layout: Layout, centres: tuple[Array, ...], inside: Array, chunk: Chunk | None
+    ) -> tuple[Array, ...]:
+        """Return the images laid out and shifted, zeros beyond the border included; with a mask also the weights.
+
+        What has no weight is 0 after the shift, so that a window that holds nothing has means of 0.
+        """
+        xp = slab.xp
+        t, p = (layout.lay(xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
+        if not slab.weights:
+            return t, p
+        weights = layout.lay(xp, slab.weights[0])
+        if self.padding == "zero":
+            # Beyond the border there are voxels, too.
+            there = None if chunk is None else chunk.existing(xp, 0, slab.backend.device(t))
+            if chunk is None:
+                weights = xp.ones_like(weights)
+            else:
+                here = inside if there is None else there[:, None, None] & inside
+                weights = xp.where(here, weights, xp.ones_like(weights))
+        return *filled(slab.backend, (t, p), weights), weights
+
+    def _moments(self, slab: Slab, layout: Layout, images: tuple[Array, ...], lines: Any) -> tuple[Any, Any]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
-        xp, joining = backend.xp, JoiningMoments(backend)
+        xp, joining = slab.xp, self._joining(slab)
         x, y, z = self.taps
-        m = layout.windows(xp, joining, Moments(*images), (y, z), *self.around)
+        m = layout.windows(xp, joining, (WeightedMoments if slab.weights else Moments)(*images), (y, z), *self.around)
         if m.tt is None:
             # A window of one voxel has second moments of 0, or of NaN.
-            tt, pp = (image * 0.0 for image in images)
-            m = Moments(m.t, m.p, tt, pp, tt + pp)
+            tt, pp = (image * 0.0 for image in images[:2])
+            m = m._replace(tt=tt, pp=pp, tp=tt + pp)
         return along_planes(xp, joining, lines, m, x, sum(y) * sum(z))
 
-    def _values(self, xp: Any, m: Moments, here: Array, wrt: tuple[int, ...] | None) -> tuple[Array, tuple[Array, ...]]:
-        """Return each window's value, and what the gradients are window sums of; 0 where there is no window.
+    def _values(
+        self, xp: Any, m: Any, here: Array, weights: Array | None, wrt: tuple[int, ...] | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return each window's value, and what the gradients are window sums of, times the weight of its middle.
 
         What belongs to no voxel is multiplied by 0. Where it may come from another sample, whose NaN times 0 would
         still be NaN, it is left out.
         """
         mask = xp.astype(here, m.t.dtype)
+        if weights is not None:
+            mask = mask * weights
         alone = m.t.shape[1] == 1
 
         def only(x: Array) -> Array:
             return x if alone else xp.where(here, x, xp.zeros_like(x))
 
         product = m.tt * m.pp
-        inverse = mask / (product + self.smooth_dr)
+        denominator = product + self.smooth_dr
+        inverse = mask / denominator
         # Cauchy and Schwarz's bound, which rounding must not break.
         value = only((xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse)
         if wrt is None:
             return value, ()
-        by_cross, weight = only(m.tp * inverse), value * inverse
+        by_cross, weight = only(m.tp * inverse), value / denominator
         sums = [by_cross]
         for index in wrt:
             own, other = (m.t, m.tt), (m.p, m.pp)
@@ -330,23 +390,30 @@ class LocalCorrelation(PassingMeasure):
         """
         xp, (x, y, z) = slab.xp, self.taps
         inside, centres, windows, *rest = state
-        images = self._images(slab, layout, centres)
+        images = self._images(slab, layout, centres, inside, chunk)
+        past = ()
+        if wrt is not None:
+            past = (*rest[0][0], images)
+        elif slab.weights:
+            # Those of the windows' middles.
+            past = (*rest[0], images[2:])
         if chunk.past(self.lag):
             # Every window is complete; the gradient's still wait for planes of zeros.
             value = xp.zeros_like(images[0])
             in_plane = (value,) * (1 + 2 * len(wrt or ()))
         else:
-            windows, m = self._moments(slab.backend, layout, images, windows)
+            windows, m = self._moments(slab, layout, images, windows)
             # What belongs to no voxel may be anything, another sample's NaN too.
             there = chunk.existing(xp, self.lag, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
-            value, sums = self._values(xp, m, here, wrt)
+            weights = earlier(xp, past, self.lag)[-1] if slab.weights else None
+            value, sums = self._values(xp, m, here, weights, wrt)
             before, after = self.around
             in_plane = layout.windows(xp, SUMS, sums, (y, z), after, before) if sums else ()
         if wrt is None:
-            return (inside, centres, windows), value, ()
-        (past,), back = rest
-        past = (*past, images)
+            state = inside, centres, windows
+            return (*state, latest(past, self.lag)) if slab.weights else state, value, ()
+        back = rest[1]
         memory = self.lag + self.back_lag
         images, past = earlier(xp, past, memory), latest(past, memory)
         back, (by_cross, *others) = along_planes(xp, SUMS, back, in_plane, x, 1.0)
@@ -355,7 +422,7 @@ class LocalCorrelation(PassingMeasure):
             gradient = images[1 - index] * by_cross
             gradient -= images[index] * others[2 * place]
             gradient -= others[2 * place + 1]
-            gradients.append(gradient)
+            gradients.append(gradient * images[2] if slab.weights else gradient)
         return (inside, centres, windows, (past,), back), value, tuple(gradients)
 
 
@@ -383,6 +450,9 @@ def lncc(
     smooth_dr: float = EPS,
     spatial_dims: int = 3,
     data_format: str | None = None,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
 ) -> Array:
     """Return the squared local normalised cross-correlation of two images (LNCC), per sample.
 
@@ -407,6 +477,10 @@ def lncc(
     data_format
         None: one channel, on a last axis or on none. ``"channels_last"``, ``(B, d1, d2, d3, C)``, or
         ``"channels_first"``, ``(B, C, d1, d2, d3)``: the value is the mean of the channels' own.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -431,7 +505,7 @@ def lncc(
     array([1.])
     """
     measure = local_measure(kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
-    return evaluate(measure, y_true, y_pred)
+    return evaluate(measure, y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
 
 
 def lncc_map(

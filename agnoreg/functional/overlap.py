@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
-from agnoreg.differentiable import Measure, as_number, check_flag, check_number, evaluate, measured_by, total, voxels
+from agnoreg.differentiable import Measure, as_number, check_flag, check_number, evaluate, measured_by, total
+from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -45,17 +46,14 @@ class _Overlap(Measure):
         return total(slab, t, p), total(slab, t) + total(slab, p)
 
     def ratio(
-        self, product: Array, both: Array, n: int
+        self, product: Array, both: Array, n: Any
     ) -> tuple[Array, Array, tuple[float, float], tuple[float, float]]:
         """Return numerator, denominator, and the derivatives of each by ``P`` and ``Y``."""
         raise NotImplementedError
 
-    def finish(
-        self, xp: Any, sums: tuple[Array, ...], shape: tuple[int | None, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the ratio, and its derivatives by ``P`` and ``Y``."""
-        n = voxels(shape)
-        top, bottom, (top_p, top_y), (bottom_p, bottom_y) = self.ratio(sums[0], sums[1], n)
+        top, bottom, (top_p, top_y), (bottom_p, bottom_y) = self.ratio(sums[0], sums[1], count)
         value = top / bottom
         return value, ((top_p - value * bottom_p) / bottom, (top_y - value * bottom_y) / bottom)
 
@@ -80,7 +78,7 @@ class DiceOverlap(_Overlap):
     title: ClassVar[str] = "Dice Score"
 
     def ratio(
-        self, product: Array, both: Array, n: int
+        self, product: Array, both: Array, n: Any
     ) -> tuple[Array, Array, tuple[float, float], tuple[float, float]]:
         """Return numerator, denominator, and the derivatives of each by ``P`` and ``Y``."""
         w = self.background_weight
@@ -96,7 +94,7 @@ class JaccardOverlap(_Overlap):
     title: ClassVar[str] = "Jaccard Index"
 
     def ratio(
-        self, product: Array, both: Array, n: int
+        self, product: Array, both: Array, n: Any
     ) -> tuple[Array, Array, tuple[float, float], tuple[float, float]]:
         """Return numerator, denominator, and the derivatives of each by ``P`` and ``Y``."""
         w = self.background_weight
@@ -114,6 +112,9 @@ def dice(
     background_weight: float = 0.0,
     smooth_nr: float = 1e-5,
     smooth_dr: float = 1e-5,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
 ) -> Array:
     """Return the Dice score of two labels, soft or thresholded, per sample.
 
@@ -130,6 +131,10 @@ def dice(
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
         Added to the numerator and the denominator: two empty labels score ``smooth_nr / smooth_dr``.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -153,7 +158,12 @@ def dice(
     >>> dice(label, np.asarray([[0, 1, 0, 0]])).round(4)
     array([0.6667])
     """
-    return evaluate(DiceOverlap(binary, background_weight, smooth_nr, smooth_dr), y_true, y_pred)
+    return evaluate(
+        DiceOverlap(binary, background_weight, smooth_nr, smooth_dr),
+        y_true,
+        y_pred,
+        masks=by_name(mask, fixed_mask, moving_mask),
+    )
 
 
 @measured_by(JaccardOverlap)
@@ -165,6 +175,9 @@ def jaccard(
     background_weight: float = 0.0,
     smooth_nr: float = 1e-5,
     smooth_dr: float = 1e-5,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
 ) -> Array:
     """Return the Jaccard index (intersection over union) of two labels, soft or thresholded, per sample.
 
@@ -181,6 +194,10 @@ def jaccard(
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
         Added to the numerator and the denominator: two empty labels score ``smooth_nr / smooth_dr``.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
+        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
+        counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -199,4 +216,9 @@ def jaccard(
     >>> jaccard(np.asarray([[0, 1, 1, 0]]), np.asarray([[0, 1, 0, 0]])).round(4)
     array([0.5])
     """
-    return evaluate(JaccardOverlap(binary, background_weight, smooth_nr, smooth_dr), y_true, y_pred)
+    return evaluate(
+        JaccardOverlap(binary, background_weight, smooth_nr, smooth_dr),
+        y_true,
+        y_pred,
+        masks=by_name(mask, fixed_mask, moving_mask),
+    )

@@ -9,6 +9,7 @@ import numpy as np
 
 from agnoreg.backend import backend_of, load_imported
 from agnoreg.differentiable import Differentiable, FromCall, check_flag, evaluate, native_autodiff
+from agnoreg.masks import MASKS
 
 Array = Any
 
@@ -98,7 +99,8 @@ class Loss:
         *arrays
             Two images or labels, y_true and y_pred, ``(B, ...)``; or a field, inputs, ``(B, d1, d2, d3, 3)``.
         **keywords
-            The same by name, and whatever else a user's own `call` takes.
+            The same by name; ``mask=``, ``fixed_mask=`` (of y_true) and ``moving_mask=`` (of y_pred), see
+            `__call__`; and whatever else a user's own `call` takes.
 
         Returns
         -------
@@ -115,13 +117,13 @@ class Loss:
         return measures[cls]
 
     def _evaluate(self, cls: type["Loss"], arrays: tuple[Array, ...], keywords: dict[str, Any]) -> Array:
-        function = self.measured_by(cls)
+        function, masks = self.measured_by(cls), None
         if keywords:
-            function, arrays = bound(function, arrays, keywords)
+            function, arrays, masks = bound(function, arrays, keywords)
         if not self.native:
-            return evaluate(function, *arrays)
+            return evaluate(function, *arrays, masks=masks)
         with native_autodiff():
-            return evaluate(function, *arrays)
+            return evaluate(function, *arrays, masks=masks)
 
     def __call__(self, *arrays: Array, **keywords: Any) -> Array:
         """Return the values of the samples, reduced.
@@ -131,7 +133,12 @@ class Loss:
         *arrays
             What `call` takes, by position or keyword.
         **keywords
-            More of it.
+            More of it: ``mask=``, ``fixed_mask=`` and ``moving_mask=`` are arrays of the shape of y_true, or of the
+            field, which may lack the axis of channels or components and may have size 1 along any axis. They are bools,
+            or weights of at least 0, and count as their product. What they leave out does not exist: no value or
+            gradient depends on it, NaN or not, and its gradient is 0. A mask that leaves out all of a sample makes its
+            value NaN, with an `agnoreg.EmptyMaskWarning` where that can be seen. Masks are constants: no gradient goes
+            through them.
 
         Returns
         -------
@@ -189,11 +196,12 @@ class Loss:
 
 def bound(
     function: Differentiable, arrays: tuple[Array, ...], keywords: dict[str, Any]
-) -> tuple[Differentiable, tuple[Array, ...]]:
-    """Return the arrays in the function's order, and the function with whatever else was given."""
+) -> tuple[Differentiable, tuple[Array, ...], dict[str, Any]]:
+    """Return the function with whatever else was given, the arrays in its order, and masks by name."""
     rest = dict(keywords)
     arrays = (*arrays, *(rest.pop(name) for name in function.names[len(arrays) :] if name in rest))
-    return (function.bind(rest) if rest else function), arrays
+    masks = {name: rest.pop(name) for name in MASKS if name in rest and not function.takes(name)}
+    return (function.bind(rest) if rest else function), arrays, masks
 
 
 def _evaluation_of(cls: type[Loss]) -> Callable[..., Array]:

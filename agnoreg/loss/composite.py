@@ -19,6 +19,7 @@ from agnoreg.differentiable import (
 )
 from agnoreg.loss.base import Loss
 from agnoreg.loss.names import loss_class, remember
+from agnoreg.masks import MASKS
 
 Array = Any
 
@@ -85,13 +86,15 @@ class WeightedLoss(Loss):
         """Return the weighted sum of what the losses evaluate."""
         return WeightedSum(tuple(loss.measure() for loss in self.losses), self.weights)
 
-    def terms(self, *arrays: Array) -> dict[str, Array]:
+    def terms(self, *arrays: Array, **masks: Array) -> dict[str, Array]:
         """Return each loss's own value, times its weight, by name.
 
         Parameters
         ----------
         *arrays
             What the losses take.
+        **masks
+            Masks, as every loss takes them.
 
         Returns
         -------
@@ -99,7 +102,7 @@ class WeightedLoss(Loss):
             Arrays ``()`` or ``(B,)``, reduced as the sum is; they add up to the sum. A second loss of a name is called
             ``name_2``.
         """
-        return {name: self.reduce(loss.call(*arrays) * weight) for name, loss, weight in self.named()}
+        return {name: self.reduce(loss.call(*arrays, **masks) * weight) for name, loss, weight in self.named()}
 
     def named(self) -> list[tuple[str, Loss, float]]:
         """Return name, loss and weight of every term; a name that comes again is numbered."""
@@ -219,6 +222,7 @@ class RegistrationLoss(Loss):
         return {name: getattr(self, name) for name in SECTIONS if getattr(self, name) is not None}
 
     def _arrays(self, given: Mapping[str, Any]) -> dict[str, tuple[Array, ...]]:
+        given = {name: value for name, value in given.items() if name not in MASKS}
         have = {
             name: loss for name, loss in self.sections().items() if any(loss.weights) or given.get(name) is not None
         }
@@ -247,7 +251,7 @@ class RegistrationLoss(Loss):
         Parameters
         ----------
         **sections
-            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``.
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; and masks, for all of them.
 
         Returns
         -------
@@ -255,7 +259,8 @@ class RegistrationLoss(Loss):
             Shape ``(B,)``.
         """
         with native_autodiff() if self.native else nullcontext():
-            values = [getattr(self, name).call(*arrays) for name, arrays in self._arrays(sections).items()]
+            masks = _masks(sections)
+            values = [getattr(self, name).call(*arrays, **masks) for name, arrays in self._arrays(sections).items()]
             return weighted_sum([1.0] * len(values), values)
 
     def terms(self, **sections: Any) -> dict[str, Array]:
@@ -263,9 +268,10 @@ class RegistrationLoss(Loss):
         return {name: self.reduce(values) for name, values in self._terms(sections).items()}
 
     def _terms(self, given: Mapping[str, Any]) -> dict[str, Array]:
+        masks = _masks(given)
         with native_autodiff() if self.native else nullcontext():
             return {
-                f"{section}/{name}": loss.call(*arrays) * weight
+                f"{section}/{name}": loss.call(*arrays, **masks) * weight
                 for section, arrays in self._arrays(given).items()
                 for name, loss, weight in getattr(self, section).named()
             }
@@ -278,7 +284,7 @@ class RegistrationLoss(Loss):
         return_terms
             Return ``(loss, terms)``, where ``terms`` is a dict of each term, times its weight, reduced.
         **sections
-            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``.
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; and masks, for all of them.
 
         Returns
         -------
@@ -319,7 +325,8 @@ class RegistrationLoss(Loss):
         gradients: dict[tuple[str, int], Array] = {}
         for name, arrays in given.items():
             own = tuple(index for section, index in (places[i] for i in wrt) if section == name)
-            values[name], parts = gradients_of(getattr(self, name).measure(), arrays, own, self.reduction == "mean")
+            function, mean = getattr(self, name).measure(), self.reduction == "mean"
+            values[name], parts = gradients_of(function, arrays, own, mean, _masks(sections))
             gradients.update({(name, index): part for index, part in zip(own, parts, strict=True)})
         result = tuple(gradients[places[i]] for i in wrt)
         return self.reduce(_total(values)), result[0] if single else result
@@ -358,6 +365,11 @@ class RegistrationLoss(Loss):
 
 def _total(terms: Mapping[str, Array]) -> Array:
     return weighted_sum([1.0] * len(terms), list(terms.values()))
+
+
+def _masks(given: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the masks among what was given to all sections."""
+    return {name: given[name] for name in MASKS if given.get(name) is not None}
 
 
 def _usage(section: str) -> str:

@@ -214,7 +214,7 @@ class CudaParzenInformation(ParzenInformation):
             )
             cells = divide_up(bins * bins, THREADS)
             call.launch(options, "sum_of_partial", (cells, samples, 1), partial, blocks, joint)
-            value, coefficients = self.finish(xp, (joint,), call.shape)
+            value, coefficients = self.finish(xp, (joint,), voxels(call.shape))
             return xp.astype(value, xp.float32), tuple(xp.astype(c, xp.float32) for c in coefficients)
 
     def _gradients(
@@ -243,7 +243,11 @@ KINDS: dict[type, Any] = {LocalCorrelation: CudaLocalCorrelation, ParzenInformat
 def fused(measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> Measure:
     """Return the measure as one of kernels, where they can do it with such arrays; else the measure itself."""
     kind = KINDS.get(type(measure))
-    if kind is None or backend.compute_dtype(*arrays) != backend.xp.float32:
+    if (
+        kind is None
+        or measure.mask(backend, arrays) is not None
+        or backend.compute_dtype(*arrays) != backend.xp.float32
+    ):
         return measure
     shape = tuple(arrays[0].shape)
     if math.prod(shape) > MOST_VOXELS:

@@ -92,6 +92,13 @@ class TensorFlowBackend(Backend):
         """Return float32, which TensorFlow gives a Python float."""
         return tf.float32
 
+    def known(self, condition: Callable[[], Array]) -> bool | None:
+        """Say whether all entries are true; None on a card and while a function is traced."""
+        if not tf.executing_eagerly():
+            return None
+        result = condition()
+        return bool(tf.reduce_all(result)) if "CPU" in result.device else None
+
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return the measure, compiled for a large image: each of the many operations on slabs is dear when eager."""
         large = tf.executing_eagerly() and arrays[0].shape.num_elements() >= LEAST_COMPILED
@@ -163,7 +170,8 @@ class TensorFlowBackend(Backend):
         """
         arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
-        floating = [i for i, array in enumerate(arrays) if array.dtype.is_floating]
+        # A mask, which may follow the inputs, is a constant.
+        floating = [i for i, array in enumerate(arrays[: function.inputs]) if array.dtype.is_floating]
         wanted = tuple(i for i in floating if _recorded(arrays[i]))
         saved: tuple[Array, ...] = ()
         if wanted:

@@ -1,0 +1,72 @@
+"""Masks: which voxels count, and how much. One or several of a call become one array of weights."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from agnoreg.backend import Backend
+
+Array = Any
+
+#: What masks are called in a call: of both inputs, of the fixed one (y_true) and of the moving one (y_pred).
+MASKS = ("mask", "fixed_mask", "moving_mask")
+
+
+def by_name(*masks: Array | None) -> dict[str, Array | None]:
+    """Return masks that come in the order of `MASKS` by their names."""
+    return dict(zip(MASKS, masks, strict=False))
+
+
+class EmptyMaskWarning(RuntimeWarning):
+    """A mask leaves nothing of a sample, whose value is NaN and whose gradient is 0."""
+
+
+def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | None, ...], channel_axis: int) -> Array:
+    """Return the product of masks, with as many axes as an input of that shape.
+
+    Raises
+    ------
+    ValueError
+        If a mask does not fit the input.
+    TypeError
+        If a mask is complex.
+    """
+    xp, product = backend.xp, None
+    for name, mask in masks.items():
+        mask = _fitted(backend, name, backend.detach(backend.prepare(mask)), shape, channel_axis)
+        if product is None:
+            product = mask
+        elif mask.dtype == xp.bool and product.dtype == xp.bool:
+            product = product & mask
+        else:
+            dtype = backend.compute_dtype(product, mask)
+            product = xp.astype(product, dtype) * xp.astype(mask, dtype)
+    assert product is not None
+    if backend.known(lambda: xp.any(product != 0, axis=tuple(range(1, len(shape))))) is False:
+        warnings.warn(
+            f"{' and '.join(masks)} leaves no voxel of a sample: its value is NaN, and its gradient is 0.",
+            EmptyMaskWarning,
+            stacklevel=2,
+        )
+    return product
+
+
+def _fitted(backend: Backend, name: str, mask: Array, shape: tuple[int | None, ...], channel_axis: int) -> Array:
+    """Return a mask with an axis for each of the input's."""
+    xp, given = backend.xp, backend.shape(mask)
+    if not xp.isdtype(mask.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(f"{name} must hold real numbers of at least 0, or bools, got dtype {mask.dtype}.")
+    own = given
+    if len(own) == len(shape) - 1:
+        own = (*own[:channel_axis], 1, *own[channel_axis:])
+    elif len(own) == len(shape) + 1 and own[-1] == 1:
+        own = own[:-1]
+    fits = len(own) == len(shape) and all(
+        a is None or b is None or a in (1, b) for a, b in zip(own, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"{name} must have the input's shape {shape}, with or without the axis of its channels or components, and "
+            f"may have size 1 along any axis; got {given}."
+        )
+    return mask if own == given else xp.reshape(mask, tuple(-1 if size is None else size for size in own))
