@@ -640,7 +640,7 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
     return (size // row if row else 0), row
 
 
-def measured_by(kind: Callable[..., Measure]) -> Callable[[F], F]:
+def measured_by(kind: Callable[..., Differentiable]) -> Callable[[F], F]:
     """Note on a function of arrays which measure its options make, so that `agnoreg.value_and_grad` takes it."""
 
     def note(function: F) -> F:
@@ -693,20 +693,25 @@ class _Wrapping(Differentiable):
 
 @dataclass(frozen=True)
 class Negated(_Wrapping):
-    """The negative of a function."""
+    """A number, 0 as a rule, less a function."""
 
     composed: ClassVar[bool] = True
 
+    offset: float = 0.0
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the negative value."""
-        return -apply(self.function, backend, arrays)
+        """Return the offset less the value."""
+        return self._turned(apply(self.function, backend, arrays))
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the negative value and its gradient."""
+        """Return the offset less the value, and its gradient."""
         value, gradients = self.function.value_and_gradients(backend, arrays, wrt, -scale)
-        return -value, gradients
+        return self._turned(value), gradients
+
+    def _turned(self, value: Array) -> Array:
+        return self.offset - value if self.offset else -value
 
 
 @dataclass(frozen=True)
@@ -781,20 +786,31 @@ def weighted_sum(weights: Sequence[float], values: Sequence[Array]) -> Array:
 
 @dataclass(frozen=True)
 class Filtered(_Wrapping):
-    """A function of inputs that were first smoothed with one kernel along axes 1, 2 and 3."""
+    """A function of inputs that were first smoothed with one kernel along each of their axes, not along channels."""
 
     kernel: tuple[float, ...]
+    spatial_dims: int = 3
+    data_format: str | None = None
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
+        dims, axes = self.spatial_dims, ", ".join(f"dim{i + 1}" for i in range(self.spatial_dims))
         for name, shape in zip(("y_true", "y_pred"), shapes, strict=False):
-            check_rank(name, shape, 4, "(batch, dim1, dim2, dim3), to be smoothed")
-            if len(shape) == 5 and shape[1] == 1 and shape[4] != 1:
+            check_rank(name, shape, dims + 1, f"(batch, {axes}), to be smoothed")
+            if self.data_format is None and len(shape) == dims + 2 and shape[1] == 1 and shape[-1] != 1:
                 raise ValueError(
                     f"{name} has shape {shape}, whose channel seems to come first: channels go last, "
-                    "(batch, dim1, dim2, dim3, channels), or scales would smooth across them."
+                    f"(batch, {axes}, channels), or where data_format says, or scales would smooth across them."
                 )
         super().check(*shapes)
+
+    def _filter(self, backend: Backend, array: Array, transpose: bool = False) -> Array:
+        kernels = [self.kernel if axis < self.spatial_dims else None for axis in range(3)]
+        if self.data_format != "channels_first":
+            return backend.conv3d(array, kernels, transpose)
+        shape = backend.shape(array)
+        array = backend.conv3d(backend.xp.reshape(array, (-1, *shape[2:])), kernels, transpose)
+        return backend.xp.reshape(array, (-1, *shape[1:]))
 
     def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the inputs smoothed, the mask as it is: what it leaves out is 0, as if it lay beyond the border."""
@@ -803,7 +819,7 @@ class Filtered(_Wrapping):
         inputs = tuple(backend.xp.astype(array, dtype) for array in inputs)
         for weights in mask:
             inputs = filled(backend, inputs, weights)
-        return *(backend.conv3d(array, (self.kernel,) * 3) for array in inputs), *mask
+        return *(self._filter(backend, array) for array in inputs), *mask
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value of the smoothed inputs."""
@@ -817,7 +833,7 @@ class Filtered(_Wrapping):
         return value, self._back(backend, gradients, arrays[self.inputs :])
 
     def _back(self, backend: Backend, gradients: tuple[Array, ...], mask: tuple[Array, ...]) -> tuple[Array, ...]:
-        gradients = tuple(backend.conv3d(gradient, (self.kernel,) * 3, transpose=True) for gradient in gradients)
+        gradients = tuple(self._filter(backend, gradient, transpose=True) for gradient in gradients)
         for weights in mask:
             gradients = filled(backend, gradients, weights)
         return gradients

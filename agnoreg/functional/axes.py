@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from agnoreg.backend import Backend
 from agnoreg.differentiable import as_number
+
+Array = Any
 
 #: Where the channels of an image, or the components of a field, are: ``(B, d1, ..., C)`` or ``(B, C, d1, ...)``.
 FORMATS = ("channels_last", "channels_first")
@@ -24,3 +27,23 @@ def check_spacing(spacing: Any, dims: int) -> tuple[float, ...]:
     if len(steps) != dims or not all(0 < step < math.inf for step in steps):
         raise ValueError(f"spacing must be a positive number, or one for each of {dims} axes, got {spacing!r}.")
     return steps
+
+
+def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:
+    """Return an image with its channels in the batch, a view where the framework has them."""
+    if data_format is None:
+        return x
+    shape = backend.shape(x)
+    if data_format == "channels_last":
+        last = len(shape) - 1
+        x = backend.xp.permute_dims(x, (0, last, *range(1, last))) if shape[-1] != 1 else x
+        return backend.xp.reshape(x, (-1, *shape[1:-1]))
+    return backend.xp.reshape(x, (-1, *shape[2:]))
+
+
+def samples_as_channels(backend: Backend, x: Array, shape: tuple[int | None, ...], data_format: str | None) -> Array:
+    """Return an image of that shape, of which `channels_as_samples` made samples."""
+    if data_format != "channels_last" or shape[-1] == 1:
+        return backend.xp.reshape(x, (-1, *shape[1:]))
+    x = backend.xp.reshape(x, (-1, shape[-1], *shape[1:-1]))
+    return backend.xp.permute_dims(x, (0, *range(2, len(shape)), 1))

@@ -1,14 +1,14 @@
 """Smoothness of a displacement field (DDF): first and second central differences, gradient norm and bending energy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agnoreg.backend import backend_of
-from agnoreg.differentiable import check_rank, evaluate, measured_by
+from agnoreg.differentiable import Differentiable, WeightedSum, check_rank, evaluate, measured_by
 from agnoreg.functional.axes import check_choice
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.functional.compact import CompactGradientEnergy, CompactSecondDerivativeEnergy
-from agnoreg.functional.fields import FieldMeasure
+from agnoreg.functional.conventions import check_convention, check_fixed
 from agnoreg.masks import by_name
 from agnoreg.stencil import cut
 
@@ -26,29 +26,49 @@ def difference(x: Array, axis: int) -> Array:
 
 
 STENCILS = ("central", "compact")
+#: The stencil of each convention.
+GRADIENT_CONVENTIONS = {"deepreg": "central", "monai": "central", "voxelmorph": "compact"}
+BENDING_CONVENTIONS = {"deepreg": "central", "monai": "compact"}
+
+
+def _stencil(measure: str, stencil: str | None, convention: str, stencils: Mapping[str, str]) -> str:
+    """Return the stencil, the convention's where it is None; DeepReg's is the only one that comes in two."""
+    check_convention(measure, convention, tuple(stencils))
+    if stencil is None:
+        return stencils[convention]
+    check_choice("stencil", stencil, STENCILS)
+    if convention != "deepreg":
+        check_fixed(convention, "stencil", stencil, (stencils[convention],))
+    return stencil
 
 
 def gradient_measure(
     l1: bool = False,
-    stencil: str = "central",
+    stencil: str | None = None,
     spacing: float | Sequence[float] = 1.0,
     spatial_dims: int = 3,
     data_format: str = "channels_last",
-) -> FieldMeasure:
+    convention: str = "deepreg",
+) -> Differentiable:
     """Return what `gradient_norm` measures."""
-    check_choice("stencil", stencil, STENCILS)
+    stencil = _stencil("The gradient norm", stencil, convention, GRADIENT_CONVENTIONS)
+    if convention == "monai":
+        check_fixed(convention, "l1", l1, (False,))
     kind = GradientEnergy if stencil == "central" else CompactGradientEnergy
-    return kind(spacing, spatial_dims, data_format, l1)
+    measure = kind(spacing, spatial_dims, data_format, l1)
+    # It is the mean over the axes there.
+    return WeightedSum((measure,), (1.0 / spatial_dims,)) if convention == "voxelmorph" else measure
 
 
 def bending_measure(
-    stencil: str = "central",
+    stencil: str | None = None,
     spacing: float | Sequence[float] = 1.0,
     spatial_dims: int = 3,
     data_format: str = "channels_last",
-) -> FieldMeasure:
+    convention: str = "deepreg",
+) -> Differentiable:
     """Return what `bending_energy` measures."""
-    check_choice("stencil", stencil, STENCILS)
+    stencil = _stencil("The bending energy", stencil, convention, BENDING_CONVENTIONS)
     kind = SecondDerivativeEnergy if stencil == "central" else CompactSecondDerivativeEnergy
     return kind(spacing, spatial_dims, data_format)
 
@@ -58,10 +78,11 @@ def gradient_norm(
     ddf: Array,
     *,
     l1: bool = False,
-    stencil: str = "central",
+    stencil: str | None = None,
     spacing: float | Sequence[float] = 1.0,
     spatial_dims: int = 3,
     data_format: str = "channels_last",
+    convention: str = "deepreg",
     mask: Array | None = None,
 ) -> Array:
     """Return the mean squared (or absolute) gradient of a displacement field, per sample.
@@ -79,7 +100,7 @@ def gradient_norm(
     stencil
         ``"central"``: differences ``(u[i+1] - u[i-1]) / 2``, on the grid that lacks a voxel at each end of every axis,
         which do not see a field that alternates from voxel to voxel; or ``"compact"``: differences ``u[i+1] - u[i]``,
-        the sum of each axis's mean on a grid of its own.
+        the sum of each axis's mean on a grid of its own. None: the convention's, ``"central"``.
     spacing
         The distance of neighbouring voxels, a number or one for each axis, in the unit of the displacements: 1 if they
         are in voxels.
@@ -87,6 +108,9 @@ def gradient_norm(
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format
         ``"channels_last"``, or ``"channels_first"``: the components are then axis 1, ``(B, 3, d1, d2, d3)``.
+    convention
+        ``"deepreg"``; ``"monai"``, which has central differences and no ``l1``; or ``"voxelmorph"``, compact
+        differences and the mean over the axes instead of their sum.
     mask
         Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
         any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
@@ -109,17 +133,20 @@ def gradient_norm(
     >>> gradient_norm(x)
     array([1.])
     """
-    return evaluate(gradient_measure(l1, stencil, spacing, spatial_dims, data_format), ddf, masks=by_name(mask))
+    return evaluate(
+        gradient_measure(l1, stencil, spacing, spatial_dims, data_format, convention), ddf, masks=by_name(mask)
+    )
 
 
 @measured_by(bending_measure)
 def bending_energy(
     ddf: Array,
     *,
-    stencil: str = "central",
+    stencil: str | None = None,
     spacing: float | Sequence[float] = 1.0,
     spatial_dims: int = 3,
     data_format: str = "channels_last",
+    convention: str = "deepreg",
     mask: Array | None = None,
 ) -> Array:
     """Return the bending energy of a displacement field, per sample.
@@ -135,7 +162,8 @@ def bending_energy(
         axis has at least 5 voxels, or 3 for compact differences.
     stencil
         ``"central"``: central differences of central differences; or ``"compact"``: ``u[i+1] - 2 u[i] + u[i-1]``, and
-        mixed ones of central differences, on the grid that lacks one voxel at each end of every axis.
+        mixed ones of central differences, on the grid that lacks one voxel at each end of every axis. None: the
+        convention's, ``"central"``.
     spacing
         The distance of neighbouring voxels, a number or one for each axis, in the unit of the displacements: 1 if they
         are in voxels.
@@ -143,6 +171,8 @@ def bending_energy(
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format
         ``"channels_last"``, or ``"channels_first"``: the components are then axis 1, ``(B, 3, d1, d2, d3)``.
+    convention
+        ``"deepreg"``, central differences where `stencil` is None; or ``"monai"``, compact ones.
     mask
         Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
         any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
@@ -170,7 +200,7 @@ def bending_energy(
     >>> bending_energy(x**2 / 2)
     array([1.])
     """
-    return evaluate(bending_measure(stencil, spacing, spatial_dims, data_format), ddf, masks=by_name(mask))
+    return evaluate(bending_measure(stencil, spacing, spatial_dims, data_format, convention), ddf, masks=by_name(mask))
 
 
 def _gradient(f: Array, axis: int) -> Array:

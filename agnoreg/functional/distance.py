@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
 from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
+from agnoreg.functional.images import ImageMeasure
 from agnoreg.functional.overlap import binarised, check_background_weight
 from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
@@ -13,7 +14,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class SquaredDifference(MeanMeasure):
+class SquaredDifference(ImageMeasure, MeanMeasure):
     """The mean of ``(t - p)^2``."""
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
@@ -34,6 +35,8 @@ def ssd(
     y_true: Array,
     y_pred: Array,
     *,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -46,6 +49,9 @@ def ssd(
     ----------
     y_true, y_pred
         Shape ``(B, ...)``, the same.
+    spatial_dims, data_format
+        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
+        that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -69,11 +75,16 @@ def ssd(
     >>> ssd(np.zeros((1, 2, 2, 2)), np.full((1, 2, 2, 2), 3.0))
     array([9.])
     """
-    return evaluate(SquaredDifference(), y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
+    return evaluate(
+        SquaredDifference(spatial_dims=spatial_dims, data_format=data_format),
+        y_true,
+        y_pred,
+        masks=by_name(mask, fixed_mask, moving_mask),
+    )
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(MeanMeasure):
+class BinaryCrossEntropy(ImageMeasure, MeanMeasure):
     """``-(1 - w) mean t log(p + s) - w mean (1 - t) log(1 - p + s)``."""
 
     binary: bool = False
@@ -85,6 +96,7 @@ class BinaryCrossEntropy(MeanMeasure):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        super().__post_init__()
         check_flag("binary", self.binary)
         check_background_weight(self.background_weight, "Cross Entropy")
         check_number("smooth", self.smooth)
@@ -132,6 +144,8 @@ def cross_entropy(
     binary: bool = False,
     background_weight: float = 0.0,
     smooth: float = 1e-5,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -150,6 +164,9 @@ def cross_entropy(
         Weight of the background, in [0, 1].
     smooth
         Added inside the logarithms.
+    spatial_dims, data_format
+        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
+        that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -172,7 +189,7 @@ def cross_entropy(
     array([0.6931])
     """
     return evaluate(
-        BinaryCrossEntropy(binary, background_weight, smooth),
+        BinaryCrossEntropy(binary, background_weight, smooth, spatial_dims=spatial_dims, data_format=data_format),
         y_true,
         y_pred,
         masks=by_name(mask, fixed_mask, moving_mask),

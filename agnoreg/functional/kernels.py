@@ -42,6 +42,14 @@ def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
     return tuple([(size + 1) / 2 - abs(offset) for offset in offsets])
 
 
+def narrow_triangle(size: int) -> tuple[float, ...]:
+    """Return MONAI's triangular window: of width ``(size + 1) // 2``, or one less, convolved with itself; sum 1."""
+    side = (size + 1) // 2
+    side -= 1 - side % 2
+    middle = size // 2
+    return tuple([max(0.0, side - abs(i - middle)) / side**2 for i in range(size)])
+
+
 def rectangular(kernel_size: int) -> Array:
     """Return ``kernel_size`` ones.
 

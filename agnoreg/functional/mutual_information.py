@@ -6,21 +6,22 @@ from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
 from agnoreg.differentiable import (
-    Measure,
     check_integer,
     check_number,
     check_rank,
-    check_same_shape,
     evaluate,
     measured_by,
     voxels,
 )
+from agnoreg.functional.conventions import check_convention, take
+from agnoreg.functional.images import ImageMeasure
 from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
 
 Array = Any
 
-EPS = 1e-5
+#: smooth_nr and smooth_dr of each convention.
+CONVENTIONS = {"deepreg": (1e-5, 1e-5), "monai": (1e-7, 1e-7)}
 #: Less than any square of a histogram's entry that counts.
 TINY = 1e-30
 #: Samples of one block: a product of matrices this small stays in cache and on one core.
@@ -28,18 +29,27 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
-class ParzenInformation(Measure):
+class ParzenInformation(ImageMeasure):
     """Mutual information of the joint histogram of Gaussian weights over evenly spaced bins on [0, 1]."""
 
     num_bins: int = 23
     sigma_ratio: float = 0.5
+    smooth_nr: float | None = None
+    smooth_dr: float | None = None
+    convention: str = "deepreg"
 
     kind: ClassVar[str] = "bins"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        super().__post_init__()
         object.__setattr__(self, "num_bins", check_integer("num_bins", self.num_bins, 2))
         check_number("sigma_ratio", self.sigma_ratio, above=True)
+        check_convention("Mutual information", self.convention, tuple(CONVENTIONS))
+        nr, dr = CONVENTIONS[self.convention]
+        take(self, smooth_nr=nr, smooth_dr=dr)
+        check_number("smooth_nr", self.smooth_nr)
+        check_number("smooth_dr", self.smooth_dr)
 
     @property
     def entries(self) -> int:
@@ -53,8 +63,9 @@ class ParzenInformation(Measure):
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
-        check_same_shape(*shapes)
-        check_rank("y_true", shapes[0], 4, "(batch, dim1, dim2, dim3) or (batch, dim1, dim2, dim3, channels)")
+        super().check(*shapes)
+        axes = ", ".join(f"dim{i + 1}" for i in range(self.spatial_dims))
+        check_rank("y_true", shapes[0], self.spatial_dims + 1, f"(batch, {axes}) or (batch, {axes}, channels)")
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, samples)``: where a sample lies does not matter."""
@@ -114,12 +125,12 @@ class ParzenInformation(Measure):
         samples = xp.where(samples > 0.0, samples, xp.full_like(samples, math.nan))
         joint = sums[0] / samples
         pa, pb = xp.sum(joint, axis=2, keepdims=True), xp.sum(joint, axis=1, keepdims=True)
-        product = pa * pb + EPS
-        ratio = (joint + EPS) / product + EPS
+        product = pa * pb + self.smooth_dr
+        ratio = (joint + self.smooth_nr) / product + self.smooth_dr
         logarithm = xp.log(ratio)
         value = xp.sum(joint * logarithm, axis=(1, 2))
         by_joint = logarithm + joint / (product * ratio)
-        by_product = -joint * (joint + EPS) / (product * product * ratio)
+        by_product = -joint * (joint + self.smooth_nr) / (product * product * ratio)
         by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
         by_pb = xp.sum(by_product * pa, axis=1, keepdims=True)
         matrix = (by_joint + by_pa + by_pb) * ((self.num_bins - 1) / self.sigma_ratio**2) / samples
@@ -166,6 +177,11 @@ def mutual_information(
     *,
     num_bins: int = 23,
     sigma_ratio: float = 0.5,
+    smooth_nr: float | None = None,
+    smooth_dr: float | None = None,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
+    convention: str = "deepreg",
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -184,6 +200,15 @@ def mutual_information(
         Bins over [0, 1], at least 2.
     sigma_ratio
         Standard deviation of the Gaussian window, in bins.
+    smooth_nr, smooth_dr
+        The small constants: ``sum Pab log((Pab + smooth_nr) / (Pa Pb + smooth_dr) + smooth_dr)``. None: the
+        convention's, 1e-5 each.
+    spatial_dims
+        Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
+    data_format
+        ``"channels_last"`` or ``"channels_first"``, where the channels are; None: on a last axis or on none.
+    convention
+        ``"deepreg"``, or ``"monai"``, whose constants are 1e-7.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -212,7 +237,9 @@ def mutual_information(
     array([2.081])
     """
     return evaluate(
-        ParzenInformation(num_bins, sigma_ratio),
+        ParzenInformation(
+            num_bins, sigma_ratio, smooth_nr, smooth_dr, convention, spatial_dims=spatial_dims, data_format=data_format
+        ),
         y_true,
         y_pred,
         masks=by_name(mask, fixed_mask, moving_mask),

@@ -1,13 +1,15 @@
 """Squared normalised cross-correlation of two images: local (LNCC), in windows, and global (GNCC)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.differentiable import (
-    Measure,
     PassingMeasure,
+    as_number,
+    check_flag,
     check_number,
     check_rank,
     check_same_shape,
@@ -16,7 +18,13 @@ from agnoreg.differentiable import (
     total,
 )
 from agnoreg.functional import kernels
-from agnoreg.functional.axes import FORMATS, check_choice
+from agnoreg.functional.axes import (
+    channels_as_samples,
+    check_choice,
+    samples_as_channels,
+)
+from agnoreg.functional.conventions import check_convention, check_fixed, take
+from agnoreg.functional.images import ImageMeasure
 from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
 from agnoreg.masks import by_name
 from agnoreg.passing import SUMS, Layout, along_planes, earlier, latest, no_windows_before, nothing_before
@@ -26,6 +34,8 @@ Array = Any
 
 EPS = 1e-5
 
+#: ITK takes windows for flat up to here.
+FLAT = 2.220446049250313e-16
 #: What lies beyond the border: zeros, or nothing.
 PADDINGS = ("zero", "truncate")
 
@@ -69,7 +79,7 @@ def shifted(slab: Slab) -> tuple[Array, ...]:
 
 
 @dataclass(frozen=True)
-class GlobalCorrelation(Measure):
+class GlobalCorrelation(ImageMeasure):
     """``(cov(t, p)^2 + eps) / (var t var p + eps)``, population moments."""
 
     constant_count: ClassVar[int] = 2
@@ -117,6 +127,8 @@ def gncc(
     y_true: Array,
     y_pred: Array,
     *,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -130,6 +142,9 @@ def gncc(
     ----------
     y_true, y_pred
         Shape ``(B, ...)``, the same.
+    spatial_dims, data_format
+        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
+        that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -156,63 +171,94 @@ def gncc(
     >>> gncc(image, 3 * image + 100).round(4)
     array([1.])
     """
-    return evaluate(GlobalCorrelation(), y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
+    return evaluate(
+        GlobalCorrelation(spatial_dims=spatial_dims, data_format=data_format),
+        y_true,
+        y_pred,
+        masks=by_name(mask, fixed_mask, moving_mask),
+    )
 
 
 # --- local ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LocalCorrelation(PassingMeasure):
-    """The mean over voxels of ``(cross^2 + nr) / (vt vp + dr)``, the centred second moments of each window."""
+#: For each convention: smooth_nr, smooth_dr, padding and flat_value.
+LOCAL_CONVENTIONS: dict[str, tuple[float, float, str, float | None]] = {
+    "deepreg": (EPS, EPS, "zero", None),
+    "monai": (0.0, EPS, "zero", None),
+    "voxelmorph": (0.0, EPS, "zero", None),
+    "ants": (0.0, 0.0, "truncate", 1.0),
+}
 
-    kernel_size: int | tuple[int, ...] = 9
+
+@dataclass(frozen=True)
+class LocalCorrelation(ImageMeasure, PassingMeasure):
+    """The mean over voxels of ``(cross^2 + nr) / (vt vp + dr)``, the centred second moments of each window.
+
+    Signed, it is ``(cross + nr) / sqrt(vt vp + dr)``; MONAI's has ``max(vt, dr) max(vp, dr)`` below.
+    """
+
+    kernel_size: int | Sequence[int] = 9
     kernel_type: str = "rectangular"
-    smooth_nr: float = EPS
-    smooth_dr: float = EPS
-    spatial_dims: int = 3
-    data_format: str | None = None
-    padding: str = "zero"
+    smooth_nr: float | None = None
+    smooth_dr: float | None = None
+    padding: str | None = None
+    squared: bool = True
+    flat_value: float | None = None
+    convention: str = "deepreg"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
+        """Check the parameters, and take what was left out from the convention."""
+        super().__post_init__()
+        check_convention("LNCC", self.convention, tuple(LOCAL_CONVENTIONS))
+        nr, dr, padding, flat_value = LOCAL_CONVENTIONS[self.convention]
+        take(self, smooth_nr=nr, smooth_dr=dr, padding=padding, flat_value=flat_value)
         check_choice("padding", self.padding, PADDINGS)
-        check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
-        if self.data_format is not None:
-            check_choice("data_format", self.data_format, FORMATS)
         if self.kernel_type not in tuple(KERNELS):
             raise ValueError(
                 f"Wrong kernel_type {self.kernel_type} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
             )
-        if isinstance(self.kernel_size, tuple) and len(self.kernel_size) != self.spatial_dims:
+        several = isinstance(self.kernel_size, Sequence) and not isinstance(self.kernel_size, str)
+        if several:
+            object.__setattr__(self, "kernel_size", tuple(self.kernel_size))  # type: ignore[arg-type]
+        if several and len(self.kernel_size) != self.spatial_dims:  # type: ignore[arg-type]
             raise ValueError(
                 f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got {self.kernel_size}."
             )
         sizes = tuple(len(taps) for taps in self.taps[3 - self.spatial_dims :])
-        object.__setattr__(self, "kernel_size", sizes if isinstance(self.kernel_size, tuple) else sizes[0])
+        object.__setattr__(self, "kernel_size", sizes if several else sizes[0])
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
+        check_flag("squared", self.squared)
+        if self.flat_value is not None and not math.isfinite(as_number(self.flat_value)):
+            raise ValueError(f"flat_value must be a finite number or None, got {self.flat_value!r}.")
+        if self.convention != "deepreg":
+            for size in sizes:
+                check_fixed(self.convention, "kernel_size", size, range(1, size + 1, 2))
+            check_fixed(self.convention, "squared", self.squared, (True,))
+            if self.convention != "monai":
+                check_fixed(self.convention, "kernel_type", self.kernel_type, ("rectangular",))
 
     @property
     def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """The window's weights along each axis of arranged images."""
         dims, sizes = self.spatial_dims, self.kernel_size
         own = sizes if isinstance(sizes, tuple) else (sizes,) * dims
-        x, y, z = ((1.0,),) * (3 - dims) + tuple(kernels.window_taps(self.kernel_type, size) for size in own)
+        x, y, z = ((1.0,),) * (3 - dims) + tuple(map(self._taps, own))
         return x, y, z
+
+    def _taps(self, size: int) -> tuple[float, ...]:
+        if self.convention == "monai" and self.kernel_type == "triangular":
+            return kernels.narrow_triangle(kernels.check_kernel_size(size))
+        return kernels.window_taps(self.kernel_type, size)
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
         dims = self.spatial_dims
-        names = ", ".join(f"dim{i + 1}" for i in range(dims))
         if self.data_format is not None:
-            last = self.data_format == "channels_last"
-            layout = f"(batch, {names}, channels)" if last else f"(batch, channels, {names})"
-            check_same_shape(*shapes)
-            check_rank("y_true", shapes[0], dims + 2, layout)
-            if len(shapes[0]) > dims + 2:
-                raise ValueError(f"y_true must be {layout}, got shape {shapes[0]}.")
+            super().check(*shapes)
             return
+        names = ", ".join(f"dim{i + 1}" for i in range(dims))
         for name, shape in zip(("y_true", "y_pred"), shapes, strict=True):
             check_rank(name, shape, dims + 1, f"(batch, {names}) or (batch, {names}, 1)")
             if len(shape) > dims + 2:
@@ -244,24 +290,21 @@ class LocalCorrelation(PassingMeasure):
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
-        xp, dims = backend.xp, self.spatial_dims
+        dims = self.spatial_dims
         arranged = []
         for array in arrays:
+            array = channels_as_samples(backend, array, self.data_format)
             shape = backend.shape(array)
-            sizes = shape[2 : dims + 2] if self.data_format == "channels_first" else shape[1 : dims + 1]
-            if self.data_format == "channels_last" and shape[-1] != 1:
-                array = xp.permute_dims(array, (0, dims + 1, *range(1, dims + 1)))
             whole = dims == 3 and len(shape) == 4
-            arranged.append(array if whole else xp.reshape(array, (-1, *(1,) * (3 - dims), *sizes)))
+            sizes = shape[1 : dims + 1]
+            arranged.append(array if whole else backend.xp.reshape(array, (-1, *(1,) * (3 - dims), *sizes)))
         return tuple(arranged)
 
     def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
         """Return an image with the shape of an input as it came."""
-        if self.data_format != "channels_last" or shape[-1] == 1:
+        if self.data_format is None:
             return super().arrange_back(backend, x, shape)
-        dims = self.spatial_dims
-        x = backend.xp.reshape(x, (-1, shape[-1], *shape[1:-1]))
-        return backend.xp.permute_dims(x, (0, *range(2, dims + 2), 1))
+        return samples_as_channels(backend, x, shape, self.data_format)
 
     def constants(
         self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
@@ -361,20 +404,39 @@ class LocalCorrelation(PassingMeasure):
         def only(x: Array) -> Array:
             return x if alone else xp.where(here, x, xp.zeros_like(x))
 
-        product = m.tt * m.pp
-        denominator = product + self.smooth_dr
-        inverse = mask / denominator
-        # Cauchy and Schwarz's bound, which rounding must not break.
-        value = only((xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse)
+        tt, pp, product = m.tt, m.pp, m.tt * m.pp
+        if self.convention == "monai":
+            tt, pp = (xp.maximum(x, xp.zeros_like(x) + self.smooth_dr) for x in (tt, pp))
+            denominator = tt * pp
+        else:
+            denominator = product + self.smooth_dr
+        flat = None if self.flat_value is None else product <= (FLAT if self.convention == "ants" else 0.0)
+        if flat is not None:
+            denominator = xp.where(flat, xp.ones_like(denominator), denominator)
+        if self.squared:
+            inverse = mask / denominator
+            # Cauchy and Schwarz's bound, which rounding must not break.
+            value = only((xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse)
+            half_by_cross = m.tp * inverse
+        else:
+            inverse = mask / xp.sqrt(denominator)
+            value = only((m.tp + self.smooth_nr) * inverse)
+            half_by_cross = 0.5 * inverse
+        weight = value / denominator if self.squared else value / (denominator * 2.0)
+        if flat is not None:
+            zeros = xp.zeros_like(value)
+            value = xp.where(flat, only(mask * self.flat_value), value)
+            half_by_cross, weight = xp.where(flat, zeros, half_by_cross), xp.where(flat, zeros, weight)
         if wrt is None:
             return value, ()
-        by_cross, weight = only(m.tp * inverse), value / denominator
+        by_cross = only(half_by_cross)
         sums = [by_cross]
         for index in wrt:
-            own, other = (m.t, m.tt), (m.p, m.pp)
-            (own_mean, own_moment), (other_mean, other_moment) = (own, other) if index == 0 else (other, own)
+            own, other = (m.t, m.tt, tt), (m.p, m.pp, pp)
+            (own_mean, own_moment, _), (other_mean, _, factor) = (own, other) if index == 0 else (other, own)
             # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
-            by_variance = only(weight * other_moment * xp.astype(own_moment != 0.0, weight.dtype))
+            moves = own_moment > self.smooth_dr if self.convention == "monai" else own_moment != 0.0
+            by_variance = only(weight * factor * xp.astype(moves, weight.dtype))
             means = by_cross * other_mean
             means -= by_variance * own_mean
             sums += [by_variance, only(means)]
@@ -425,31 +487,28 @@ class LocalCorrelation(PassingMeasure):
             gradients.append(gradient * images[2] if slab.weights else gradient)
         return (inside, centres, windows, (past,), back), value, tuple(gradients)
 
-
-def local_measure(
-    kernel_size: int | Sequence[int] = 9,
-    kernel_type: str = "rectangular",
-    smooth_nr: float = EPS,
-    smooth_dr: float = EPS,
-    spatial_dims: int = 3,
-    data_format: str | None = None,
-) -> LocalCorrelation:
-    """Return what `lncc` measures."""
-    sizes = tuple(kernel_size) if isinstance(kernel_size, Sequence) else kernel_size
-    return LocalCorrelation(sizes, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
+    def map(self, y_true: Array, y_pred: Array) -> Array:
+        """Return the value at every voxel, with an axis for a channel."""
+        image = self.image(y_true, y_pred)
+        bare = len(image.shape) == self.spatial_dims + 1
+        return backend_of(image).xp.expand_dims(image, axis=-1) if bare else image
 
 
-@measured_by(local_measure)
+@measured_by(LocalCorrelation)
 def lncc(
     y_true: Array,
     y_pred: Array,
     *,
     kernel_size: int | Sequence[int] = 9,
     kernel_type: str = "rectangular",
-    smooth_nr: float = EPS,
-    smooth_dr: float = EPS,
+    smooth_nr: float | None = None,
+    smooth_dr: float | None = None,
     spatial_dims: int = 3,
     data_format: str | None = None,
+    padding: str | None = None,
+    squared: bool = True,
+    flat_value: float | None = None,
+    convention: str = "deepreg",
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -471,12 +530,26 @@ def lncc(
     kernel_type
         ``"rectangular"``, ``"triangular"`` (odd sizes) or ``"gaussian"`` (standard deviation a third of the size).
     smooth_nr, smooth_dr
-        Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``.
+        Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``. None: the convention's, 1e-5
+        each.
     spatial_dims
         Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
     data_format
         None: one channel, on a last axis or on none. ``"channels_last"``, ``(B, d1, d2, d3, C)``, or
         ``"channels_first"``, ``(B, C, d1, d2, d3)``: the value is the mean of the channels' own.
+    padding
+        What lies beyond the border: ``"zero"``, voxels that are 0; or ``"truncate"``, nothing, so that windows hold
+        the image's voxels alone, as ITK's do. None: the convention's, ``"zero"``.
+    squared
+        False: the signed correlation, ``(cross + smooth_nr) / sqrt(vt vp + smooth_dr)``, in [-1, 1], for which inverted
+        contrast is worst.
+    flat_value
+        The value of windows in which one of the images is flat, ``vt vp = 0``; they have no gradient then. None: what
+        the formula gives.
+    convention
+        Whose formula: ``"deepreg"``, the one above. ``"monai"``: ``(cross^2 + nr) / (max(vt, dr) max(vp, dr))``, ``nr =
+        0``; its triangular windows are narrower, and add up to 1. ``"voxelmorph"``: ``nr = 0``. ``"ants"``, ITK's:
+        ``nr = dr = 0``, ``padding="truncate"``, and 1 where ``vt vp`` is below 2.3e-16.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -504,7 +577,18 @@ def lncc(
     >>> lncc(image, image, kernel_size=5).round(4)
     array([1.])
     """
-    measure = local_measure(kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
+    measure = LocalCorrelation(
+        kernel_size,
+        kernel_type,
+        smooth_nr,
+        smooth_dr,
+        padding,
+        squared,
+        flat_value,
+        convention,
+        spatial_dims=spatial_dims,
+        data_format=data_format,
+    )
     return evaluate(measure, y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
 
 
@@ -514,10 +598,14 @@ def lncc_map(
     *,
     kernel_size: int | Sequence[int] = 9,
     kernel_type: str = "rectangular",
-    smooth_nr: float = EPS,
-    smooth_dr: float = EPS,
+    smooth_nr: float | None = None,
+    smooth_dr: float | None = None,
     spatial_dims: int = 3,
     data_format: str | None = None,
+    padding: str | None = None,
+    squared: bool = True,
+    flat_value: float | None = None,
+    convention: str = "deepreg",
 ) -> Array:
     """Return the squared local normalised cross-correlation at every voxel, of which `lncc` is the mean.
 
@@ -525,7 +613,7 @@ def lncc_map(
     ----------
     y_true, y_pred
         Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``.
-    kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format
+    kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format, padding, squared, flat_value, convention
         As in `lncc`.
 
     Returns
@@ -539,7 +627,16 @@ def lncc_map(
     ValueError
         If the shapes do not fit or a parameter is out of range.
     """
-    measure = local_measure(kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format)
-    image = measure.image(y_true, y_pred)
-    bare = len(image.shape) == spatial_dims + 1
-    return backend_of(image).xp.expand_dims(image, axis=-1) if bare else image
+    measure = LocalCorrelation(
+        kernel_size,
+        kernel_type,
+        smooth_nr,
+        smooth_dr,
+        padding,
+        squared,
+        flat_value,
+        convention,
+        spatial_dims=spatial_dims,
+        data_format=data_format,
+    )
+    return measure.map(y_true, y_pred)

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend import per_sample
-from agnoreg.differentiable import Measure, as_number, check_flag, check_number, evaluate, measured_by, total
+from agnoreg.backend import Backend, per_sample
+from agnoreg.differentiable import as_number, check_flag, check_number, evaluate, measured_by, total
+from agnoreg.functional.axes import channels_as_samples, samples_as_channels
+from agnoreg.functional.conventions import check_convention, check_fixed, take
+from agnoreg.functional.images import ImageMeasure
 from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
 
@@ -22,28 +25,74 @@ def check_background_weight(weight: float, measure: str) -> None:
         raise ValueError(f"The background weight for {measure} must be within [0, 1], got {weight}.")
 
 
+#: For each convention of Dice: whether the denominator is of squares, and both small constants.
+CONVENTIONS = {
+    "deepreg": (False, 1e-5),
+    "monai": (False, 1e-5),
+    "voxelmorph": (True, 1e-5),
+    "ants": (False, 0.0),
+}
+
+
 @dataclass(frozen=True)
-class _Overlap(Measure):
-    """A ratio of two linear functions of ``P = sum t p`` and ``Y = sum (t + p)``."""
+class _Overlap(ImageMeasure):
+    """A ratio of two linear functions of ``P = sum t p`` and ``Y = sum (t + p)``, or ``Y = sum (t^2 + p^2)``."""
 
     binary: bool = False
     background_weight: float = 0.0
-    smooth_nr: float = 1e-5
-    smooth_dr: float = 1e-5
+    smooth_nr: float | None = None
+    smooth_dr: float | None = None
+    squared: bool | None = None
+    convention: str = "deepreg"
 
     title: ClassVar[str] = "an overlap"
+    conventions: ClassVar[tuple[str, ...]] = ("deepreg",)
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
+        """Check the parameters, and take what was left out from the convention."""
+        super().__post_init__()
+        check_convention(self.title, self.convention, self.conventions)
+        squared, smooth = CONVENTIONS[self.convention]
+        take(self, smooth_nr=smooth, smooth_dr=smooth, squared=squared)
         check_flag("binary", self.binary)
+        check_flag("squared", self.squared)
         check_background_weight(self.background_weight, self.title)
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
+        if self.convention != "deepreg":
+            check_fixed(self.convention, "background_weight", self.background_weight, (0.0,))
+        if self.convention == "ants":
+            # It knows labels alone.
+            object.__setattr__(self, "binary", True)
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether the value is the mean of the channels' own; DeepReg's is that of all channels together."""
+        return self.convention != "deepreg" and self.data_format is not None
+
+    def parts(self, shape: tuple[int | None, ...]) -> int:
+        """Return the number of channels, where each has a value of its own."""
+        if not self.by_channel:
+            return 1
+        return shape[self.channel_axis(len(shape))] or 1
+
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the labels, with every channel a sample of its own where each has a value of its own."""
+        if not self.by_channel:
+            return arrays
+        return tuple(channels_as_samples(backend, x, self.data_format) for x in arrays)
+
+    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
+        """Return a label with the shape of an input as it came."""
+        if not self.by_channel:
+            return super().arrange_back(backend, x, shape)
+        return samples_as_channels(backend, x, shape, self.data_format)
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return ``P`` and ``Y``."""
         t, p = (binarised(slab.xp, x) for x in slab.arrays) if self.binary else slab.arrays
-        return total(slab, t, p), total(slab, t) + total(slab, p)
+        both = total(slab, t, t) + total(slab, p, p) if self.squared else total(slab, t) + total(slab, p)
+        return total(slab, t, p), both
 
     def ratio(
         self, product: Array, both: Array, n: Any
@@ -54,6 +103,9 @@ class _Overlap(Measure):
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the ratio, and its derivatives by ``P`` and ``Y``."""
         top, bottom, (top_p, top_y), (bottom_p, bottom_y) = self.ratio(sums[0], sums[1], count)
+        if self.convention == "ants":
+            # Of two empty labels it is 0; NaN, that of an empty mask, stays.
+            bottom = xp.where(bottom == 0.0, xp.ones_like(bottom), bottom)
         value = top / bottom
         return value, ((top_p - value * bottom_p) / bottom, (top_y - value * bottom_y) / bottom)
 
@@ -63,12 +115,12 @@ class _Overlap(Measure):
             return tuple(slab.xp.zeros_like(slab.arrays[index]) for index in wrt)
         by_product, by_both = (per_sample(slab.xp, c, slab.arrays[0]) for c in coefficients)
 
-        def by(other: Array) -> Array:
+        def by(own: Array, other: Array) -> Array:
             gradient = other * by_product
-            gradient += by_both
+            gradient += own * (by_both * 2.0) if self.squared else by_both
             return gradient
 
-        return tuple(by(slab.arrays[1 - index]) for index in wrt)
+        return tuple(by(slab.arrays[index], slab.arrays[1 - index]) for index in wrt)
 
 
 @dataclass(frozen=True)
@@ -76,6 +128,7 @@ class DiceOverlap(_Overlap):
     """Dice: ``(2 (P - wY + wn) + nr) / ((1 - 2w) Y + 2wn + dr)``."""
 
     title: ClassVar[str] = "Dice Score"
+    conventions: ClassVar[tuple[str, ...]] = tuple(CONVENTIONS)
 
     def ratio(
         self, product: Array, both: Array, n: Any
@@ -110,8 +163,12 @@ def dice(
     *,
     binary: bool = False,
     background_weight: float = 0.0,
-    smooth_nr: float = 1e-5,
-    smooth_dr: float = 1e-5,
+    smooth_nr: float | None = None,
+    smooth_dr: float | None = None,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
+    squared: bool | None = None,
+    convention: str = "deepreg",
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -130,7 +187,17 @@ def dice(
     background_weight
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
-        Added to the numerator and the denominator: two empty labels score ``smooth_nr / smooth_dr``.
+        Added to the numerator and the denominator: two empty labels score ``smooth_nr / smooth_dr``. None: the
+        convention's, 1e-5 each.
+    spatial_dims, data_format
+        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
+        that lacks an axis lacks the last.
+    squared
+        Sum ``t^2 + p^2`` instead of ``t + p``, so that equal soft labels score 1. None: the convention's, False.
+    convention
+        ``"deepreg"``. ``"monai"``: the mean of the channels' own scores, where ``data_format`` says that there are
+        channels. ``"voxelmorph"``: the same of squares. ``"ants"``, ITK's: that of thresholded labels, without small
+        constants, and 0 for two empty labels.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -159,7 +226,16 @@ def dice(
     array([0.6667])
     """
     return evaluate(
-        DiceOverlap(binary, background_weight, smooth_nr, smooth_dr),
+        DiceOverlap(
+            binary,
+            background_weight,
+            smooth_nr,
+            smooth_dr,
+            squared,
+            convention,
+            data_format=data_format,
+            spatial_dims=spatial_dims,
+        ),
         y_true,
         y_pred,
         masks=by_name(mask, fixed_mask, moving_mask),
@@ -175,6 +251,8 @@ def jaccard(
     background_weight: float = 0.0,
     smooth_nr: float = 1e-5,
     smooth_dr: float = 1e-5,
+    spatial_dims: int = 3,
+    data_format: str | None = None,
     mask: Array | None = None,
     fixed_mask: Array | None = None,
     moving_mask: Array | None = None,
@@ -194,6 +272,9 @@ def jaccard(
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
         Added to the numerator and the denominator: two empty labels score ``smooth_nr / smooth_dr``.
+    spatial_dims, data_format
+        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
+        that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
         the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
@@ -217,7 +298,9 @@ def jaccard(
     array([0.5])
     """
     return evaluate(
-        JaccardOverlap(binary, background_weight, smooth_nr, smooth_dr),
+        JaccardOverlap(
+            binary, background_weight, smooth_nr, smooth_dr, data_format=data_format, spatial_dims=spatial_dims
+        ),
         y_true,
         y_pred,
         masks=by_name(mask, fixed_mask, moving_mask),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from agnoreg.differentiable import Differentiable, FromCall, check_flag, evaluat
 from agnoreg.masks import MASKS
 
 Array = Any
+D = TypeVar("D", bound=Differentiable)
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -194,6 +195,23 @@ class Loss:
         self.__dict__.update(state)
 
 
+_parameters: dict[Any, tuple[str, ...]] = {}
+
+
+def measure_of(kind: Callable[..., D], loss: Loss) -> D:
+    """Return a measure with the loss's own attributes of its parameters' names."""
+    if kind not in _parameters:
+        # Compilers that trace a loss cannot ask a class for its fields.
+        _parameters[kind] = tuple(item.name for item in fields(kind))  # type: ignore[arg-type]
+    return kind(**{name: getattr(loss, name) for name in _parameters[kind]})
+
+
+def resolve(loss: Loss, measure: Any) -> None:
+    """Give a frozen loss the parameters as its measure has them: numbers instead of None, integers, tuples."""
+    for item in fields(measure):
+        object.__setattr__(loss, item.name, getattr(measure, item.name))
+
+
 def bound(
     function: Differentiable, arrays: tuple[Array, ...], keywords: dict[str, Any]
 ) -> tuple[Differentiable, tuple[Array, ...], dict[str, Any]]:
@@ -265,3 +283,19 @@ def greatest_ratio(smooth_nr: float, smooth_dr: float) -> float:
     if smooth_nr <= smooth_dr:
         return 1.0
     return smooth_nr / smooth_dr if smooth_dr > 0 else math.inf
+
+
+class ImageLoss(Loss):
+    """A loss of two images or labels, which may say where their channels are.
+
+    Parameters
+    ----------
+    spatial_dims
+        Axes of the image, 1, 2 or 3.
+    data_format
+        ``"channels_last"``, ``(B, d1, d2, d3, C)``, or ``"channels_first"``, ``(B, C, d1, d2, d3)``. None: what
+        the loss takes; channels are last, then.
+    """
+
+    spatial_dims: int = field(default=3, kw_only=True)
+    data_format: str | None = field(default=None, kw_only=True)

@@ -1,11 +1,15 @@
 """Losses of displacement fields: how smooth they are."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from agnoreg.differentiable import Differentiable
 from agnoreg.functional.deformation import (
+    BENDING_CONVENTIONS,
+    GRADIENT_CONVENTIONS,
     bending_measure,
     gradient_dx,
     gradient_dxyz,
@@ -21,12 +25,21 @@ __all__ = ["BendingEnergy", "GradientNorm", "gradient_dx", "gradient_dxyz", "gra
 
 
 class _FieldLoss(Loss):
-    stencil: str = field(default="central", kw_only=True)
+    stencil: str | None = field(default=None, kw_only=True)
     spacing: float | tuple[float, ...] = field(default=1.0, kw_only=True)
     spatial_dims: int = field(default=3, kw_only=True)
     data_format: str = field(default="channels_last", kw_only=True)
+    convention: str = field(default="deepreg", kw_only=True)
 
     inputs: ClassVar[int] = 1
+    #: The stencil of each convention.
+    stencils: ClassVar[Mapping[str, str]]
+
+    def __post_init__(self) -> None:
+        """Check the configuration, and take a stencil that was left out from the convention."""
+        super().__post_init__()
+        if self.stencil is None:
+            object.__setattr__(self, "stencil", self.stencils[self.convention])
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -57,6 +70,8 @@ class GradientNorm(_FieldLoss):
         Axes of the image, 1, 2 or 3.
     data_format
         ``"channels_last"``, or ``"channels_first"`` for ``(B, 3, d1, d2, d3)``.
+    convention
+        ``"deepreg"``, ``"monai"`` or ``"voxelmorph"``: whose formula, and whose stencil where that is None.
 
     Raises
     ------
@@ -67,9 +82,13 @@ class GradientNorm(_FieldLoss):
 
     l1: bool = False
 
+    stencils = MappingProxyType(GRADIENT_CONVENTIONS)
+
     def measure(self) -> Differentiable:
         """Return the gradient's norm."""
-        return gradient_measure(self.l1, self.stencil, self.spacing, self.spatial_dims, self.data_format)
+        return gradient_measure(
+            self.l1, self.stencil, self.spacing, self.spatial_dims, self.data_format, self.convention
+        )
 
 
 class BendingEnergy(_FieldLoss):
@@ -88,6 +107,8 @@ class BendingEnergy(_FieldLoss):
         Axes of the image, 1, 2 or 3.
     data_format
         ``"channels_last"``, or ``"channels_first"`` for ``(B, 3, d1, d2, d3)``.
+    convention
+        ``"deepreg"`` or ``"monai"``: whose formula, and whose stencil where that is None.
 
     Raises
     ------
@@ -100,6 +121,8 @@ class BendingEnergy(_FieldLoss):
     Rueckert et al., Nonrigid registration using free-form deformations: application to breast MR images, 1999.
     """
 
+    stencils = MappingProxyType(BENDING_CONVENTIONS)
+
     def measure(self) -> Differentiable:
         """Return the bending energy."""
-        return bending_measure(self.stencil, self.spacing, self.spatial_dims, self.data_format)
+        return bending_measure(self.stencil, self.spacing, self.spatial_dims, self.data_format, self.convention)

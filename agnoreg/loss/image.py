@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from agnoreg.differentiable import Differentiable
 from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import EPS, KERNELS, GlobalCorrelation, LocalCorrelation, lncc_map, local_measure
-from agnoreg.loss.base import Loss, greatest_ratio
+from agnoreg.functional.ncc import KERNELS, GlobalCorrelation, LocalCorrelation
+from agnoreg.loss.base import ImageLoss, greatest_ratio, measure_of, resolve
 from agnoreg.loss.util import NegativeLossMixin
 
 Array = Any
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-class GlobalMutualInformation(Loss):
+class GlobalMutualInformation(ImageLoss):
     """Mutual information by Parzen windows; see `agnoreg.functional.mutual_information` for the formula.
 
     Takes two images ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, ch)`` with intensities in [0, 1] (they are clipped to
@@ -36,6 +36,12 @@ class GlobalMutualInformation(Loss):
         Bins over [0, 1], at least 2.
     sigma_ratio
         Standard deviation of the Gaussian window, in bins.
+    smooth_nr, smooth_dr
+        The formula's small constants; None: the convention's.
+    convention
+        ``"deepreg"``, or ``"monai"``, whose small constants are 1e-7 instead of 1e-5.
+    spatial_dims, data_format
+        Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
@@ -49,15 +55,21 @@ class GlobalMutualInformation(Loss):
 
     num_bins: int = 23
     sigma_ratio: float = 0.5
+    smooth_nr: float | None = field(default=None, kw_only=True)
+    smooth_dr: float | None = field(default=None, kw_only=True)
+    convention: str = field(default="deepreg", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the configuration."""
         super().__post_init__()
-        object.__setattr__(self, "num_bins", int(self.num_bins))
+        resolve(self, self._parzen())
 
     def measure(self) -> Differentiable:
         """Return the mutual information."""
-        return ParzenInformation(self.num_bins, self.sigma_ratio)
+        return self._parzen()
+
+    def _parzen(self) -> ParzenInformation:
+        return measure_of(ParzenInformation, self)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -74,7 +86,7 @@ class GlobalMutualInformationLoss(NegativeLossMixin, GlobalMutualInformation):
     """The negative of `GlobalMutualInformation`, to be minimised."""
 
 
-class LocalNormalizedCrossCorrelation(Loss):
+class LocalNormalizedCrossCorrelation(ImageLoss):
     """Squared local normalised cross-correlation (LNCC); see `agnoreg.functional.lncc` for the formula.
 
     Takes two images ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher
@@ -94,6 +106,15 @@ class LocalNormalizedCrossCorrelation(Loss):
     data_format
         ``"channels_last"`` or ``"channels_first"`` for images with channels, of which the mean is taken; None for
         images of one channel, on a last axis or on none.
+    padding
+        ``"zero"`` or ``"truncate"``: whether there are zeros beyond the border, or nothing.
+    squared
+        False: the signed correlation, in [-1, 1].
+    flat_value
+        The value of windows in which one of the images is flat; None: what the formula gives.
+    convention
+        ``"deepreg"``, ``"monai"``, ``"voxelmorph"`` or ``"ants"``: whose formula, and whose constants where these are
+        None.
 
     Raises
     ------
@@ -107,15 +128,17 @@ class LocalNormalizedCrossCorrelation(Loss):
 
     kernel_size: int | tuple[int, ...] = 9
     kernel_type: str = "rectangular"
-    smooth_nr: float = EPS
-    smooth_dr: float = EPS
-    spatial_dims: int = field(default=3, kw_only=True)
-    data_format: str | None = field(default=None, kw_only=True)
+    smooth_nr: float | None = None
+    smooth_dr: float | None = None
+    padding: str | None = field(default=None, kw_only=True)
+    squared: bool = field(default=True, kw_only=True)
+    flat_value: float | None = field(default=None, kw_only=True)
+    convention: str = field(default="deepreg", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the configuration."""
         super().__post_init__()
-        object.__setattr__(self, "kernel_size", self._local().kernel_size)
+        resolve(self, self._local())
 
     #: The kernel functions by name.
     kernel_fn_dict: ClassVar[Mapping[str, Callable[[int], Array]]] = MappingProxyType(KERNELS)
@@ -125,9 +148,7 @@ class LocalNormalizedCrossCorrelation(Loss):
         return self._local()
 
     def _local(self) -> LocalCorrelation:
-        return local_measure(
-            self.kernel_size, self.kernel_type, self.smooth_nr, self.smooth_dr, self.spatial_dims, self.data_format
-        )
+        return measure_of(LocalCorrelation, self)
 
     @property
     def kernel(self) -> Array:
@@ -153,21 +174,22 @@ class LocalNormalizedCrossCorrelation(Loss):
         array
             Shape ``(B, d1, d2, d3, 1)``, with the metric's own sign.
         """
-        return lncc_map(
-            y_true,
-            y_pred,
-            kernel_size=self.kernel_size,
-            kernel_type=self.kernel_type,
-            smooth_nr=self.smooth_nr,
-            smooth_dr=self.smooth_dr,
-            spatial_dims=self.spatial_dims,
-            data_format=self.data_format,
-        )
+        return self._local().map(y_true, y_pred)
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """From 0 to 1; above 1 only where ``smooth_nr > smooth_dr``."""
-        return 0.0, greatest_ratio(self.smooth_nr, self.smooth_dr)
+        """From 0 to 1, or from -1 to 1 if signed; beyond 1 only by ``smooth_nr``."""
+        assert self.smooth_nr is not None
+        assert self.smooth_dr is not None
+        if not self.squared:
+            above = self.smooth_nr / self.smooth_dr**0.5 if self.smooth_dr > 0 else 0.0
+            low, high = -1.0, 1.0 + above
+        elif self.convention == "monai":
+            low, high = 0.0, 1.0 + (self.smooth_nr / self.smooth_dr**2 if self.smooth_nr else 0.0)
+        else:
+            low, high = 0.0, greatest_ratio(self.smooth_nr, self.smooth_dr)
+        flat = self.flat_value
+        return (low, high) if flat is None else (min(low, flat), max(high, flat))
 
     @property
     def direction(self) -> str:
@@ -176,18 +198,24 @@ class LocalNormalizedCrossCorrelation(Loss):
 
     @property
     def identity_value(self) -> float | None:
-        """1 where the two small constants are equal."""
-        return 1.0 if self.smooth_nr == self.smooth_dr else None
+        """1 where the two small constants are equal, in a squared correlation in which flat windows score 1."""
+        alike = self.smooth_nr == self.smooth_dr and self.squared and self.convention != "monai"
+        return 1.0 if alike and self.flat_value in (None, 1.0) else None
 
 
 class LocalNormalizedCrossCorrelationLoss(NegativeLossMixin, LocalNormalizedCrossCorrelation):
     """The negative of `LocalNormalizedCrossCorrelation`, to be minimised."""
 
 
-class GlobalNormalizedCrossCorrelation(Loss):
+class GlobalNormalizedCrossCorrelation(ImageLoss):
     """Squared global normalised cross-correlation; see `agnoreg.functional.gncc` for the formula.
 
     Takes two images ``(B, ...)``; in [0, 1], higher is better.
+
+    Parameters
+    ----------
+    spatial_dims, data_format
+        Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
@@ -197,7 +225,7 @@ class GlobalNormalizedCrossCorrelation(Loss):
 
     def measure(self) -> Differentiable:
         """Return the correlation."""
-        return GlobalCorrelation()
+        return measure_of(GlobalCorrelation, self)
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -1,13 +1,14 @@
 """Losses and metrics of labels."""
 
 import math
-from typing import Any
+from dataclasses import field
+from typing import Any, ClassVar
 
 from agnoreg.differentiable import Differentiable
 from agnoreg.functional.centroid import compute_centroid, compute_centroid_distance, foreground_proportion
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
-from agnoreg.loss.base import Loss, greatest_ratio
+from agnoreg.loss.base import ImageLoss, greatest_ratio, measure_of, resolve
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 
 Array = Any
@@ -29,10 +30,15 @@ __all__ = [
 EPS = 1e-5
 
 
-class SumSquaredDifference(Loss):
+class SumSquaredDifference(ImageLoss):
     """The mean of squared differences, named as the field names it; see `agnoreg.functional.ssd`.
 
     Takes two images or labels ``(B, ...)``; in [0, inf), lower is better.
+
+    Parameters
+    ----------
+    spatial_dims, data_format
+        Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
@@ -42,7 +48,7 @@ class SumSquaredDifference(Loss):
 
     def measure(self) -> Differentiable:
         """Return the mean squared difference."""
-        return SquaredDifference()
+        return measure_of(SquaredDifference, self)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -59,15 +65,30 @@ class SumSquaredDifferenceLoss(MultiScaleMixin, SumSquaredDifference):
     """`SumSquaredDifference` over several scales; the sign stays, to be minimised."""
 
 
-class _Overlap(Loss):
+class _Overlap(ImageLoss):
     binary: bool = False
     background_weight: float = 0.0
-    smooth_nr: float = EPS
-    smooth_dr: float = EPS
+    smooth_nr: float | None = None
+    smooth_dr: float | None = None
+    squared: bool | None = field(default=None, kw_only=True)
+    convention: str = field(default="deepreg", kw_only=True)
+
+    kind: ClassVar[type[DiceOverlap] | type[JaccardOverlap]]
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        super().__post_init__()
+        resolve(self, measure_of(self.kind, self))
+
+    def measure(self) -> Differentiable:
+        """Return the overlap."""
+        return measure_of(self.kind, self)
 
     @property
     def value_range(self) -> tuple[float, float]:
         """From 0 to 1 for inputs in [0, 1]; above 1 only where ``smooth_nr > smooth_dr``."""
+        assert self.smooth_nr is not None
+        assert self.smooth_dr is not None
         return 0.0, greatest_ratio(self.smooth_nr, self.smooth_dr)
 
     @property
@@ -77,8 +98,12 @@ class _Overlap(Loss):
 
     @property
     def identity_value(self) -> float | None:
-        """1 for binary labels where the two small constants are equal; soft labels score less with themselves."""
-        return 1.0 if self.binary and self.smooth_nr == self.smooth_dr else None
+        """1 where the small constants are equal, for binary labels and for the overlap of squares.
+
+        Other soft labels score less with themselves, and with ITK's convention so do empty ones.
+        """
+        alike = self.smooth_nr == self.smooth_dr and self.convention != "ants"
+        return 1.0 if alike and (self.binary or self.squared) else None
 
 
 class DiceScore(_Overlap):
@@ -93,7 +118,14 @@ class DiceScore(_Overlap):
     background_weight
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
-        Added to numerator and denominator.
+        Added to numerator and denominator; None: the convention's.
+    squared
+        Sum squares in the denominator; None: the convention's.
+    convention
+        ``"deepreg"``, ``"monai"``, ``"voxelmorph"`` or ``"ants"``: whose formula; see `agnoreg.functional.dice`. With
+        MONAI's, the loss is ``1 - Dice``.
+    spatial_dims, data_format
+        Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
@@ -105,13 +137,16 @@ class DiceScore(_Overlap):
     Sudre et al., Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations, 2017.
     """
 
-    def measure(self) -> Differentiable:
-        """Return the score."""
-        return DiceOverlap(self.binary, self.background_weight, self.smooth_nr, self.smooth_dr)
+    kind = DiceOverlap
 
 
 class DiceLoss(NegativeLossMixin, MultiScaleMixin, DiceScore):
-    """The negative of `DiceScore` over several scales, to be minimised."""
+    """The negative of `DiceScore` over several scales, to be minimised; by MONAI's convention it is ``1 - Dice``."""
+
+    @property
+    def offset(self) -> float:
+        """What the negative score is added to."""
+        return 1.0 if self.convention == "monai" else 0.0
 
 
 class JaccardIndex(_Overlap):
@@ -126,7 +161,13 @@ class JaccardIndex(_Overlap):
     background_weight
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
-        Added to numerator and denominator.
+        Added to numerator and denominator; None: the convention's.
+    squared
+        Sum squares in the denominator; None: the convention's.
+    convention
+        ``"deepreg"``.
+    spatial_dims, data_format
+        Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
@@ -134,16 +175,14 @@ class JaccardIndex(_Overlap):
         If the weight lies outside [0, 1] or a small constant is negative, or, when called, if the shapes differ.
     """
 
-    def measure(self) -> Differentiable:
-        """Return the index."""
-        return JaccardOverlap(self.binary, self.background_weight, self.smooth_nr, self.smooth_dr)
+    kind = JaccardOverlap
 
 
 class JaccardLoss(NegativeLossMixin, MultiScaleMixin, JaccardIndex):
     """The negative of `JaccardIndex` over several scales, to be minimised."""
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(ImageLoss):
     """Weighted binary cross-entropy; see `agnoreg.functional.cross_entropy` for the formula.
 
     Takes two labels ``(B, ...)`` with values in [0, 1]; in [-log(1 + smooth), -log(smooth)], lower is better.
@@ -156,6 +195,8 @@ class CrossEntropy(Loss):
         Weight of the background, in [0, 1].
     smooth
         Added inside the logarithms.
+    spatial_dims, data_format
+        Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
@@ -169,7 +210,7 @@ class CrossEntropy(Loss):
 
     def measure(self) -> Differentiable:
         """Return the cross-entropy."""
-        return BinaryCrossEntropy(self.binary, self.background_weight, self.smooth)
+        return measure_of(BinaryCrossEntropy, self)
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -32,6 +32,11 @@ class NegativeLossMixin(Loss):
 
     mixin: ClassVar[bool] = True
 
+    @property
+    def offset(self) -> float:
+        """What the negative is added to."""
+        return 0.0
+
     def __post_init__(self) -> None:
         """Check the configuration and complete the name."""
         super().__post_init__()
@@ -40,13 +45,13 @@ class NegativeLossMixin(Loss):
 
     def measure(self) -> Differentiable:
         """Return the negative of what the loss evaluates."""
-        return Negated(super().measure())
+        return Negated(super().measure(), self.offset)
 
     @property
     def value_range(self) -> tuple[float, float]:
         """The loss's own range, reversed."""
         low, high = super().value_range
-        return 0.0 - high, 0.0 - low
+        return self.offset - high, self.offset - low
 
     @property
     def direction(self) -> str:
@@ -57,7 +62,7 @@ class NegativeLossMixin(Loss):
     def identity_value(self) -> float | None:
         """The negative of the loss's own."""
         value = super().identity_value
-        return None if value is None else -value
+        return None if value is None else self.offset - value
 
 
 class MultiScaleMixin(Loss):
@@ -107,4 +112,9 @@ class MultiScaleMixin(Loss):
         return WeightedSum(parts, (1.0 / len(parts),) * len(parts))
 
     def _at(self, function: Differentiable, scale: float) -> Differentiable:
-        return function if scale == 0 else Filtered(function, tuple(SCALE_KERNELS[self.kernel](scale).tolist()))
+        if scale == 0:
+            return function
+        taps = tuple(SCALE_KERNELS[self.kernel](scale).tolist())
+        # A user's own loss may not say where its channels are.
+        dims, data_format = getattr(self, "spatial_dims", 3), getattr(self, "data_format", None)
+        return Filtered(function, taps, dims, data_format)

@@ -87,6 +87,9 @@ class CudaLocalCorrelation(LocalCorrelation):
             and self.width <= WIDEST
             and self.spatial_dims == 3
             and self.data_format is None
+            and self.convention == "deepreg"
+            and self.squared
+            and self.flat_value is None
             and divide_up(shape[2], tile_y) <= MOST_BLOCKS
             and shape[0] * shape[1] <= MOST_BLOCKS
         )
@@ -134,7 +137,7 @@ class CudaLocalCorrelation(LocalCorrelation):
             call.launch(options, "centre", (samples, 2, 1), t, p, *size, centres)
             call.launch(
                 options, "correlate", grid,
-                t, p, centres, *size, chunk, float(self.smooth_nr), float(self.smooth_dr), factor,
+                t, p, centres, *size, chunk, float(self.smooth_nr or 0.0), float(self.smooth_dr or 0.0), factor,
                 partial, by_cross, *pairs[0], *pairs[1],
             )  # fmt: skip
             count = math.prod(grid) // samples

@@ -1,0 +1,40 @@
+"""What measures of two images or labels share: how many axes there are, and where the channels are."""
+
+from dataclasses import dataclass, field
+
+from agnoreg.differentiable import Measure, check_rank, check_same_shape
+from agnoreg.functional.axes import FORMATS, check_choice
+
+
+@dataclass(frozen=True)
+class ImageMeasure(Measure):
+    """A measure of two images, ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, C)``; by `data_format` ``(B, C, d1, d2, d3)``.
+
+    A mask may lack the axis of the channels.
+    """
+
+    spatial_dims: int = field(default=3, kw_only=True)
+    data_format: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
+        if self.data_format is not None:
+            check_choice("data_format", self.data_format, FORMATS)
+
+    def check(self, *shapes: tuple[int | None, ...]) -> None:
+        """Raise ValueError where these shapes do not fit; without a `data_format` any two equal ones do."""
+        check_same_shape(*shapes)
+        if self.data_format is None:
+            return
+        dims = self.spatial_dims
+        axes = [f"dim{i + 1}" for i in range(dims)]
+        names = [*axes, "channels"] if self.data_format == "channels_last" else ["channels", *axes]
+        layout = f"({', '.join(['batch', *names])})"
+        check_rank("y_true", shapes[0], dims + 2, layout)
+        if len(shapes[0]) > dims + 2:
+            raise ValueError(f"y_true must be {layout}, got shape {shapes[0]}.")
+
+    def channel_axis(self, rank: int) -> int:
+        """Return the axis of the channels."""
+        return 1 if self.data_format == "channels_first" else rank - 1
