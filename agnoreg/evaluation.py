@@ -5,7 +5,6 @@ the metric's natural sign; nothing here prints.
 """
 
 import csv
-import inspect
 import io
 import json
 import math
@@ -290,8 +289,7 @@ def _check_types(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 
 def arguments_of(kind: type[Loss]) -> dict[str, Any]:
     """Return the arguments of a loss that change one sample's value, with their defaults."""
-    parameters = inspect.signature(kind).parameters
-    return {key: parameter.default for key, parameter in parameters.items() if key not in _ASIDE}
+    return {key: value for key, value in kind().get_config().items() if key not in _ASIDE}
 
 
 def _defaults(measured: Iterable[str]) -> list[_Metric]:
