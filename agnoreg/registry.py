@@ -56,7 +56,7 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
         if len(reductions) > 1:
             raise ValueError(f"The sections of one loss have one reduction, got {', '.join(sorted(reductions))}.")
         native = any(section.native for section in sections.values())
-        return RegistrationLoss(**sections, reduction=next(iter(reductions)), native=native)
+        return RegistrationLoss(**sections, reduction=next(iter(reductions), "mean"), native=native)
     parts = _parts(config)
     if len(parts) == 1 and parts[0][1] == 1 and isinstance(config, str | Mapping):
         return parts[0][0]

@@ -383,6 +383,8 @@ def test_a_section_says_what_is_missing_or_too_much(rng):
         loss(image=pair[0], regularization=rng.random((1, 5, 5, 5, 3)))
     with pytest.raises(ValueError, match="must take a field"):
         agnoreg.build_loss({"regularization": {"name": "lncc"}})
+    with pytest.raises(ValueError, match="needs one of the sections image, label, regularization"):
+        agnoreg.build_loss({"image": None, "label": None})
     with pytest.raises(TypeError, match="of the sections image, label, regularization"):
         agnoreg.build_loss({"images": {"name": "lncc"}})
 
