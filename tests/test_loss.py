@@ -400,6 +400,16 @@ def test_configurations_go_through_json(config):
     assert pickle.loads(pickle.dumps(loss)) == loss
 
 
+def test_a_descriptions_place_is_that_of_a_name():
+    loss = label.DiceLoss(name="mine", scales=(0, 1))
+    one = {"class": "DiceLoss", "config": loss.get_config()}
+    assert agnoreg.build_loss(one) == loss
+    assert agnoreg.build_loss(one | {"weight": 2}) == WeightedLoss((loss,), (2.0,))
+    assert agnoreg.build_loss([one, {"name": "ssd"}]).losses[0] == loss
+    assert agnoreg.build_loss({"label": one}).label.losses == (loss,)
+    assert agnoreg.build_loss({"class": "dice", "config": {}}) == label.DiceLoss()
+
+
 # --- objects
 # ------------------------------------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ class WeightedLoss(Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this object again, ready for JSON; a loss is its class and its config."""
-        return super().get_config() | {"losses": [_described(loss) for loss in self.losses]}
+        return super().get_config() | {"losses": [described(loss) for loss in self.losses]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -158,7 +158,8 @@ def checked_weight(weight: Any) -> float:
     return float(weight)
 
 
-def _described(loss: Loss) -> dict[str, Any]:
+def described(loss: Loss) -> dict[str, Any]:
+    """Return a loss's class and its config, ready for JSON."""
     return {"class": type(loss).__name__, "config": loss.get_config()}
 
 
