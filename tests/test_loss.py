@@ -181,6 +181,17 @@ def test_directions_of_sums_follow_their_terms():
     assert agnoreg.build_loss({"image": {"name": "DiceScore"}}).direction == "higher"
 
 
+def test_what_weighs_nothing_has_no_direction():
+    nothing, dice = {"name": "ssd", "weight": 0.0}, {"name": "DiceScore"}
+    assert agnoreg.build_loss([nothing]).direction == "lower"
+    assert agnoreg.build_loss([nothing, dice]).direction == "higher"
+    assert agnoreg.build_loss({"image": nothing, "label": dice}).direction == "higher"
+    assert agnoreg.build_loss({"image": nothing}).direction == "lower"
+    assert WeightedLoss((agnoreg.build_loss(nothing), label.DiceScore()), (1, 1)).direction == "higher"
+    with pytest.raises(ValueError, match="improve in the same direction"):
+        agnoreg.build_loss({"image": "ssd", "label": dice})
+
+
 def test_the_sections_of_a_registration_must_fit_together(rng):
     loss = agnoreg.build_loss({"image": "ssd", "regularization": "gradient"})
     t, p = rng.random((2, 2, 5, 5, 5))
