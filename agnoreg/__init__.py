@@ -2,6 +2,7 @@
 
 from agnoreg import functional, loss
 from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
+from agnoreg.config_files import load_loss, save_loss
 from agnoreg.differentiable import native_autodiff
 from agnoreg.gradients import value_and_grad
 from agnoreg.loss.base import Loss
@@ -21,9 +22,11 @@ __all__ = [
     "build_loss",
     "functional",
     "get_backend",
+    "load_loss",
     "loss",
     "native_autodiff",
     "register_loss",
     "registered_losses",
+    "save_loss",
     "value_and_grad",
 ]

@@ -18,7 +18,9 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
     config
         One of: a name; ``{"name": ..., arguments}``, the name a registered one or a class's, with an optional
         ``"weight"``; a list of these, which is their weighted sum; a mapping with some of the sections ``image``,
-        ``label`` and ``regularization``, each one or a list of these, which is a `RegistrationLoss`.
+        ``label`` and ``regularization``, each one or a list of these, which is a `RegistrationLoss`. Wherever
+        ``{"name": ...}`` stands, so may ``{"class": the class's name, "config": loss.get_config()}``, which describes
+        a loss that exists whole, the object's own name included.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
     >>> sorted(loss.sections())
     ['image', 'regularization']
     """
-    if isinstance(config, Mapping) and "name" not in config:
+    if isinstance(config, Mapping) and "name" not in config and not _is_described(config):
         beyond = [key for key in config if key not in SECTIONS]
         if list(config) == ["loss"]:
             raise TypeError("Pass what stands under the key 'loss': build_loss(config['loss']).")
@@ -56,7 +58,7 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
         if len(reductions) > 1:
             raise ValueError(f"The sections of one loss have one reduction, got {', '.join(sorted(reductions))}.")
         native = any(section.native for section in sections.values())
-        return RegistrationLoss(**sections, reduction=next(iter(reductions)), native=native)
+        return RegistrationLoss(**sections, reduction=next(iter(reductions), "mean"), native=native)
     parts = _parts(config)
     if len(parts) == 1 and parts[0][1] == 1 and isinstance(config, str | Mapping):
         return parts[0][0]
@@ -73,20 +75,34 @@ def _parts(config: Any) -> list[tuple[Loss, float]]:
     return [_one({"name": part} if isinstance(part, str) else part) for part in config]
 
 
+def _is_described(config: Mapping[str, Any]) -> bool:
+    """Say whether this is a loss's class and what `get_config` returned, as a sum describes its losses."""
+    return set(config) - {"weight"} == {"class", "config"}
+
+
 def _one(config: Mapping[str, Any]) -> tuple[Loss, float]:
-    if "name" not in config:
+    if _is_described(config):
+        name, arguments = config["class"], config["config"]
+        if not isinstance(arguments, Mapping):
+            raise TypeError(f"{name}: what stands under 'config' is what get_config returns, got {arguments!r}.")
+        arguments = dict(arguments)
+    elif "name" in config:
+        name = config["name"]
+        arguments = {key: value for key, value in config.items() if key not in ("name", "weight")}
+    else:
         raise TypeError(
             f"A loss's configuration needs a name, got the keys {', '.join(map(str, config)) or 'of nothing'}."
         )
-    arguments = {key: value for key, value in config.items() if key not in ("name", "weight")}
-    cls = loss_class(config["name"])
+    cls = loss_class(name)
     known = [item.name for item in fields(cls) if item.name != "name"]
     for key in arguments:
-        if key not in known:
+        if key not in (*known, "name"):
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{config['name']} has no argument {key!r}.{hint} It takes {', '.join(known)}, and weight.")
+            raise TypeError(f"{name} has no argument {key!r}.{hint} It takes {', '.join(known)}, and weight.")
     try:
         return cls.from_config(arguments), checked_weight(config.get("weight", 1.0))
     except ValueError as error:
-        raise ValueError(f"{config['name']}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
+    except KeyError as error:
+        raise TypeError(f"{name}: the key {error} is missing.") from None

@@ -180,6 +180,17 @@ def test_directions_of_sums_follow_their_terms():
     assert agnoreg.build_loss({"image": {"name": "DiceScore"}}).direction == "higher"
 
 
+def test_what_weighs_nothing_has_no_direction():
+    nothing, dice = {"name": "ssd", "weight": 0.0}, {"name": "DiceScore"}
+    assert agnoreg.build_loss([nothing]).direction == "lower"
+    assert agnoreg.build_loss([nothing, dice]).direction == "higher"
+    assert agnoreg.build_loss({"image": nothing, "label": dice}).direction == "higher"
+    assert agnoreg.build_loss({"image": nothing}).direction == "lower"
+    assert WeightedLoss((agnoreg.build_loss(nothing), label.DiceScore()), (1, 1)).direction == "higher"
+    with pytest.raises(ValueError, match="improve in the same direction"):
+        agnoreg.build_loss({"image": "ssd", "label": dice})
+
+
 def test_the_sections_of_a_registration_must_fit_together(rng):
     loss = agnoreg.build_loss({"image": "ssd", "regularization": "gradient"})
     t, p = rng.random((2, 2, 5, 5, 5))
@@ -382,6 +393,8 @@ def test_a_section_says_what_is_missing_or_too_much(rng):
         loss(image=pair[0], regularization=rng.random((1, 5, 5, 5, 3)))
     with pytest.raises(ValueError, match="must take a field"):
         agnoreg.build_loss({"regularization": {"name": "lncc"}})
+    with pytest.raises(ValueError, match="needs one of the sections image, label, regularization"):
+        agnoreg.build_loss({"image": None, "label": None})
     with pytest.raises(TypeError, match="of the sections image, label, regularization"):
         agnoreg.build_loss({"images": {"name": "lncc"}})
 
@@ -395,6 +408,16 @@ def test_configurations_go_through_json(config):
     assert again == loss
     assert hash(again) == hash(loss)
     assert pickle.loads(pickle.dumps(loss)) == loss
+
+
+def test_a_descriptions_place_is_that_of_a_name():
+    loss = label.DiceLoss(name="mine", scales=(0, 1))
+    one = {"class": "DiceLoss", "config": loss.get_config()}
+    assert agnoreg.build_loss(one) == loss
+    assert agnoreg.build_loss(one | {"weight": 2}) == WeightedLoss((loss,), (2.0,))
+    assert agnoreg.build_loss([one, {"name": "ssd"}]).losses[0] == loss
+    assert agnoreg.build_loss({"label": one}).label.losses == (loss,)
+    assert agnoreg.build_loss({"class": "dice", "config": {}}) == label.DiceLoss()
 
 
 # --- objects

@@ -114,9 +114,14 @@ class WeightedLoss(Loss):
         return list(terms.values())
 
     def _directions(self) -> set[str]:
+        """Return the directions of the terms that count: none, where all weights are 0."""
         opposite = {"lower": "higher", "higher": "lower"}
-        pairs = zip(self.losses, self.weights, strict=True)
-        return {loss.direction if weight > 0 else opposite[loss.direction] for loss, weight in pairs if weight}
+        return {
+            direction if weight > 0 else opposite[direction]
+            for loss, weight in zip(self.losses, self.weights, strict=True)
+            if weight
+            for direction in (loss._directions() if isinstance(loss, WeightedLoss) else (loss.direction,))
+        }
 
     def _described_terms(self) -> list[str]:
         return [f"{weight:g} {name} ({loss.direction} is better)" for name, loss, weight in self.named()]
@@ -146,7 +151,7 @@ class WeightedLoss(Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this object again, ready for JSON; a loss is its class and its config."""
-        return super().get_config() | {"losses": [_described(loss) for loss in self.losses]}
+        return super().get_config() | {"losses": [described(loss) for loss in self.losses]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -161,7 +166,8 @@ def checked_weight(weight: Any) -> float:
     return float(weight)
 
 
-def _described(loss: Loss) -> dict[str, Any]:
+def described(loss: Loss) -> dict[str, Any]:
+    """Return a loss's class and its config, ready for JSON."""
     return {"class": type(loss).__name__, "config": loss.get_config()}
 
 
@@ -209,7 +215,7 @@ class RegistrationLoss(Loss):
             if loss.inputs != SECTIONS[name]:
                 wanted = "a field" if SECTIONS[name] == 1 else "two images or labels"
                 raise ValueError(f"The losses of {name} must take {wanted}, which {loss.losses[0].name} does not.")
-        if len({loss.direction for loss in self.sections().values()}) > 1:
+        if len(self._directions()) > 1:
             raise ValueError("The sections must improve in the same direction: one of them is better when higher.")
         super().__post_init__()
 
@@ -338,7 +344,10 @@ class RegistrationLoss(Loss):
     @property
     def direction(self) -> str:
         """That of the sections."""
-        return next(iter(self.sections().values())).direction
+        return next(iter(self._directions()), "lower")
+
+    def _directions(self) -> set[str]:
+        return {direction for loss in self.sections().values() for direction in loss._directions()}
 
     @property
     def value_range(self) -> tuple[float, float]:
