@@ -6,6 +6,7 @@ the metric's natural sign; nothing here prints.
 
 import csv
 import io
+import inspect
 import json
 import math
 import os
@@ -289,7 +290,8 @@ def _check_types(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 
 def arguments_of(kind: type[Loss]) -> dict[str, Any]:
     """Return the arguments of a loss that change one sample's value, with their defaults."""
-    return {key: value for key, value in kind().get_config().items() if key not in _ASIDE}
+    config = kind().get_config()
+    return {key: config[key] for key in inspect.signature(kind).parameters if key not in _ASIDE}
 
 
 def _defaults(measured: Iterable[str]) -> list[_Metric]:
