@@ -358,6 +358,7 @@ class Measure(Differentiable):
         """Return the gradients for ``wrt`` times a cotangent, in which they are linear as in the coefficients."""
         count = len(saved) - self.constant_count
         run = _Run(self, backend, arrays, saved[count:])
+        cotangent = run.of_parts(cotangent)
         return run.gradients([c * per_sample(backend.xp, cotangent, c) for c in saved[:count]], wrt)
 
 
@@ -520,7 +521,15 @@ class _Run:
         value, coefficients = self.measure.finish(xp, sums, self.count)
         if self.parts > 1:
             value = xp.mean(xp.reshape(value, (-1, self.parts)), axis=1)
+            coefficients = tuple(c / self.parts for c in coefficients)
         return xp.astype(value, self.dtype), [xp.astype(c, self.dtype) for c in coefficients]
+
+    def of_parts(self, values: Array) -> Array:
+        """Return a value of every sample for each of its parts."""
+        if self.parts == 1:
+            return values
+        ones = self.backend.xp.ones((self.parts,), dtype=values.dtype, device=self.backend.device(values))
+        return self.backend.xp.reshape(values[:, None] * ones, (-1,))
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -530,7 +539,7 @@ class _Run:
 
     def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         xp, device = self.backend.xp, self.backend.device(self.arrays[0])
-        ones = xp.full((1,), scale, dtype=self.dtype, device=device)
+        ones = xp.full((1,), scale / self.parts, dtype=self.dtype, device=device)
         factor = ones * xp.astype(1.0 / self.count, self.dtype) if self.weights else ones / self.count
 
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

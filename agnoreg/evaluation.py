@@ -5,8 +5,8 @@ the metric's natural sign; nothing here prints.
 """
 
 import csv
-import io
 import inspect
+import io
 import json
 import math
 import os

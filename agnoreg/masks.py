@@ -42,7 +42,8 @@ def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | No
             dtype = backend.compute_dtype(product, mask)
             product = xp.astype(product, dtype) * xp.astype(mask, dtype)
     assert product is not None
-    if backend.known(lambda: xp.any(product != 0, axis=tuple(range(1, len(shape))))) is False:
+    there = product if product.dtype == xp.bool else product != 0
+    if backend.known(lambda: xp.any(there, axis=tuple(range(1, len(shape))))) is False:
         warnings.warn(
             f"{' and '.join(masks)} leaves no voxel of a sample: its value is NaN, and its gradient is 0.",
             EmptyMaskWarning,

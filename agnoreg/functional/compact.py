@@ -66,7 +66,7 @@ class CompactGradientEnergy(FieldMeasure):
         self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
     ) -> tuple[tuple[Array, ...], Array]:
         """Return the mask, and how much the differences along the last axis count: the lesser of two voxels each."""
-        mask, xp = self.voxel_mask(backend, mask), backend.xp
+        mask, xp = self.voxel_mask(backend, mask, arrays[0]), backend.xp
         *others, count = (self._weight(backend, dtype, mask, axis) for axis in range(4 - self.spatial_dims, 4))
         for other in others:
             # Without a difference along an axis there is no mean.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.differentiable import PassingMeasure, check_rank, summed
+from agnoreg.differentiable import PassingMeasure, check_rank, spread, summed
 from agnoreg.functional.axes import FORMATS, check_choice, check_spacing
 from agnoreg.passing import Layout, earlier, latest, nothing_before
 from agnoreg.stencil import cut, pad
@@ -183,24 +183,23 @@ class FieldMeasure(PassingMeasure):
         So an energy counts where there are all the voxels that its differences read. Both have no components, or are
         samples as the components are.
         """
-        mask = self.voxel_mask(backend, mask)
+        mask = self.voxel_mask(backend, mask, arrays[0])
         weights = mask
         for axis, crop in zip((1, 2, 3), self.crops, strict=True):
             weights = eroded(backend.xp, weights, axis, crop)
         return (mask, weights), summed(backend, dtype, weights) * self.step_size
 
-    def voxel_mask(self, backend: Backend, mask: Array) -> Array:
-        """Return a mask as ``(b, planes, lines, voxels)``."""
-        xp, axis = backend.xp, self.channel_axis(len(mask.shape))
+    def voxel_mask(self, backend: Backend, mask: Array, field: Array) -> Array:
+        """Return a mask of this field as ``(b, planes, lines, voxels)``."""
+        axis = self.channel_axis(len(mask.shape))
         if mask.shape[axis] != 1:
             raise ValueError(
                 f"The mask of a field has no components, or one for all of them, got shape {backend.shape(mask)}."
             )
-        sizes = [size for place, size in enumerate(backend.shape(mask)) if place not in (0, axis)]
-        if not self.components_last:
-            copies = xp.zeros((1, self.spatial_dims) + (1,) * len(sizes), dtype=mask.dtype, device=backend.device(mask))
-            mask = mask | copies if mask.dtype == xp.bool else mask + copies
-        return xp.reshape(mask, (-1, *[1] * (3 - len(sizes)), *sizes))
+        one = field[..., :1] if self.components_last else field
+        mask = spread(backend, mask, one)
+        sizes = [size for place, size in enumerate(backend.shape(field)) if place not in (0, axis)]
+        return backend.xp.reshape(mask, (-1, *[1] * (3 - len(sizes)), *sizes))
 
     def lay_weights(self, slab: Slab, layout: Layout, weights: Array) -> Array:
         """Return weights of voxels as planes, one for every component."""

@@ -62,7 +62,8 @@ def centre(backend: Backend, dtype: Any, image: Array, weights: Array | None = N
     else:
         there = weights[grid]
         (sparse,) = filled(backend, (sparse,), there)
-        found = xp.sum(xp.astype(there != 0, dtype), axis=axes)
+        (inside,) = filled(backend, (xp.ones_like(sparse),), there)
+        found = xp.sum(inside, axis=axes)
         mean = xp.sum(sparse, axis=axes) / xp.where(found != 0.0, found, xp.ones_like(found))
     large = xp.max(xp.abs(sparse), axis=axes) * 2.0
     return (mean + large) - large
