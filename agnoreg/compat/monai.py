@@ -100,7 +100,7 @@ class LocalNormalizedCrossCorrelationLoss:
     >>> import numpy as np
     >>> image = np.random.default_rng(0).random((1, 2, 8, 8, 8))
     >>> LocalNormalizedCrossCorrelationLoss()(image, image).round(4)
-    array(-1.)
+    np.float64(-1.0)
     """
 
     spatial_dims: int = 3
@@ -178,7 +178,7 @@ class GlobalMutualInformationLoss:
     >>> import numpy as np
     >>> image = np.linspace(0, 1, 64).reshape(1, 1, 4, 4, 4)
     >>> GlobalMutualInformationLoss()(image, image).round(3)
-    array(-2.085)
+    np.float64(-2.085)
     """
 
     kernel_type: str = "gaussian"
@@ -271,7 +271,7 @@ class DiceLoss:
     >>> import numpy as np
     >>> label = np.asarray([[[0.0, 1.0, 1.0, 0.0]]])
     >>> DiceLoss()(np.asarray([[[0.0, 1.0, 0.0, 0.0]]]), label).round(4)
-    array(0.3333)
+    np.float64(0.3333)
     """
 
     include_background: bool = True
