@@ -165,6 +165,8 @@ def test_what_is_not_supported_or_wrong_is_refused(rng):
     for arguments in ({}, {"jaccard": True}, {"include_background": False}):
         with pytest.raises(ValueError, match="must have one shape"):
             compat.DiceLoss(**arguments)(rng.random((1, 2, 8, 8)), rng.random((1, 3, 8, 8)))
+    with pytest.raises(ValueError, match="Labels must be"):
+        compat.DiceLoss()(*rng.random((2, 3, 4)))
     for name in compat.__all__:
         with pytest.raises(ValueError, match="reduction must be one of mean, sum, none"):
             getattr(compat, name)(reduction="median")

@@ -332,6 +332,10 @@ def itk_dice(t, p):
     return np.asarray(values)
 
 
+def our_dice(t, p, **options):
+    return functional.dice(t, p, spatial_dims=t.ndim - 2, data_format="channels_first", **options)
+
+
 LIBRARY_DICE = {
     "monai": lambda t, p: per_sample(monai_dice(), t, p),
     "voxelmorph": lambda t, p: per_sample(neurite_dice, t, p),
@@ -344,9 +348,10 @@ LIBRARY_DICE = {
 def test_dice_of_masks_is_the_librarys(rng, shape, convention):
     t, p = ((x > 0.5) * 1.0 for x in similar(rng, shape))
     expected = LIBRARY_DICE[convention](t, p)
-    agree(functional.dice(t, p, data_format="channels_first", convention=convention), expected)
+    agree(our_dice(t, p, convention=convention), expected)
     last = [np.moveaxis(x, 1, -1) for x in (t, p)]
-    agree(functional.dice(*last, data_format="channels_last", convention=convention), expected)
+    options = {"spatial_dims": len(shape) - 2, "data_format": "channels_last", "convention": convention}
+    agree(functional.dice(*last, **options), expected)
 
 
 @pytest.mark.parametrize("convention", LIBRARY_DICE)
@@ -359,7 +364,7 @@ def test_dice_of_one_channel_needs_no_axis_for_it(rng, convention):
 @pytest.mark.parametrize("kind", ["identical", "inverted", "noise", "both flat", "scaled by 0.01"])
 def test_dice_of_soft_labels_is_the_librarys(rng, kind, convention):
     t, p = KINDS[kind](rng, rng.random(SEVERAL[3]))
-    found = functional.dice(t, p, data_format="channels_first", convention=convention)
+    found = our_dice(t, p, convention=convention)
     agree(found, LIBRARY_DICE[convention](t, p))
 
 
@@ -368,7 +373,7 @@ def test_dice_of_empty_masks_is_the_librarys(rng, convention):
     full = (rng.random((1, 1, 6, 7)) > 0.5) * 1.0
     empty = np.zeros_like(full)
     for t, p in ((empty, empty), (empty, full), (full, empty), (full, 1 - full), (full, full)):
-        found = functional.dice(t, p, data_format="channels_first", convention=convention)
+        found = our_dice(t, p, convention=convention)
         agree(found, LIBRARY_DICE[convention](t, p))
 
 
@@ -377,7 +382,7 @@ def test_channels_that_are_empty_or_small_count_as_much_as_others(rng):
     t[:, 1] = p[:, 1] = 0
     p[:, 2] *= rng.random(p[:, 2].shape) > 0.9
     for convention in ("monai", "voxelmorph"):
-        found = functional.dice(t, p, data_format="channels_first", convention=convention)
+        found = our_dice(t, p, convention=convention)
         agree(found, LIBRARY_DICE[convention](t, p))
         assert abs(found - functional.dice(t, p)).min() > 0.01
 
@@ -386,9 +391,9 @@ def test_channels_that_are_empty_or_small_count_as_much_as_others(rng):
 def test_the_constants_of_dice_can_be_chosen(rng, smooth_nr, smooth_dr):
     t, p = similar(rng, SEVERAL[2])
     options = {"smooth_nr": smooth_nr, "smooth_dr": smooth_dr}
-    found = functional.dice(t, p, data_format="channels_first", convention="monai", **options)
+    found = our_dice(t, p, convention="monai", **options)
     agree(found, per_sample(monai_dice(**options), t, p))
-    found = functional.dice(t, p, data_format="channels_first", convention="voxelmorph", **options)
+    found = our_dice(t, p, convention="voxelmorph", **options)
     names = {"smooth_numerator": smooth_nr, "smooth_denominator": smooth_dr}
     agree(found, per_sample(lambda *x: neurite.dice(*x, **names), t, p))
 

@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg import functional
-from agnoreg.backend import Backend, backend_of
+from agnoreg.backend import backend_of
 from agnoreg.differentiable import check_flag, check_integer, check_same_shape
+from agnoreg.functional import bending_energy, dice, gradient_norm, jaccard
 from agnoreg.functional.axes import check_choice
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
@@ -300,21 +300,19 @@ class DiceLoss:
             check_flag(name, getattr(self, name))
         if self.jaccard and self.squared_pred:
             raise ValueError("DiceLoss does not support jaccard=True together with squared_pred=True.")
-        object.__setattr__(self, "_score", self._made())
+        # It reduces, and checks the constants.
+        score = label.DiceScore(smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr, reduction=self.reduction)
+        object.__setattr__(self, "_score", score)
 
-    def _made(self) -> Loss:
+    def _scores(self, true: Array, pred: Array, channels: int, spatial_dims: int) -> Array:
+        """Return the mean over the channels, ``(B,)``."""
+        nr, dr = self.smooth_nr, self.smooth_dr
         if self.jaccard:
             # Its numerator and denominator are half of MONAI's.
-            nr, dr = 0.5 * self.smooth_nr, 0.5 * self.smooth_dr
-            return label.JaccardIndex(smooth_nr=nr, smooth_dr=dr, reduction=self.reduction)
-        return label.DiceScore(
-            smooth_nr=self.smooth_nr,
-            smooth_dr=self.smooth_dr,
-            data_format=FIRST,
-            # VoxelMorph's Dice is MONAI's with squares.
-            convention="voxelmorph" if self.squared_pred else "monai",
-            reduction=self.reduction,
-        )
+            halves = {"smooth_nr": 0.5 * nr, "smooth_dr": 0.5 * dr}
+            return sum(jaccard(true[:, i, ...], pred[:, i, ...], **halves) for i in range(channels)) / channels
+        options = {"smooth_nr": nr, "smooth_dr": dr, "squared": self.squared_pred, "convention": "monai"}
+        return dice(true, pred, **options, spatial_dims=spatial_dims, data_format=FIRST)
 
     def __call__(self, input: Array, target: Array) -> Array:
         """Return the loss.
@@ -332,26 +330,16 @@ class DiceLoss:
         backend = backend_of(input, target)
         pred, true = backend.prepare(input), backend.prepare(target)
         check_same_shape(backend.shape(true), backend.shape(pred))
-        channels = _channels(backend, pred)
+        shape = backend.shape(pred)
+        channels, dims = shape[1] if len(shape) > 1 else None, len(shape) - 2
+        if channels is None or dims not in (1, 2, 3):
+            raise ValueError(f"Labels must be (batch, channels, dim1[, dim2[, dim3]]), got shape {shape}.")
         if not self.include_background:
             if channels == 1:
                 warnings.warn("include_background=False is ignored: there is one channel only.", stacklevel=2)
             else:
                 pred, true, channels = pred[:, 1:, ...], true[:, 1:, ...], channels - 1
-        score: Loss = self.__dict__["_score"]
-        if self.jaccard:
-            values = sum(score.call(true[:, i, ...], pred[:, i, ...]) for i in range(channels)) / channels
-        else:
-            values = score.call(true, pred)
-        return _reduced(score, 1.0 - values, (channels,))
-
-
-def _channels(backend: Backend, array: Array) -> int:
-    shape = backend.shape(array)
-    channels = shape[1] if len(shape) > 2 else None
-    if channels is None:
-        raise ValueError(f"Labels must be (batch, channels, dim1, ...) with a known number of channels, got {shape}.")
-    return channels
+        return _reduced(self.__dict__["_score"], 1.0 - self._scores(true, pred, channels, dims), (channels,))
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -444,7 +432,7 @@ class BendingEnergyLoss(_FieldLoss):
     reduction: str = "mean"
 
     own: ClassVar[type[Loss]] = deform.BendingEnergy
-    function: ClassVar[Callable[..., Array]] = staticmethod(functional.bending_energy)
+    function: ClassVar[Callable[..., Array]] = staticmethod(bending_energy)
     stencil: ClassVar[str] = "compact"
 
 
@@ -483,5 +471,5 @@ class DiffusionLoss(_FieldLoss):
     reduction: str = "mean"
 
     own: ClassVar[type[Loss]] = deform.GradientNorm
-    function: ClassVar[Callable[..., Array]] = staticmethod(functional.gradient_norm)
+    function: ClassVar[Callable[..., Array]] = staticmethod(gradient_norm)
     stencil: ClassVar[str] = "central"
