@@ -309,10 +309,18 @@ class DiceLoss:
         nr, dr = self.smooth_nr, self.smooth_dr
         if self.jaccard:
             # Its numerator and denominator are half of MONAI's.
-            halves = {"smooth_nr": 0.5 * nr, "smooth_dr": 0.5 * dr}
-            return sum(jaccard(true[:, i, ...], pred[:, i, ...], **halves) for i in range(channels)) / channels
-        options = {"smooth_nr": nr, "smooth_dr": dr, "squared": self.squared_pred, "convention": "monai"}
-        return dice(true, pred, **options, spatial_dims=spatial_dims, data_format=FIRST)
+            pairs = [(true[:, i, ...], pred[:, i, ...]) for i in range(channels)]
+            return sum(jaccard(*pair, smooth_nr=0.5 * nr, smooth_dr=0.5 * dr) for pair in pairs) / channels
+        return dice(
+            true,
+            pred,
+            smooth_nr=nr,
+            smooth_dr=dr,
+            squared=self.squared_pred,
+            convention="monai",
+            spatial_dims=spatial_dims,
+            data_format=FIRST,
+        )
 
     def __call__(self, input: Array, target: Array) -> Array:
         """Return the loss.
