@@ -31,3 +31,9 @@ def inputs(loss, size, folder):
         np.save(fresh, np.stack(make(size)))
         fresh.rename(path)
     return list(np.load(path))
+
+
+def ball(size):
+    """Return a mask of half of a volume, the ball (or ellipsoid) that touches its faces: bool ``(1, *size)``."""
+    axes = (np.linspace(-1, 1, n) for n in size)
+    return (sum(x**2 for x in np.meshgrid(*axes, indexing="ij", sparse=True)) <= 1)[None]

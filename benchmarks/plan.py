@@ -14,11 +14,12 @@ GPU_PEERS = ("monai", "voxelmorph")
 CHARTED = ("monai", "deepreg-formula")
 
 WINDOWS = ({}, {"kernel_type": "triangular"}, {"kernel_type": "gaussian"}, {"kernel_size": 31})
+MASKS = ({}, {"mask": "ball"})
 SIZES = (64, 128, 256)
 BOTH, GRADIENT = ("value", "gradient"), ("gradient",)
 
-SECTIONS = ("reference", "windows", "pointwise", "overhead", "memory", "voxels", "cores")
-GPU_SECTIONS = ("reference", "windows", "pointwise", "voxels")
+SECTIONS = ("reference", "windows", "masks", "pointwise", "overhead", "memory", "voxels", "cores")
+GPU_SECTIONS = ("reference", "windows", "masks", "pointwise", "voxels")
 ONE_SIZE = ("reference", "pointwise")
 
 
@@ -61,6 +62,9 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
         "windows": lambda: [
             [j for window in WINDOWS for j in ours(loss | window, ("torch", "numpy", "cupy"), what=GRADIENT)]
             for loss in named(["lncc"])
+        ],
+        "masks": lambda: [
+            [j for mask in MASKS for j in ours(loss | mask, what=GRADIENT)] for loss in named(WINDOWED[:2])
         ],
         "pointwise": lambda: [
             [j for loss in named(POINTWISE) for j in ours(loss, what=GRADIENT) + bare(loss["name"], what=GRADIENT)]

@@ -280,6 +280,22 @@ def windows(figures, records, wrong):
         yield table(["", "", f"value+gradient {name}", "times the rectangular window of 9³"], rows)
 
 
+def masks(figures, records, wrong):
+    """Yield the table of masked losses beside the same without a mask."""
+    name, second = unit(figures)
+    rows = []
+    for record in records:
+        job = record["job"]
+        plain = {k: v for k, v in job["loss"].items() if k != "mask"}
+        base = figures.one("masks", "agnoreg", job["backend"], plain, size=job["size"])
+        time = figure(record, "gradient")
+        cells = [number(time / second), number(ratio(record, base) or 1)] if time else [_reason(record), ""]
+        rows.append([title(job["loss"]), label(job), *cells])
+    if rows:
+        yield "### Masks: a ball that holds half of the volume\n"
+        yield table(["", "", f"value+gradient {name}", "times the same without a mask"], rows)
+
+
 def pointwise(figures, records, wrong):
     """Yield the table of the pointwise losses beside one plain pass of their framework."""
     for size in dict.fromkeys(tuple(r["job"]["size"]) for r in records):
@@ -405,6 +421,7 @@ def sweep(heading, key, text):
 SECTIONS = {
     "reference": reference,
     "windows": windows,
+    "masks": masks,
     "pointwise": pointwise,
     "overhead": overhead,
     "memory": memory,
@@ -492,6 +509,12 @@ def cpu_targets(figures):
                 time = ratio(ours("lncc", backend, "windows", **options), ours("lncc", backend, "windows"))
                 text = f"{title({'name': 'lncc'} | options)}, {FRAMEWORKS[backend]}: time beside the rectangular 9³"
                 yield row(text, time, limit, True, "{} ×")
+    if at_reference("masks"):
+        for loss in ("lncc", "gmi"):
+            for backend in CPU_BACKENDS:
+                time = ratio(ours(loss, backend, "masks", mask="ball"), ours(loss, backend, "masks"))
+                text = f"{TITLES[loss].split(',')[0]} with a mask, {FRAMEWORKS[backend]}: time beside the same without"
+                yield row(text, time, 1.5, True, "{} ×")
     if at_reference("pointwise"):
         for loss in POINTWISE:
             for backend in CPU_BACKENDS:

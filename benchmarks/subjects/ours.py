@@ -1,15 +1,20 @@
 """agnoreg's losses, called as a user of each framework calls them."""
 
+from functools import partial
+
 from benchmarks.subjects import Work, by_autograd, by_tape
 
 
 def build(loss, arrays, backend, device):
     """Return the loss on ``backend``: an adapter's name, or ``tensorflow graph`` for TensorFlow in a tf.function."""
     import agnoreg
+    from benchmarks.inputs import ball
 
     name, _, mode = backend.partition(" ")
     adapter = agnoreg.get_backend(name)
-    function = agnoreg.build_loss(loss)
+    function = agnoreg.build_loss({key: value for key, value in loss.items() if key != "mask"})
+    options = {"mask": adapter.from_numpy(ball(arrays[0].shape[1:]), device=device)} if "mask" in loss else {}
+    function = partial(function, **options) if options and name in ("torch", "tensorflow") else function
     arrays = [adapter.from_numpy(x, device=device) for x in arrays]
 
     def number(value):
@@ -19,4 +24,8 @@ def build(loss, arrays, backend, device):
         return by_autograd(function, arrays, number=number)
     if name == "tensorflow":
         return by_tape(function, arrays, graph=mode == "graph", number=number)
-    return Work(lambda: function(*arrays), lambda: agnoreg.value_and_grad(function, *arrays), number)
+    return Work(
+        lambda: function(*arrays, **options),
+        lambda: agnoreg.value_and_grad(function, *arrays, **options),
+        number,
+    )
