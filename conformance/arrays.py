@@ -27,6 +27,10 @@ class Maker:
         """Return each of ``arrays`` as an array of this dtype."""
         return tuple(self(array, dtype) for array in arrays)
 
+    def masks(self, masks: dict[str, np.ndarray], dtype: str = "float64") -> dict[str, Any]:
+        """Return masks by their names: bools stay bools, other weights become numbers of this dtype."""
+        return {name: self(mask, "bool" if mask.dtype == np.bool_ else dtype) for name, mask in masks.items()}
+
     def numpy(self, array: Any) -> np.ndarray:
         """Return an array of the backend as float64, whatever its dtype."""
         return np.asarray(self.backend.to_numpy(self.backend.xp.astype(array, self.backend.xp.float64)))

@@ -1,9 +1,10 @@
 """What is checked: every loss with every option that changes its formula, on inputs of several kinds and shapes."""
 
 import importlib
+import math
 import zlib
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, fields, replace
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,12 @@ FAMILIES |= {
 
 @dataclass(frozen=True)
 class Case:
-    """One class with its options and the kind of input that it is given."""
+    """One class with its options, the kind of input that it is given, and the kind of mask if there is one."""
 
     cls: str
     kind: str
     options: tuple[tuple[str, Any], ...] = ()
+    masked: str = ""
 
     @property
     def family(self) -> str:
@@ -46,8 +48,12 @@ class Case:
     def blocks(self) -> list[str]:
         """The blocks of the table, beside that of its dtype, that this case has a part in."""
         options = dict(self.options)
-        plane = ["dims"] if options.get("spatial_dims", 3) != 3 else []
-        return plane + (["channels first"] if options.get("data_format") == "channels_first" else [])
+        blocks = {
+            "dims": options.get("spatial_dims", 3) != 3,
+            "channels first": options.get("data_format") == "channels_first",
+            "masks": bool(self.masked),
+        }
+        return [block for block, present in blocks.items() if present]
 
     @property
     def inputs(self) -> int:
@@ -56,7 +62,7 @@ class Case:
 
     def __str__(self) -> str:
         options = ",".join(f"{name}={value}".replace(" ", "") for name, value in self.options)
-        return f"{self.cls}({options})-{self.kind}"
+        return f"{self.cls}({options})-{self.kind}" + (f"-{self.masked}" if self.masked else "")
 
     def build(self, **more: Any) -> Any:
         """Return the loss."""
@@ -66,9 +72,17 @@ class Case:
         """Return float64 inputs of this case's kind and this shape, the same ones at every call."""
         return make(self.kind, shape, zlib.crc32(f"{self}{shape}{seed}".encode()))
 
-    def expected(self, *arrays: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """Return the reference's value and gradients for these inputs."""
-        return _expected(self, *map(_frozen, arrays))
+    def masks(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Return masks for these inputs by their names, bools or float32 numbers; none where the case has none."""
+        if not self.masked:
+            return {}
+        shape, first = arrays[0].shape, dict(self.options).get("data_format") == "channels_first"
+        place, seed = 1 if first else len(shape) - 1, zlib.crc32(f"{self}{shape}".encode())
+        return make_masks(self.masked, shape, place, self.inputs == 1, seed)
+
+    def expected(self, *arrays: np.ndarray, **masks: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Return the reference's value and gradients for these inputs, and masks as `masks` makes them."""
+        return _expected(self, tuple(map(_frozen, arrays)), tuple(map(_frozen, masks.values())))
 
     def expected_map(self, *arrays: np.ndarray) -> np.ndarray:
         """Return the reference's map of local correlations, ``(B, d1, d2, d3)``, for these images."""
@@ -89,8 +103,20 @@ def _thawed(frozen: Frozen) -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def _expected(case: Case, *inputs: Frozen) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    return reference.evaluate(case.cls, dict(case.options), *map(_thawed, inputs))
+def _expected(
+    case: Case, inputs: tuple[Frozen, ...], masks: tuple[Frozen, ...]
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    mask = None
+    if masks:
+        mask = math.prod(map(_thawed, masks))
+        # Without the axis of channels it has one axis less than an image; that of a field has no components.
+        place = 1 if dict(case.options).get("data_format") == "channels_first" else -1
+        rank = len(inputs[0][1])
+        if case.inputs == 2 and mask.ndim < rank:
+            mask = np.expand_dims(mask, place)
+        elif case.inputs == 1 and mask.ndim == rank:
+            mask = np.squeeze(mask, place)
+    return reference.evaluate(case.cls, dict(case.options), *map(_thawed, inputs), mask=mask)
 
 
 @lru_cache(maxsize=4096)
@@ -100,7 +126,23 @@ def _expected_map(case: Case, *inputs: Frozen) -> np.ndarray:
 
 def loss_class(cls: str) -> Any:
     """Return the class called ``cls`` of agnoreg.loss."""
-    return getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
+    found = getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
+    return _padded(found) if cls == "LocalNormalizedCrossCorrelation" else found
+
+
+@cache
+def _padded(cls: Any) -> Any:
+    """Return a class of LNCC that has the option ``padding``: the class itself, once it has it."""
+    if "padding" in {item.name for item in fields(cls)}:
+        return cls
+
+    class Padded(cls):
+        padding: str = field(default="zero", kw_only=True)
+
+        def measure(self) -> Any:
+            return replace(super().measure(), padding=self.padding)
+
+    return Padded
 
 
 #: Kinds of fields: how many dimensions they have, and whether their components come first.
@@ -147,6 +189,35 @@ def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]
     if kind == "steps":  # multiples of 1/4: the threshold itself is met
         return tuple(np.round(4 * x) / 4 for x in (t, p))
     raise ValueError(f"Unknown kind of input {kind!r}.")
+
+
+def make_masks(kind: str, shape: tuple[int, ...], place: int, region: bool, seed: int) -> dict[str, np.ndarray]:
+    """Return masks of a kind, by name, for inputs of this shape with their channels or components in this place.
+
+    About 30 % of the voxels have no weight: any of them, or those of a region, where stencils need neighbours.
+    """
+    rng, what = np.random.default_rng(seed), kind.split(", ")
+    if "batch of 1" in what:
+        shape = (1, *shape[1:])
+    if "without channels" in what or region:
+        shape = (*shape[:place], *shape[place + 1 :])
+    if "of a plane" in what:
+        shape = (*shape[:-1], 1)
+
+    def there() -> np.ndarray:
+        if not region:
+            return rng.uniform(size=shape) > 0.3
+        axis = int(np.argmax(shape[1:])) + 1
+        along = np.arange(shape[axis]).reshape((-1,) + (1,) * (len(shape) - axis - 1))
+        return along + rng.uniform(size=shape) > 0.3 * shape[axis]
+
+    def soft() -> np.ndarray:
+        return (there() * rng.uniform(0.1, 2.0, size=shape)).astype(np.float32)
+
+    if "fixed and moving" in what:
+        return {"fixed_mask": there(), "moving_mask": soft()}
+    mask = there() if "bool" in what else soft()
+    return {"mask": np.expand_dims(mask, place) if "one component" in what else mask}
 
 
 #: Batches 1, 2 and 3; even, odd and anisotropic sizes; sizes below the default window.
@@ -226,6 +297,7 @@ CASES: list[Case] = [
     ),
     Case("LocalNormalizedCrossCorrelation", "background", (("kernel_size", 3),)),
     *_local("image", {"kernel_size": (3, 5, 4)}, {"kernel_size": (1, 3, 1), "kernel_type": "gaussian"}),
+    *_local("image", {"padding": "truncate"}, {"kernel_size": 4, "kernel_type": "gaussian", "padding": "truncate"}),
     *_local("image of a plane", {"kernel_size": 5, "spatial_dims": 2}, {"kernel_size": (3, 4), "spatial_dims": 2}),
     *_local("image of a line", {"kernel_size": 3, "spatial_dims": 1}),
     *_local("image of channels", {"kernel_size": 3, "data_format": "channels_last"}),
@@ -256,6 +328,92 @@ CASES: list[Case] = [
 #: One case a class: its default options.
 DEFAULTS: list[Case] = list({case.cls: case for case in reversed(CASES) if not case.options}.values())[::-1]
 
+
+def _masked(cls: str, kind: str, mask: str, **options: Any) -> Case:
+    return Case(cls, kind, tuple(options.items()), mask)
+
+
+_LNCC = "LocalNormalizedCrossCorrelation"
+
+#: Every family with masks of every kind, and its options that meet them in another way.
+MASKED: list[Case] = [
+    _masked("GlobalMutualInformation", "image", "bool"),
+    _masked("GlobalMutualInformation", "beyond", "soft, batch of 1", num_bins=11, sigma_ratio=0.8),
+    _masked("GlobalMutualInformationLoss", "image of channels", "soft, without channels"),
+    _masked(_LNCC, "image", "bool"),
+    _masked(_LNCC, "image", "soft", kernel_size=4, smooth_nr=1e-3, smooth_dr=1e-2),
+    _masked(_LNCC, "image", "soft, batch of 1", kernel_size=12),
+    _masked(_LNCC, "image", "fixed and moving", kernel_size=1),
+    _masked(_LNCC, "image", "soft", kernel_size=(3, 5, 4)),
+    _masked(_LNCC, "image", "bool", kernel_size=5, kernel_type="triangular"),
+    _masked(_LNCC, "image", "soft", kernel_size=4, kernel_type="gaussian"),
+    _masked(_LNCC, "image", "soft", kernel_size=3, padding="truncate"),
+    _masked(_LNCC, "image", "bool", kernel_size=7, kernel_type="gaussian", padding="truncate"),
+    _masked(_LNCC, "image of a plane", "soft", kernel_size=(3, 4), spatial_dims=2),
+    _masked(_LNCC, "image of a line", "bool", kernel_size=3, spatial_dims=1),
+    _masked(_LNCC, "image of channels", "soft, without channels", kernel_size=3, data_format="channels_last"),
+    _masked(_LNCC, "image, channels first", "bool, without channels", kernel_size=3, data_format="channels_first"),
+    _masked(
+        _LNCC,
+        "image of a plane, channels first",
+        "soft",
+        kernel_size=5,
+        spatial_dims=2,
+        data_format="channels_first",
+        padding="truncate",
+    ),
+    _masked("LocalNormalizedCrossCorrelationLoss", "image", "soft, of a plane"),
+    _masked("GlobalNormalizedCrossCorrelation", "image", "bool"),
+    _masked("GlobalNormalizedCrossCorrelation", "image of channels", "soft, without channels, batch of 1"),
+    _masked("GlobalNormalizedCrossCorrelationLoss", "image of a plane", "fixed and moving"),
+    _masked("SumSquaredDifference", "image", "soft"),
+    _masked("SumSquaredDifference", "image of a line", "bool, batch of 1"),
+    _masked("SumSquaredDifferenceLoss", "image", "bool", scales=(0, 1, 2)),
+    _masked("DiceScore", "soft", "fixed and moving"),
+    _masked("DiceScore", "soft", "soft, batch of 1", background_weight=0.3),
+    _masked("DiceScore", "steps", "soft", binary=True, background_weight=0.1),
+    _masked("DiceLoss", "soft", "soft", scales=(0, 1, 2)),
+    _masked("DiceLoss", "soft", "bool, of a plane", scales=(0.5, 2.2), kernel="cauchy"),
+    _masked("JaccardIndex", "soft", "bool"),
+    _masked("JaccardIndex", "soft", "soft", background_weight=0.3),
+    _masked("JaccardLoss", "soft", "fixed and moving", scales=1.0),
+    _masked("CrossEntropy", "soft", "bool", smooth=1e-3),
+    _masked("CrossEntropy", "soft", "soft, batch of 1", background_weight=0.2),
+    _masked("CrossEntropyLoss", "soft", "soft", scales=(0, 1, 2)),
+    _masked("GradientNorm", "field", "bool"),
+    _masked("GradientNorm", "field", "soft, batch of 1", l1=True, spacing=(0.7, 1.5, 2.0)),
+    _masked("GradientNorm", "field", "soft, one component", stencil="compact", spacing=(0.7, 1.5, 2.0)),
+    _masked("GradientNorm", "field", "bool", stencil="compact", l1=True),
+    _masked("GradientNorm", "field, components first", "soft", data_format="channels_first"),
+    _masked("GradientNorm", "field of a plane", "soft", spatial_dims=2, spacing=(0.5, 2.0)),
+    _masked("GradientNorm", "field of a plane", "soft, batch of 1", spatial_dims=2, stencil="compact"),
+    _masked("GradientNorm", "field of a line", "bool", spatial_dims=1, l1=True),
+    _masked("BendingEnergy", "field", "bool"),
+    _masked("BendingEnergy", "field", "soft", spacing=(0.7, 1.5, 2.0)),
+    _masked("BendingEnergy", "field", "soft, batch of 1", stencil="compact", spacing=1.5),
+    _masked(
+        "BendingEnergy",
+        "field, components first",
+        "soft, one component",
+        stencil="compact",
+        data_format="channels_first",
+    ),
+    _masked("BendingEnergy", "field of a plane", "soft", spatial_dims=2),
+    _masked(
+        "BendingEnergy",
+        "field of a plane, components first",
+        "bool",
+        spatial_dims=2,
+        spacing=(0.5, 2.0),
+        data_format="channels_first",
+    ),
+    _masked("BendingEnergy", "field of a line", "soft", spatial_dims=1, stencil="compact"),
+]
+
+
+#: One of them for each class and kind of input.
+MASKED_KINDS: list[Case] = list({(case.cls, case.kind): case for case in reversed(MASKED)}.values())[::-1]
+
 #: One case a formula, for what does not depend on a loss's options; a multi-scale and negated one among them.
 FORMULAS: list[Case] = [
     *(case for case in DEFAULTS if not case.cls.endswith("Loss")),
@@ -265,6 +423,8 @@ FORMULAS: list[Case] = [
 
 def shapes(case: Case) -> dict[str, tuple[int, ...]]:
     """Return the shapes that a case is checked on: all of them with default options, two otherwise."""
+    if case.masked:
+        return {name: SHAPES[name] for name in ("even", "long")}
     if case not in DEFAULTS:
         return {name: SHAPES[name] for name in ("even", "small")}
     more: dict[str, tuple[int, ...]] = {}

@@ -3,6 +3,9 @@
 Nothing here is shared with the core: windows are cut out and centred one by one, bins are a dense table, a filter is a
 matrix an axis. A function takes and returns float64 arrays; a loss returns ``(value, gradients)``, where ``value`` has
 shape ``(B,)`` and ``gradients`` holds the gradient of ``sum(value)`` for each input.
+
+A loss takes a ``mask``: weights of at least 0 that broadcast to the images, or to a field without its components. What
+has no weight must be a number here; `evaluate` makes it one, and says what an empty mask leads to.
 """
 
 import math
@@ -51,26 +54,41 @@ WINDOWS = {"rectangular": rectangular, "triangular": triangular, "gaussian": gau
 BLURS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
 
 
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+def _weights(mask, shape):
+    """Return the weight of every entry of images of this shape: 1 without a mask."""
+    return np.broadcast_to(1.0 if mask is None else np.asarray(mask, dtype=np.float64), shape)
+
+
+def _weighted_sum(w, x):
+    """Return each sample's sum of ``w x``, ``(B, 1, ...)``."""
+    return np.sum(w * x, axis=tuple(range(1, x.ndim)), keepdims=True)
+
+
 # --- image ------------------------------------------------------------------------------------------------------------
 
 
-def mutual_information(t, p, num_bins=23, sigma_ratio=0.5):
+def mutual_information(t, p, num_bins=23, sigma_ratio=0.5, mask=None):
     """Return the mutual information of two batches of images, from a dense table of Parzen weights."""
     values, gt, gp = [], np.zeros(t.shape), np.zeros(p.shape)
+    counts = _weights(mask, t.shape)
     for b in range(len(t)):
         wt, dt = _parzen_weights(t[b].ravel(), num_bins, sigma_ratio)
         wp, dp = _parzen_weights(p[b].ravel(), num_bins, sigma_ratio)
-        n = len(wt)
-        joint = wt.T @ wp / n
-        pa, pb = wt.mean(axis=0), wp.mean(axis=0)
+        # How often each sample counts, of all of them.
+        share = counts[b].reshape(-1, 1) / counts[b].sum()
+        joint = wt.T @ (share * wp)
+        pa, pb = np.sum(share * wt, axis=0), np.sum(share * wp, axis=0)
         outer = np.outer(pa, pb)
         ratio = (joint + EPS) / (outer + EPS) + EPS
         values.append(np.sum(joint * np.log(ratio)))
         # The derivatives by the joint histogram, by its outer product, by the two marginals, by the weights.
         by_joint = np.log(ratio) + joint / ratio / (outer + EPS)
         by_outer = -joint / ratio * (joint + EPS) / (outer + EPS) ** 2
-        by_wt = (wp @ by_joint.T + by_outer @ pb) / n
-        by_wp = (wt @ by_joint + pa @ by_outer) / n
+        by_wt = (wp @ by_joint.T + by_outer @ pb) * share
+        by_wp = (wt @ by_joint + pa @ by_outer) * share
         gt[b] = np.sum(by_wt * dt, axis=1).reshape(t[b].shape)
         gp[b] = np.sum(by_wp * dp, axis=1).reshape(p[b].shape)
     return np.array(values), (gt, gp)
@@ -92,7 +110,7 @@ def _parzen_weights(x, num_bins, sigma_ratio):
 
 def lncc_map(t, p, kernel_size=9, kernel_type="rectangular", smooth_nr=EPS, smooth_dr=EPS):
     """Return the squared local correlation at every voxel, ``(B, d1, d2, d3)``."""
-    return _lncc(t, p, kernel_size, kernel_type, smooth_nr, smooth_dr)[0]
+    return _lncc(t, p, _weights(None, t.shape), kernel_size, kernel_type, smooth_nr, smooth_dr, "zero")[0]
 
 
 def lncc(
@@ -104,76 +122,98 @@ def lncc(
     smooth_dr=EPS,
     spatial_dims=3,
     data_format=None,
+    padding="zero",
+    mask=None,
 ):
     """Return the mean over the voxels, and the channels, of the squared local correlation, window by window."""
     place = 1 if data_format == "channels_first" else -1
+    options = kernel_size, kernel_type, smooth_nr, smooth_dr, padding
     if t.ndim == spatial_dims + 1 or p.ndim == spatial_dims + 1:
-        channels = [(x[..., 0] if x.ndim == spatial_dims + 2 else x) for x in (t, p)]
-        ncc, gt, gp = _lncc(*channels, kernel_size, kernel_type, smooth_nr, smooth_dr)
-        return ncc.reshape(len(t), -1).mean(axis=1), (gt.reshape(t.shape), gp.reshape(p.shape))
+        w = _weights(mask, t.shape)
+        images = [(x[..., 0] if x.ndim == spatial_dims + 2 else x) for x in (t, p, w)]
+        value, gt, gp = _mean_lncc(*images, *options)
+        return value, (gt.reshape(t.shape), gp.reshape(p.shape))
     values, gts, gps = [], [], []
-    for one, other in zip(np.moveaxis(t, place, 0), np.moveaxis(p, place, 0), strict=True):
-        ncc, gt, gp = _lncc(one, other, kernel_size, kernel_type, smooth_nr, smooth_dr)
-        values.append(ncc.reshape(len(t), -1).mean(axis=1))
+    for images in zip(*(np.moveaxis(x, place, 0) for x in (t, p, _weights(mask, t.shape))), strict=True):
+        value, gt, gp = _mean_lncc(*images, *options)
+        values.append(value)
         gts.append(gt)
         gps.append(gp)
     gradients = tuple(np.moveaxis(np.asarray(g), 0, place) / len(g) for g in (gts, gps))
     return np.mean(values, axis=0), gradients
 
 
-def _lncc(t, p, kernel_size, kernel_type, smooth_nr, smooth_dr):
+def _mean_lncc(t, p, w, *options):
+    """Return the mean of the local values, each of the weight of its window's middle, and the gradients."""
+    ncc, gt, gp = _lncc(t, p, w, *options)
+    return (_weighted_sum(w, ncc) / _weighted_sum(w, np.ones_like(w))).reshape(-1), gt, gp
+
+
+def _lncc(t, p, w, kernel_size, kernel_type, smooth_nr, smooth_dr, padding):
+    """Return the local value of every window whose middle has a weight, 0 for others, and the mean's gradients."""
     dims = t.ndim - 1
     sizes = np.broadcast_to(kernel_size, (dims,))
-    weights = np.ones(())
+    taps = np.ones(())
     for size in sizes:
-        weights = np.multiply.outer(weights, WINDOWS[kernel_type](int(size)))
-    volume = weights.sum()
-    around = [((size - 1) // 2, size // 2) for size in sizes]
-    t, p = (np.pad(x, [(0, 0), *around]) for x in (t, p))
-    shape = tuple(n - size + 1 for n, size in zip(t.shape[1:], sizes, strict=True))
+        taps = np.multiply.outer(taps, WINDOWS[kernel_type](int(size)))
+    around = [(0, 0), *(((size - 1) // 2, size // 2) for size in sizes)]
+    shape, counts = t.shape[1:], w.sum(axis=tuple(range(1, dims + 1)))
+    middles = w
+    t, p = (np.pad(x, around) for x in (t, p))
+    # Beyond the border there are zeros that count, or nothing.
+    w = np.pad(w, around, constant_values={"zero": 1.0, "truncate": 0.0}[padding])
     ncc, gt, gp = np.zeros((len(t), *shape)), np.zeros(t.shape), np.zeros(p.shape)
-    count = math.prod(shape)
     for b in range(len(t)):
         for place in np.ndindex(shape):
+            if middles[(b, *place)] == 0:
+                continue
             window = (b, *(slice(i, i + size) for i, size in zip(place, sizes, strict=True)))
+            weights = taps * w[window]
             # S[tp] - S[t]S[p]/V and S[tt] - S[t]^2/V, as sums of products of deviations: nothing cancels.
-            t0 = t[window] - np.vdot(weights, t[window]) / volume
-            p0 = p[window] - np.vdot(weights, p[window]) / volume
+            t0, p0 = (_deviations(x[window], weights) for x in (t, p))
             wt, wp = weights * t0, weights * p0
             cross, vt, vp = np.vdot(wt, p0), np.vdot(wt, t0), np.vdot(wp, p0)
             above, below = cross**2 + smooth_nr, vt * vp + smooth_dr
             ncc[(b, *place)] = above / below
             # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
-            by_cross = 2 * cross / below / count
-            gt[window] += by_cross * wp - 2 * above / below**2 * vp / count * wt
-            gp[window] += by_cross * wt - 2 * above / below**2 * vt / count * wp
-    inside = (slice(None), *(slice(before, before + n) for (before, _), n in zip(around, shape, strict=True)))
+            share = middles[(b, *place)] / counts[b]
+            by_cross = 2 * cross / below * share
+            gt[window] += by_cross * wp - 2 * above / below**2 * vp * share * wt
+            gp[window] += by_cross * wt - 2 * above / below**2 * vt * share * wp
+    inside = (slice(None), *(slice(before, before + n) for (before, _), n in zip(around[1:], shape, strict=True)))
     return ncc, gt[inside], gp[inside]
 
 
-def gncc(t, p):
+def _deviations(x, weights):
+    """Return ``x`` less its weighted mean, taken about one that has a weight: equal numbers deviate by exactly 0."""
+    x = x - x[weights > 0][0]
+    return x - np.vdot(weights, x) / weights.sum()
+
+
+def gncc(t, p, mask=None):
     """Return the squared correlation of each sample, ``(cov^2 + eps) / (var var + eps)``."""
-    axes = tuple(range(1, t.ndim))
-    n = math.prod(t.shape[1:])
-    t0, p0 = t - t.mean(axis=axes, keepdims=True), p - p.mean(axis=axes, keepdims=True)
-    cov, vt, vp = (np.mean(a * b, axis=axes, keepdims=True) for a, b in ((t0, p0), (t0, t0), (p0, p0)))
+    w = _weights(mask, t.shape)
+    n = _weighted_sum(w, np.ones_like(t))
+    t0, p0 = t - _weighted_sum(w, t) / n, p - _weighted_sum(w, p) / n
+    cov, vt, vp = (_weighted_sum(w, a * b) / n for a, b in ((t0, p0), (t0, t0), (p0, p0)))
     above, below = cov**2 + EPS, vt * vp + EPS
-    gt = (2 * cov * p0 / below - above / below**2 * 2 * vp * t0) / n
-    gp = (2 * cov * t0 / below - above / below**2 * 2 * vt * p0) / n
+    gt = (2 * cov * p0 / below - above / below**2 * 2 * vp * t0) * w / n
+    gp = (2 * cov * t0 / below - above / below**2 * 2 * vt * p0) * w / n
     return (above / below).reshape(-1), (gt, gp)
 
 
 # --- label ------------------------------------------------------------------------------------------------------------
 
 
-def ssd(t, p):
+def ssd(t, p, mask=None):
     """Return the mean squared difference."""
-    axes = tuple(range(1, t.ndim))
-    gradient = 2 * (t - p) / math.prod(t.shape[1:])
-    return np.mean((t - p) ** 2, axis=axes), (gradient, -gradient)
+    w = _weights(mask, t.shape)
+    n = _weighted_sum(w, np.ones_like(t))
+    gradient = 2 * (t - p) * w / n
+    return (_weighted_sum(w, (t - p) ** 2) / n).reshape(-1), (gradient, -gradient)
 
 
-def dice(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS):
+def dice(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS, mask=None):
     """Return the Dice score with weights ``1 - w`` on the foreground and ``w`` on the background."""
     w = background_weight
 
@@ -183,10 +223,10 @@ def dice(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS
             return above, below, (2, -2 * w), (0, 1 - 2 * w)
         return 2 * both + smooth_nr, total + smooth_dr, (2, 0), (0, 1)
 
-    return _overlap(t, p, binary, score)
+    return _overlap(t, p, binary, score, mask)
 
 
-def jaccard(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS):
+def jaccard(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS, mask=None):
     """Return the Jaccard index with weights ``1 - w`` on the foreground and ``w`` on the background."""
     w = background_weight
 
@@ -196,35 +236,37 @@ def jaccard(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=
             return above, below, (1, -w), (-1, 1 - w)
         return both + smooth_nr, total - both + smooth_dr, (1, 0), (-1, 1)
 
-    return _overlap(t, p, binary, score)
+    return _overlap(t, p, binary, score, mask)
 
 
-def _overlap(t, p, binary, score):
+def _overlap(t, p, binary, score, mask):
     """Return ``above / below``, which ``score`` gives with their derivatives by ``sum t p`` and by ``sum (t + p)``."""
     if binary:
         t, p = np.where(t >= 0.5, 1.0, 0.0), np.where(p >= 0.5, 1.0, 0.0)
     values, gt, gp = [], np.zeros(t.shape), np.zeros(p.shape)
+    w = _weights(mask, t.shape)
     for b in range(len(t)):
-        above, below, d_above, d_below = score(np.sum(t[b] * p[b]), np.sum(t[b] + p[b]), t[b].size)
+        above, below, d_above, d_below = score(np.sum(w[b] * t[b] * p[b]), np.sum(w[b] * (t[b] + p[b])), w[b].sum())
         values.append(above / below)
         if not binary:
             by_both, by_total = ((a * below - above * c) / below**2 for a, c in zip(d_above, d_below, strict=True))
-            gt[b], gp[b] = by_both * p[b] + by_total, by_both * t[b] + by_total
+            gt[b], gp[b] = w[b] * (by_both * p[b] + by_total), w[b] * (by_both * t[b] + by_total)
     return np.array(values), (gt, gp)
 
 
-def cross_entropy(t, p, binary=False, background_weight=0.0, smooth=EPS):
+def cross_entropy(t, p, binary=False, background_weight=0.0, smooth=EPS, mask=None):
     """Return the cross entropy with weights ``1 - w`` on the foreground and ``w`` on the background."""
     w = background_weight
     if binary:
         t, p = np.where(t >= 0.5, 1.0, 0.0), np.where(p >= 0.5, 1.0, 0.0)
-    axes, n = tuple(range(1, t.ndim)), math.prod(t.shape[1:])
-    value = -(1 - w) * np.mean(t * np.log(p + smooth), axis=axes)
-    gt, gp = -(1 - w) * np.log(p + smooth) / n, -(1 - w) * t / (p + smooth) / n
+    counts = _weights(mask, t.shape)
+    share = counts / _weighted_sum(counts, np.ones_like(t))
+    value = -(1 - w) * _weighted_sum(share, t * np.log(p + smooth))
+    gt, gp = -(1 - w) * np.log(p + smooth) * share, -(1 - w) * t / (p + smooth) * share
     if w > 0:
-        value = value - w * np.mean((1 - t) * np.log(1 - p + smooth), axis=axes)
-        gt, gp = gt + w * np.log(1 - p + smooth) / n, gp + w * (1 - t) / (1 - p + smooth) / n
-    return value, (gt * (not binary), gp * (not binary))
+        value = value - w * _weighted_sum(share, (1 - t) * np.log(1 - p + smooth))
+        gt, gp = gt + w * np.log(1 - p + smooth) * share, gp + w * (1 - t) / (1 - p + smooth) * share
+    return value.reshape(-1), (gt * (not binary), gp * (not binary))
 
 
 def centroid(mask, grid):
@@ -264,14 +306,14 @@ def difference_transposed(g, axis, dims=3):
 
 
 def _of_a_field(function):
-    """Let a function of a field with its components last, and of a step an axis, take any layout and spacing."""
+    """Let a function of a field with its components last, of a step an axis and of weights take any layout."""
 
-    def wrapped(field, *args, spacing=1.0, spatial_dims=3, data_format="channels_last", **options):
+    def wrapped(field, *args, spacing=1.0, spatial_dims=3, data_format="channels_last", mask=None, **options):
         steps = np.broadcast_to(np.asarray(spacing, dtype=np.float64), (spatial_dims,))
-        if data_format == "channels_last":
-            return function(field, steps, *args, **options)
-        value, (gradient,) = function(np.moveaxis(field, 1, -1), steps, *args, **options)
-        return value, (np.moveaxis(gradient, -1, 1),)
+        last = data_format == "channels_last"
+        field = field if last else np.moveaxis(field, 1, -1)
+        value, (gradient,) = function(field, steps, _weights(mask, field.shape[:-1]), *args, **options)
+        return value, (gradient if last else np.moveaxis(gradient, -1, 1),)
 
     return wrapped
 
@@ -294,59 +336,82 @@ def _apply(matrices, field):
     return field
 
 
-def _compact_gradient_norm(field, steps, l1):
+def _least(w, crop):
+    """Return for every voxel of the grid that lacks ``crop`` at each end the least weight of the cube around it."""
+    grid = tuple(n - 2 * crop for n in w.shape[1:])
+    least = np.zeros((len(w), *grid))
+    for place in np.ndindex(grid):
+        cube = (slice(None), *(slice(i, i + 2 * crop + 1) for i in place))
+        least[(slice(None), *place)] = w[cube].min(axis=tuple(range(1, w.ndim)))
+    return least
+
+
+def _shares(weights, components):
+    """Return how much of a mean over the grid and the components each entry is, ``(B, grid, 1)``."""
+    total = weights.sum(axis=tuple(range(1, weights.ndim)), keepdims=True) * components
+    return (weights / total)[..., None]
+
+
+def _mean(shares, energies):
+    return np.sum(shares * energies, axis=tuple(range(1, energies.ndim)))
+
+
+def _compact_gradient_norm(field, steps, w, l1):
     value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
     for axis in range(dims):
         matrices = [np.eye(n) for n in field.shape[1:-1]]
         matrices[axis] = _matrix(field.shape[axis + 1], {0: -1.0, 1: 1.0}) / steps[axis]
         d = _apply(matrices, field)
-        value = value + np.mean(np.abs(d) if l1 else d**2, axis=tuple(range(1, dims + 2)))
-        gradient += _apply([m.T for m in matrices], (np.sign(d) if l1 else 2 * d) / d[0].size)
+        pairs = np.moveaxis(w, axis + 1, 0)
+        shares = _shares(np.moveaxis(np.minimum(pairs[1:], pairs[:-1]), 0, axis + 1), dims)
+        value = value + _mean(shares, np.abs(d) if l1 else d**2)
+        gradient += _apply([m.T for m in matrices], shares * (np.sign(d) if l1 else 2 * d))
     return value, (gradient,)
 
 
-def _compact_bending_energy(field, steps):
+def _compact_bending_energy(field, steps, w):
     value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
     middle, half, twice = {-1: 0.0, 0: 1.0, 1: 0.0}, {-1: -0.5, 0: 0.0, 1: 0.5}, {-1: 1.0, 0: -2.0, 1: 1.0}
+    shares = _shares(_least(w, 1), dims)
     for i in range(dims):
         for j in range(dims):
             stencils = [twice if i == j == axis else half if axis in (i, j) else middle for axis in range(dims)]
             matrices = [_matrix(n, taps) for n, taps in zip(field.shape[1:-1], stencils, strict=True)]
             step = steps[i] * steps[j]
             d = _apply(matrices, field) / step
-            value = value + np.mean(d**2, axis=tuple(range(1, dims + 2)))
-            gradient += _apply([m.T for m in matrices], 2 * d / d[0].size / step)
+            value = value + _mean(shares, d**2)
+            gradient += _apply([m.T for m in matrices], shares * 2 * d / step)
     return value, (gradient,)
 
 
 @_of_a_field
-def gradient_norm(field, steps, l1=False, stencil="central"):
+def gradient_norm(field, steps, w, l1=False, stencil="central"):
     """Return the mean over voxels and components of the sum of the squared (or absolute) first differences."""
     if stencil == "compact":
-        return _compact_gradient_norm(field, steps, l1)
+        return _compact_gradient_norm(field, steps, w, l1)
     value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
-    everything = tuple(range(1, dims + 2))
+    shares = _shares(_least(w, 1), dims)
     for axis in range(1, dims + 1):
         step = steps[axis - 1]
         d = difference(field, axis, dims) / step
-        value = value + np.mean(np.abs(d) if l1 else d**2, axis=everything)
-        gradient += difference_transposed((np.sign(d) if l1 else 2 * d) / d[0].size / step, axis, dims)
+        value = value + _mean(shares, np.abs(d) if l1 else d**2)
+        gradient += difference_transposed(shares * (np.sign(d) if l1 else 2 * d) / step, axis, dims)
     return value, (gradient,)
 
 
 @_of_a_field
-def bending_energy(field, steps, stencil="central"):
+def bending_energy(field, steps, w, stencil="central"):
     """Return the mean of the sum of the squared second differences, the mixed ones counted twice."""
     if stencil == "compact":
-        return _compact_bending_energy(field, steps)
+        return _compact_bending_energy(field, steps, w)
     value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
-    everything = tuple(range(1, dims + 2))
+    shares = _shares(_least(w, 2), dims)
     for i in range(1, dims + 1):
         for j in range(1, dims + 1):
             step = steps[i - 1] * steps[j - 1]
             d = difference(difference(field, i, dims), j, dims) / step
-            value = value + np.mean(d**2, axis=everything)
-            g = 2 * d / d[0].size / step
+            value = value + _mean(shares, d**2)
+            g = shares * 2 * d / step
             gradient += difference_transposed(difference_transposed(g, j, dims), i, dims)
     return value, (gradient,)
 
@@ -367,18 +432,23 @@ def separable_filter(x, kernel, transpose=False):
     return x
 
 
-def multi_scale(loss, t, p, scales=None, kernel="gaussian", **options):
-    """Return the mean over ``scales`` of ``loss`` of both inputs, smoothed; scale 0 is unsmoothed."""
+def multi_scale(loss, t, p, scales=None, kernel="gaussian", mask=None, **options):
+    """Return the mean over ``scales`` of ``loss`` of both inputs, smoothed; scale 0 is unsmoothed.
+
+    What has no weight is 0 before it is smoothed.
+    """
     if scales is None:
-        return loss(t, p, **options)
+        return loss(t, p, mask=mask, **options)
+    there = _weights(mask, t.shape) > 0
+    t, p = t * there, p * there
     scales = [scales] if isinstance(scales, int | float) else scales
     values, gts, gps = [], [], []
     for scale in scales:
         taps = BLURS[kernel](scale) if scale > 0 else np.ones(1)
-        value, (gt, gp) = loss(separable_filter(t, taps), separable_filter(p, taps), **options)
+        value, (gt, gp) = loss(separable_filter(t, taps), separable_filter(p, taps), mask=mask, **options)
         values.append(value)
-        gts.append(separable_filter(gt, taps, transpose=True))
-        gps.append(separable_filter(gp, taps, transpose=True))
+        gts.append(separable_filter(gt, taps, transpose=True) * there)
+        gps.append(separable_filter(gp, taps, transpose=True) * there)
     return np.mean(values, axis=0), (np.mean(gts, axis=0), np.mean(gps, axis=0))
 
 
@@ -403,9 +473,25 @@ LOSSES = {
 }
 
 
-def evaluate(cls, options, *inputs):
-    """Return the value ``(B,)`` of the class called ``cls`` and its gradients, from float64 copies of the inputs."""
+def evaluate(cls, options, *inputs, mask=None):
+    """Return the value ``(B,)`` of the class called ``cls`` and its gradients, from float64 copies of the inputs.
+
+    What a mask leaves out may be anything. Where nothing of a sample counts, its value is NaN and its gradient 0.
+    """
     function, negative, scaled = LOSSES[cls]
     inputs = [np.asarray(x, dtype=np.float64) for x in inputs]
-    value, gradients = multi_scale(function, *inputs, **options) if scaled else function(*inputs, **options)
+    evaluated = (lambda *x, **more: multi_scale(function, *x, **more)) if scaled else function
+    if mask is None:
+        value, gradients = evaluated(*inputs, **options)
+    else:
+        there = np.asarray(mask) > 0
+        if len(inputs) == 1:
+            there = np.expand_dims(there, 1 if options.get("data_format") == "channels_first" else -1)
+        # A number at which every loss has a value.
+        inputs = [np.where(there, x, 0.5) for x in inputs]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value, gradients = evaluated(*inputs, mask=mask, **options)
+        empty = ~np.any(np.broadcast_to(there, inputs[0].shape).reshape(len(value), -1), axis=1)
+        value = np.where(empty, np.nan, value)
+        gradients = tuple(np.where(np.isnan(value).reshape((-1,) + (1,) * (g.ndim - 1)), 0.0, g) for g in gradients)
     return (-value, tuple(-g for g in gradients)) if negative else (value, gradients)

@@ -6,12 +6,12 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, SHAPES
+from .cases import CASES, MASKED, SHAPES
 from .tolerances import FLOAT32, FLOAT64, gradient_error, value_error
 
 
 @pytest.mark.parametrize(("dtype", "limits"), [("float64", FLOAT64), ("float32", FLOAT32)], ids=["float64", "float32"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES + MASKED, ids=str)
 def test_all_backends_agree(case, dtype, limits, backends, arrays, record):
     if len(backends) < 2:
         pytest.skip("one backend has no other to agree with")
@@ -19,8 +19,9 @@ def test_all_backends_agree(case, dtype, limits, backends, arrays, record):
     loss = case.build(reduction="none")
     results = []
     for backend in backends:
-        maker = arrays(backend)
-        value, gradients = agnoreg.value_and_grad(loss, *maker.all(inputs, dtype), argnums=tuple(range(len(inputs))))
+        maker, wrt = arrays(backend), tuple(range(len(inputs)))
+        masks = maker.masks(case.masks(*inputs), dtype)
+        value, gradients = agnoreg.value_and_grad(loss, *maker.all(inputs, dtype), argnums=wrt, **masks)
         results.append((backend, maker.numpy(value), [maker.numpy(gradient) for gradient in gradients]))
     wrong = []
     for (one, value, gradients), (other, expected, others) in itertools.permutations(results, 2):

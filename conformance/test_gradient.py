@@ -9,7 +9,7 @@ from agnoreg.loss.label import SumSquaredDifference
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 
 from .autodiff import gradients as autodiff
-from .cases import CASES, FORMULAS, Case
+from .cases import CASES, FORMULAS, MASKED, Case
 from .tolerances import DIFFERENCES, FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
 SHAPE = (2, 7, 6, 8)
@@ -116,14 +116,14 @@ def test_argnums_choose_the_inputs(case, maker):
         assert gradient_error(maker.numpy(gradient), maker.numpy(expected)) <= FLOAT64.gradient
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES + MASKED, ids=str)
 def test_autodiff_of_a_weighted_batch(case, backend, maker, record):
     # Each sample's gradient meets a factor of its own on the way back.
     inputs = case.arrays(SHAPE)
-    weights = np.array([0.5, -3.0])
-    loss, factor = case.build(reduction="none"), maker(weights)
-    found = autodiff(backend, lambda *arrays: backend.xp.sum(loss(*arrays) * factor), maker.all(inputs))
-    _, expected = case.expected(*inputs)
+    weights, masks = np.array([0.5, -3.0]), case.masks(*inputs)
+    loss, factor, given = case.build(reduction="none"), maker(weights), maker.masks(masks)
+    found = autodiff(backend, lambda *arrays: backend.xp.sum(loss(*arrays, **given) * factor), maker.all(inputs))
+    _, expected = case.expected(*inputs, **masks)
     for got, one in zip(found, expected, strict=True):
         scaled = one * weights.reshape((-1,) + (1,) * (one.ndim - 1))
         error = gradient_error(maker.numpy(got), scaled)

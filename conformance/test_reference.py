@@ -5,19 +5,21 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, SHAPES, Case, shapes
+from .cases import CASES, FORMULAS, MASKED, MASKED_KINDS, SHAPES, Case, shapes
 from .tolerances import FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
-SHAPED = [pytest.param(case, shape, id=f"{case}-{name}") for case in CASES for name, shape in shapes(case).items()]
+SHAPED = [
+    pytest.param(case, shape, id=f"{case}-{name}") for case in CASES + MASKED for name, shape in shapes(case).items()
+]
 LIMITS = {"float64": FLOAT64, "float32": FLOAT32, **HALF}
 
 
 def _check(case: Case, inputs, dtypes, maker, record, kind, limits, wrt=(0, 1)):
     """Compare the value ``(B,)`` and the gradients of its sum; the inputs are rounded to their dtypes first."""
-    arrays = tuple(maker(x, dtype) for x, dtype in zip(inputs, dtypes, strict=True))
-    value, gradients = case.expected(*(maker.numpy(array) for array in arrays))
-    wrt = wrt[: case.inputs]
-    found, found_gradients = agnoreg.value_and_grad(case.build(reduction="none"), *arrays, argnums=wrt)
+    arrays, masks = tuple(maker(x, dtype) for x, dtype in zip(inputs, dtypes, strict=True)), case.masks(*inputs)
+    value, gradients = case.expected(*(maker.numpy(array) for array in arrays), **masks)
+    wrt, masks = wrt[: case.inputs], maker.masks(masks, dtypes[0])
+    found, found_gradients = agnoreg.value_and_grad(case.build(reduction="none"), *arrays, argnums=wrt, **masks)
     error = value_error(maker.numpy(found), value)
     errors = [
         half_gradient_error(maker.numpy(got), gradients[index], dtypes[index])
@@ -69,7 +71,7 @@ def test_two_dtypes_at_once(case, dtypes, maker, record):
     _check(case, inputs, dtypes, maker, record, "mixed", FLOAT32, wrt=(1,))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES + MASKED_KINDS, ids=str)
 def test_slabs_of_a_few_planes(case, maker, record, backend, monkeypatch):
     # An adapter chooses how much of an image is worked on at once; the result does not depend on it. 4 planes a slab,
     # and 1 in the last one; a window or a stencil that reaches further has more.
