@@ -3,8 +3,8 @@
 import importlib
 import math
 import zlib
-from dataclasses import dataclass, field, fields, replace
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -126,23 +126,7 @@ def _expected_map(case: Case, *inputs: Frozen) -> np.ndarray:
 
 def loss_class(cls: str) -> Any:
     """Return the class called ``cls`` of agnoreg.loss."""
-    found = getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
-    return _padded(found) if cls == "LocalNormalizedCrossCorrelation" else found
-
-
-@cache
-def _padded(cls: Any) -> Any:
-    """Return a class of LNCC that has the option ``padding``: the class itself, once it has it."""
-    if "padding" in {item.name for item in fields(cls)}:
-        return cls
-
-    class Padded(cls):
-        padding: str = field(default="zero", kw_only=True)
-
-        def measure(self) -> Any:
-            return replace(super().measure(), padding=self.padding)
-
-    return Padded
+    return getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
 
 
 #: Kinds of fields: how many dimensions they have, and whether their components come first.
@@ -409,7 +393,6 @@ MASKED: list[Case] = [
     ),
     _masked("BendingEnergy", "field of a line", "soft", spatial_dims=1, stencil="compact"),
 ]
-
 
 #: One of them for each class and kind of input.
 MASKED_KINDS: list[Case] = list({(case.cls, case.kind): case for case in reversed(MASKED)}.values())[::-1]
