@@ -52,6 +52,7 @@ class Case:
             "dims": options.get("spatial_dims", 3) != 3,
             "channels first": options.get("data_format") == "channels_first",
             "masks": bool(self.masked),
+            "conventions": options.get("convention", "deepreg") != "deepreg",
         }
         return [block for block, present in blocks.items() if present]
 
@@ -139,25 +140,27 @@ FIELDS = {
 }
 
 
-#: Kinds of images that are no volumes, or have channels: their shape, from that of a volume.
-IMAGES = {
-    "image of a plane": lambda shape: shape[:3],
-    "image of a line": lambda shape: shape[:2],
-    "image of channels": lambda shape: (*shape[:4], 2),
-    "image, channels first": lambda shape: (shape[0], 2, *shape[1:4]),
-    "image of a plane, channels first": lambda shape: (shape[0], 3, *shape[1:3]),
+#: Images that are no volumes, or have channels, by how their kind's name ends: their shape, from that of a volume.
+LAYOUTS = {
+    "": lambda shape: shape,
+    " of a plane": lambda shape: shape[:3],
+    " of a line": lambda shape: shape[:2],
+    " of channels": lambda shape: (*shape[:4], 2),
+    ", channels first": lambda shape: (shape[0], 2, *shape[1:4]),
+    " of a line, channels first": lambda shape: (shape[0], 3, shape[1]),
+    " of a plane, channels first": lambda shape: (shape[0], 3, *shape[1:3]),
 }
 
 
 def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]:
     """Return the inputs of a kind: two images or label maps that resemble each other, or a field."""
     rng = np.random.default_rng(seed)
-    if kind in IMAGES:
-        shape, kind = IMAGES[kind](shape), "image"
     if kind in FIELDS:
         dims, first = FIELDS[kind]
         sizes = shape[1 : dims + 1]
         return (rng.normal(scale=2.0, size=(shape[0], dims, *sizes) if first else (shape[0], *sizes, dims)),)
+    contents = kind.partition(",")[0].partition(" of ")[0]
+    shape, kind = LAYOUTS[kind.removeprefix(contents)](shape), contents
     t = rng.uniform(size=shape)
     p = np.clip(0.7 * t + 0.3 * rng.uniform(size=shape), 0.0, 1.0)
     if kind == "image":
@@ -287,6 +290,13 @@ CASES: list[Case] = [
     *_local("image of channels", {"kernel_size": 3, "data_format": "channels_last"}),
     *_local("image, channels first", {"kernel_size": 3, "data_format": "channels_first"}),
     *_local("image of a plane, channels first", {"kernel_size": 5, "spatial_dims": 2, "data_format": "channels_first"}),
+    *_local(
+        "image",
+        {"kernel_size": 5, "squared": False},
+        {"kernel_size": 4, "squared": False, "smooth_nr": 1e-3, "smooth_dr": 1e-2, "padding": "truncate"},
+        {"kernel_size": 3, "kernel_type": "gaussian", "squared": False},
+    ),
+    *_local("background", {"kernel_size": 3, "flat_value": 0.25}, {"kernel_size": 3, "convention": "ants"}),
     Case("LocalNormalizedCrossCorrelationLoss", "image"),
     *_variants("GlobalNormalizedCrossCorrelation", "image"),
     *_variants("GlobalNormalizedCrossCorrelationLoss", "image"),
@@ -307,6 +317,51 @@ CASES: list[Case] = [
     Case("BendingEnergy", "field", (("stencil", "compact"),)),
     *(case for cls in ("GradientNorm", "BendingEnergy") for case in _fields(cls)),
     Case("GradientNorm", "field of a plane", (("l1", True), ("spatial_dims", 2), ("spacing", (0.5, 2.0)))),
+]
+
+#: Images of fewer axes and with their channels first, where channels matter or scales do.
+for _cls, _kind, _more in (
+    ("GlobalMutualInformation", "image", {}),
+    ("GlobalNormalizedCrossCorrelation", "image", {}),
+    ("SumSquaredDifference", "image", {}),
+    ("SumSquaredDifferenceLoss", "image", {"scales": (0, 1)}),
+    ("DiceLoss", "soft", {"scales": (0, 1)}),
+    ("JaccardLoss", "soft", {"scales": (0, 1)}),
+    ("CrossEntropyLoss", "soft", {"scales": (0, 1)}),
+):
+    for _where, _axes in (
+        ("", {"data_format": "channels_first"}),
+        (" of a plane", {"spatial_dims": 2, "data_format": "channels_first"}),
+        (" of a plane", {"spatial_dims": 2}),
+        (" of a line", {"spatial_dims": 1}),
+    ):
+        _first = ", channels first" if "data_format" in _axes else ""
+        CASES.append(Case(_cls, f"{_kind}{_where}{_first}", tuple((_more | _axes).items())))
+
+#: Other libraries' formulas; `tests/test_conventions.py` compares them with the libraries.
+CASES += [
+    *_local("image", *({"kernel_size": 3, "convention": name} for name in ("monai", "voxelmorph", "ants"))),
+    *_local("image", *({"kernel_size": k, "kernel_type": "triangular", "convention": "monai"} for k in (3, 5, 7))),
+    *_local("image", {"kernel_size": 5, "kernel_type": "gaussian", "convention": "monai"}),
+    *_local("background", {"kernel_size": 3, "convention": "monai"}),
+    Case("LocalNormalizedCrossCorrelationLoss", "image", (("convention", "monai"),)),
+    Case("GlobalMutualInformation", "image", (("convention", "monai"),)),
+    Case("GlobalMutualInformation", "image", (("smooth_nr", 1e-3), ("smooth_dr", 1e-2))),
+    Case("DiceScore", "soft", (("squared", True), ("background_weight", 0.2))),
+    *(
+        Case("DiceLoss", kind, (("convention", name), *layout))
+        for name, kind, layout in (
+            ("monai", "soft", ()),
+            ("monai", "soft of channels", (("data_format", "channels_last"),)),
+            ("monai", "soft, channels first", (("data_format", "channels_first"), ("scales", (0, 1)))),
+            ("voxelmorph", "soft, channels first", (("data_format", "channels_first"),)),
+            ("ants", "steps", ()),
+        )
+    ),
+    Case("GradientNorm", "field", (("convention", "monai"),)),
+    Case("GradientNorm", "field", (("convention", "voxelmorph"),)),
+    Case("GradientNorm", "field of a plane", (("convention", "voxelmorph"), ("l1", True), ("spatial_dims", 2))),
+    Case("BendingEnergy", "field", (("convention", "monai"),)),
 ]
 
 #: One case a class: its default options.

@@ -50,7 +50,19 @@ def cauchy_kernel1d(sigma):
     return kernel / kernel.sum()
 
 
-WINDOWS = {"rectangular": rectangular, "triangular": triangular, "gaussian": gaussian_kernel1d_size}
+def narrow_triangular(size):
+    """Return a box of odd width, about half the size, convolved with itself, of sum 1, in the middle of zeros."""
+    width = (size - 1) // 4 * 2 + 1
+    triangle = np.convolve(np.ones(width) / width, np.ones(width) / width)
+    return np.pad(triangle, (size - len(triangle)) // 2)
+
+
+WINDOWS = {
+    "rectangular": rectangular,
+    "triangular": triangular,
+    "gaussian": gaussian_kernel1d_size,
+    "MONAI's triangular": narrow_triangular,
+}
 BLURS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
 
 
@@ -70,8 +82,21 @@ def _weighted_sum(w, x):
 # --- image ------------------------------------------------------------------------------------------------------------
 
 
-def mutual_information(t, p, num_bins=23, sigma_ratio=0.5, mask=None):
+def mutual_information(
+    t,
+    p,
+    num_bins=23,
+    sigma_ratio=0.5,
+    smooth_nr=None,
+    smooth_dr=None,
+    convention="deepreg",
+    spatial_dims=3,
+    data_format=None,
+    mask=None,
+):
     """Return the mutual information of two batches of images, from a dense table of Parzen weights."""
+    small = {"deepreg": EPS, "monai": 1e-7}[convention]
+    nr, dr = (small if x is None else x for x in (smooth_nr, smooth_dr))
     values, gt, gp = [], np.zeros(t.shape), np.zeros(p.shape)
     counts = _weights(mask, t.shape)
     for b in range(len(t)):
@@ -82,11 +107,11 @@ def mutual_information(t, p, num_bins=23, sigma_ratio=0.5, mask=None):
         joint = wt.T @ (share * wp)
         pa, pb = np.sum(share * wt, axis=0), np.sum(share * wp, axis=0)
         outer = np.outer(pa, pb)
-        ratio = (joint + EPS) / (outer + EPS) + EPS
+        ratio = (joint + nr) / (outer + dr) + dr
         values.append(np.sum(joint * np.log(ratio)))
         # The derivatives by the joint histogram, by its outer product, by the two marginals, by the weights.
-        by_joint = np.log(ratio) + joint / ratio / (outer + EPS)
-        by_outer = -joint / ratio * (joint + EPS) / (outer + EPS) ** 2
+        by_joint = np.log(ratio) + joint / ratio / (outer + dr)
+        by_outer = -joint / ratio * (joint + nr) / (outer + dr) ** 2
         by_wt = (wp @ by_joint.T + by_outer @ pb) * share
         by_wp = (wt @ by_joint + pa @ by_outer) * share
         gt[b] = np.sum(by_wt * dt, axis=1).reshape(t[b].shape)
@@ -110,7 +135,20 @@ def _parzen_weights(x, num_bins, sigma_ratio):
 
 def lncc_map(t, p, kernel_size=9, kernel_type="rectangular", smooth_nr=EPS, smooth_dr=EPS):
     """Return the squared local correlation at every voxel, ``(B, d1, d2, d3)``."""
-    return _lncc(t, p, _weights(None, t.shape), kernel_size, kernel_type, smooth_nr, smooth_dr, "zero")[0]
+
+    def local(*moments):
+        return _local(*moments, smooth_nr, smooth_dr, True, None, "deepreg")
+
+    return _lncc(t, p, _weights(None, t.shape), kernel_size, kernel_type, "zero", local)[0]
+
+
+#: smooth_nr, smooth_dr, padding, and what is below which a window is flat with its value.
+LOCAL = {
+    "deepreg": (EPS, EPS, "zero", None),
+    "monai": (0.0, EPS, "zero", None),
+    "voxelmorph": (0.0, EPS, "zero", None),
+    "ants": (0.0, 0.0, "truncate", 1.0),
+}
 
 
 def lncc(
@@ -118,16 +156,23 @@ def lncc(
     p,
     kernel_size=9,
     kernel_type="rectangular",
-    smooth_nr=EPS,
-    smooth_dr=EPS,
+    smooth_nr=None,
+    smooth_dr=None,
     spatial_dims=3,
     data_format=None,
-    padding="zero",
+    padding=None,
+    squared=True,
+    flat_value=None,
+    convention="deepreg",
     mask=None,
 ):
     """Return the mean over the voxels, and the channels, of the squared local correlation, window by window."""
     place = 1 if data_format == "channels_first" else -1
-    options = kernel_size, kernel_type, smooth_nr, smooth_dr, padding
+    own = (smooth_nr, smooth_dr, padding, flat_value)
+    nr, dr, padding, flat = (a if b is None else b for a, b in zip(LOCAL[convention], own, strict=True))
+    if convention == "monai" and kernel_type == "triangular":
+        kernel_type = "MONAI's triangular"
+    options = kernel_size, kernel_type, padding, lambda *moments: _local(*moments, nr, dr, squared, flat, convention)
     if t.ndim == spatial_dims + 1 or p.ndim == spatial_dims + 1:
         w = _weights(mask, t.shape)
         images = [(x[..., 0] if x.ndim == spatial_dims + 2 else x) for x in (t, p, w)]
@@ -149,7 +194,23 @@ def _mean_lncc(t, p, w, *options):
     return (_weighted_sum(w, ncc) / _weighted_sum(w, np.ones_like(w))).reshape(-1), gt, gp
 
 
-def _lncc(t, p, w, kernel_size, kernel_type, smooth_nr, smooth_dr, padding):
+def _local(cross, vt, vp, nr, dr, squared, flat_value, convention):
+    """Return a window's value, and its derivatives by its three moments."""
+    if flat_value is not None and vt * vp <= (np.finfo(np.float64).eps if convention == "ants" else 0.0):
+        return flat_value, 0.0, 0.0, 0.0
+    if convention == "monai":
+        a, b = max(vt, dr), max(vp, dr)
+        value = (cross**2 + nr) / (a * b)
+        return value, 2 * cross / (a * b), -value / a * (vt > dr), -value / b * (vp > dr)
+    below = vt * vp + dr
+    if not squared:
+        value = (cross + nr) / np.sqrt(below)
+        return value, 1 / np.sqrt(below), -value * vp / below / 2, -value * vt / below / 2
+    value = (cross**2 + nr) / below
+    return value, 2 * cross / below, -value * vp / below, -value * vt / below
+
+
+def _lncc(t, p, w, kernel_size, kernel_type, padding, local):
     """Return the local value of every window whose middle has a weight, 0 for others, and the mean's gradients."""
     dims = t.ndim - 1
     sizes = np.broadcast_to(kernel_size, (dims,))
@@ -173,13 +234,11 @@ def _lncc(t, p, w, kernel_size, kernel_type, smooth_nr, smooth_dr, padding):
             t0, p0 = (_deviations(x[window], weights) for x in (t, p))
             wt, wp = weights * t0, weights * p0
             cross, vt, vp = np.vdot(wt, p0), np.vdot(wt, t0), np.vdot(wp, p0)
-            above, below = cross**2 + smooth_nr, vt * vp + smooth_dr
-            ncc[(b, *place)] = above / below
+            ncc[(b, *place)], by_cross, by_vt, by_vp = local(cross, vt, vp)
             # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
             share = middles[(b, *place)] / counts[b]
-            by_cross = 2 * cross / below * share
-            gt[window] += by_cross * wp - 2 * above / below**2 * vp * share * wt
-            gp[window] += by_cross * wt - 2 * above / below**2 * vt * share * wp
+            gt[window] += share * (by_cross * wp + 2 * by_vt * wt)
+            gp[window] += share * (by_cross * wt + 2 * by_vp * wp)
     inside = (slice(None), *(slice(before, before + n) for (before, _), n in zip(around[1:], shape, strict=True)))
     return ncc, gt[inside], gp[inside]
 
@@ -190,7 +249,7 @@ def _deviations(x, weights):
     return x - np.vdot(weights, x) / weights.sum()
 
 
-def gncc(t, p, mask=None):
+def gncc(t, p, spatial_dims=3, data_format=None, mask=None):
     """Return the squared correlation of each sample, ``(cov^2 + eps) / (var var + eps)``."""
     w = _weights(mask, t.shape)
     n = _weighted_sum(w, np.ones_like(t))
@@ -205,7 +264,7 @@ def gncc(t, p, mask=None):
 # --- label ------------------------------------------------------------------------------------------------------------
 
 
-def ssd(t, p, mask=None):
+def ssd(t, p, spatial_dims=3, data_format=None, mask=None):
     """Return the mean squared difference."""
     w = _weights(mask, t.shape)
     n = _weighted_sum(w, np.ones_like(t))
@@ -213,20 +272,59 @@ def ssd(t, p, mask=None):
     return (_weighted_sum(w, (t - p) ** 2) / n).reshape(-1), (gradient, -gradient)
 
 
-def dice(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS, mask=None):
-    """Return the Dice score with weights ``1 - w`` on the foreground and ``w`` on the background."""
+def dice(
+    t,
+    p,
+    binary=False,
+    background_weight=0.0,
+    smooth_nr=None,
+    smooth_dr=None,
+    squared=None,
+    convention="deepreg",
+    spatial_dims=3,
+    data_format=None,
+    mask=None,
+):
+    """Return the Dice score with weights ``1 - w`` on the foreground and ``w`` on the background.
+
+    Other conventions than DeepReg's: the mean of the channels' scores, where it is said that there are channels.
+    """
+    small = 0.0 if convention == "ants" else EPS
+    nr, dr = (small if x is None else x for x in (smooth_nr, smooth_dr))
+    power = 2 if (convention == "voxelmorph" if squared is None else squared) else 1
+    binary = binary or convention == "ants"
     w = background_weight
 
     def score(both, total, n):
+        if convention == "ants" and total == 0:
+            return 0.0, 1.0, (0, 0), (0, 0)
         if w > 0:
-            above, below = 2 * (both - w * total + w * n) + smooth_nr, (1 - 2 * w) * total + 2 * w * n + smooth_dr
+            above, below = 2 * (both - w * total + w * n) + nr, (1 - 2 * w) * total + 2 * w * n + dr
             return above, below, (2, -2 * w), (0, 1 - 2 * w)
-        return 2 * both + smooth_nr, total + smooth_dr, (2, 0), (0, 1)
+        return 2 * both + nr, total + dr, (2, 0), (0, 1)
 
-    return _overlap(t, p, binary, score, mask)
+    if convention == "deepreg" or data_format is None:
+        return _overlap(t, p, binary, score, mask, power)
+    place = 1 if data_format == "channels_first" else -1
+    parts = [
+        _overlap(*one, binary, score, where, power)
+        for *one, where in zip(*(np.moveaxis(x, place, 0) for x in (t, p, _weights(mask, t.shape))), strict=True)
+    ]
+    gradients = tuple(np.moveaxis([part[1][i] for part in parts], 0, place) / len(parts) for i in (0, 1))
+    return np.mean([value for value, _ in parts], axis=0), gradients
 
 
-def jaccard(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=EPS, mask=None):
+def jaccard(
+    t,
+    p,
+    binary=False,
+    background_weight=0.0,
+    smooth_nr=EPS,
+    smooth_dr=EPS,
+    spatial_dims=3,
+    data_format=None,
+    mask=None,
+):
     """Return the Jaccard index with weights ``1 - w`` on the foreground and ``w`` on the background."""
     w = background_weight
 
@@ -239,22 +337,31 @@ def jaccard(t, p, binary=False, background_weight=0.0, smooth_nr=EPS, smooth_dr=
     return _overlap(t, p, binary, score, mask)
 
 
-def _overlap(t, p, binary, score, mask):
-    """Return ``above / below``, which ``score`` gives with their derivatives by ``sum t p`` and by ``sum (t + p)``."""
+def _overlap(t, p, binary, score, mask, power=1):
+    """Return ``above / below``, which ``score`` gives with their derivatives by ``sum t p`` and by ``sum (t + p)``.
+
+    With a ``power`` of 2 it is ``sum (t^2 + p^2)``.
+    """
     if binary:
         t, p = np.where(t >= 0.5, 1.0, 0.0), np.where(p >= 0.5, 1.0, 0.0)
     values, gt, gp = [], np.zeros(t.shape), np.zeros(p.shape)
     w = _weights(mask, t.shape)
     for b in range(len(t)):
-        above, below, d_above, d_below = score(np.sum(w[b] * t[b] * p[b]), np.sum(w[b] * (t[b] + p[b])), w[b].sum())
+        above, below, d_above, d_below = score(
+            np.sum(w[b] * t[b] * p[b]), np.sum(w[b] * (t[b] ** power + p[b] ** power)), w[b].sum()
+        )
         values.append(above / below)
         if not binary:
             by_both, by_total = ((a * below - above * c) / below**2 for a, c in zip(d_above, d_below, strict=True))
-            gt[b], gp[b] = w[b] * (by_both * p[b] + by_total), w[b] * (by_both * t[b] + by_total)
+            slopes = [power * x[b] ** (power - 1) for x in (t, p)]
+            gt[b], gp[b] = (
+                w[b] * (by_both * p[b] + by_total * slopes[0]),
+                w[b] * (by_both * t[b] + by_total * slopes[1]),
+            )
     return np.array(values), (gt, gp)
 
 
-def cross_entropy(t, p, binary=False, background_weight=0.0, smooth=EPS, mask=None):
+def cross_entropy(t, p, binary=False, background_weight=0.0, smooth=EPS, spatial_dims=3, data_format=None, mask=None):
     """Return the cross entropy with weights ``1 - w`` on the foreground and ``w`` on the background."""
     w = background_weight
     if binary:
@@ -385,8 +492,11 @@ def _compact_bending_energy(field, steps, w):
 
 
 @_of_a_field
-def gradient_norm(field, steps, w, l1=False, stencil="central"):
+def gradient_norm(field, steps, w, l1=False, stencil="central", convention="deepreg"):
     """Return the mean over voxels and components of the sum of the squared (or absolute) first differences."""
+    if convention == "voxelmorph":
+        value, (gradient,) = _compact_gradient_norm(field, steps, w, l1)
+        return value / len(steps), (gradient / len(steps),)
     if stencil == "compact":
         return _compact_gradient_norm(field, steps, w, l1)
     value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
@@ -400,9 +510,9 @@ def gradient_norm(field, steps, w, l1=False, stencil="central"):
 
 
 @_of_a_field
-def bending_energy(field, steps, w, stencil="central"):
+def bending_energy(field, steps, w, stencil="central", convention="deepreg"):
     """Return the mean of the sum of the squared second differences, the mixed ones counted twice."""
-    if stencil == "compact":
+    if stencil == "compact" or convention == "monai":
         return _compact_bending_energy(field, steps, w)
     value, gradient, dims = 0.0, np.zeros(field.shape), len(steps)
     shares = _shares(_least(w, 2), dims)
@@ -419,9 +529,9 @@ def bending_energy(field, steps, w, stencil="central"):
 # --- filters and the losses made of them ------------------------------------------------------------------------------
 
 
-def separable_filter(x, kernel, transpose=False):
-    """Correlate ``x`` along axes 1, 2 and 3 with ``kernel``, zero padded, by one matrix an axis."""
-    for axis in (1, 2, 3):
+def separable_filter(x, kernel, transpose=False, axes=(1, 2, 3)):
+    """Correlate ``x`` along some axes with ``kernel``, zero padded, by one matrix an axis."""
+    for axis in axes:
         n, before = x.shape[axis], (len(kernel) - 1) // 2
         matrix = np.zeros((n, n))
         for i in range(n):
@@ -441,14 +551,17 @@ def multi_scale(loss, t, p, scales=None, kernel="gaussian", mask=None, **options
         return loss(t, p, mask=mask, **options)
     there = _weights(mask, t.shape) > 0
     t, p = t * there, p * there
+    first = 2 if options.get("data_format") == "channels_first" else 1
+    axes = range(first, first + options.get("spatial_dims", 3))
     scales = [scales] if isinstance(scales, int | float) else scales
     values, gts, gps = [], [], []
     for scale in scales:
         taps = BLURS[kernel](scale) if scale > 0 else np.ones(1)
-        value, (gt, gp) = loss(separable_filter(t, taps), separable_filter(p, taps), mask=mask, **options)
+        smooth = [separable_filter(x, taps, axes=axes) for x in (t, p)]
+        value, (gt, gp) = loss(*smooth, mask=mask, **options)
         values.append(value)
-        gts.append(separable_filter(gt, taps, transpose=True) * there)
-        gps.append(separable_filter(gp, taps, transpose=True) * there)
+        gts.append(separable_filter(gt, taps, transpose=True, axes=axes) * there)
+        gps.append(separable_filter(gp, taps, transpose=True, axes=axes) * there)
     return np.mean(values, axis=0), (np.mean(gts, axis=0), np.mean(gps, axis=0))
 
 
@@ -494,4 +607,7 @@ def evaluate(cls, options, *inputs, mask=None):
         empty = ~np.any(np.broadcast_to(there, inputs[0].shape).reshape(len(value), -1), axis=1)
         value = np.where(empty, np.nan, value)
         gradients = tuple(np.where(np.isnan(value).reshape((-1,) + (1,) * (g.ndim - 1)), 0.0, g) for g in gradients)
-    return (-value, tuple(-g for g in gradients)) if negative else (value, gradients)
+    if not negative:
+        return value, gradients
+    offset = 1.0 if cls == "DiceLoss" and options.get("convention") == "monai" else 0.0
+    return offset - value, tuple(-g for g in gradients)

@@ -16,6 +16,7 @@ KINDS = {
     "float64": ("float64 against the reference", tolerances.FLOAT64),
     "dims": ("float64, images and fields of one and two dimensions", tolerances.FLOAT64),
     "channels first": ("float64, channels and components first", tolerances.FLOAT64),
+    "conventions": ("float64, other libraries' conventions", tolerances.FLOAT64),
     "masks": ("float64, masks against the reference", tolerances.FLOAT64),
     "float32": ("float32 against the reference", tolerances.FLOAT32),
     "float16": ("float16 against the reference of the rounded input", tolerances.HALF["float16"]),
