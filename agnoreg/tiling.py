@@ -247,7 +247,7 @@ def _read(
 def filled(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
     """Replace what has no weight, whatever it is, NaN too."""
     xp = backend.xp
-    there = weights if weights.dtype == xp.bool else weights != 0.0
+    there = weights if weights.dtype == xp.bool else weights != 0
     return tuple(xp.where(there, x, xp.full((1,), fill, dtype=x.dtype, device=backend.device(x))) for x in arrays)
 
 

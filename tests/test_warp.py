@@ -295,7 +295,7 @@ def test_a_nan_voxel_gives_nan_where_it_is_one_of_the_eight():
     [
         ((7, 6, 5), (1, 7, 6, 5, 3), r"image must have shape .*got \(7, 6, 5\)"),
         ((1, 7, 6, 5, 1, 1), (1, 7, 6, 5, 3), r"image must have shape .*got \(1, 7, 6, 5, 1, 1\)"),
-        ((1, 7, 6, 5), (7, 6, 5, 3), r"field must have shape .*got \(7, 6, 5, 3\)"),
+        ((1, 7, 6, 5), (7, 6, 5, 3), r"field must have 2 components .*got shape \(7, 6, 5, 3\)"),
         ((1, 7, 6, 5), (1, 7, 6, 5, 2), r"field must have 3 components .*\(1, 7, 6, 5, 2\)"),
         ((1, 7, 6, 5), (1, 7, 6, 4, 3), r"\(1, 7, 6, 5\) and .*\(1, 7, 6, 4, 3\)"),
         ((2, 7, 6, 5), (1, 7, 6, 5, 3), r"\(2, 7, 6, 5\) and .*\(1, 7, 6, 5, 3\)"),

@@ -20,14 +20,15 @@ def compute_centroid(mask: Array, grid: Array) -> Array:
     Parameters
     ----------
     mask
-        Shape ``(B, d1, d2, d3)``.
+        Shape ``(B, d1, d2, d3)``, or with fewer axes.
     grid
-        Shape ``(1, d1, d2, d3, 3)``: the coordinates of every voxel, in whatever unit the centroid shall have.
+        Shape ``(1, d1, d2, d3, 3)``, of a plane ``(1, d1, d2, 2)``: the coordinates of every voxel, in whatever unit
+        the centroid shall have.
 
     Returns
     -------
     array
-        Shape ``(B, 3)``, in the grid's unit.
+        Shape ``(B, 3)``, one coordinate an axis, in the grid's unit.
 
     Raises
     ------
@@ -46,16 +47,18 @@ def compute_centroid(mask: Array, grid: Array) -> Array:
     xp = backend.xp
     mask, grid = backend.prepare(mask), backend.prepare(grid)
     shape, points = backend.shape(mask), backend.shape(grid)
-    if len(shape) != 4 or len(points) != 5 or points[0] not in (1, shape[0]) or points[1:] != (*shape[1:], 3):
+    dims = len(shape) - 1
+    if dims not in (1, 2, 3) or points[:1] not in ((1,), shape[:1]) or points[1:] != (*shape[1:], dims):
         raise ValueError(
             f"mask must be (batch, dim1, dim2, dim3) and grid (1, dim1, dim2, dim3, 3), got mask {shape} "
             f"and grid {points}."
         )
     dtype = backend.compute_dtype(mask, grid)
     wide = backend.accumulator(xp.astype(mask, dtype))
-    weights = xp.expand_dims(binarised(xp, xp.astype(mask, dtype)), axis=4)
-    weighted = xp.sum(weights * xp.astype(grid, dtype), axis=(1, 2, 3), dtype=wide)
-    return xp.astype((weighted + EPS) / (xp.sum(weights, axis=(1, 2, 3), dtype=wide) + EPS), dtype)
+    weights = xp.expand_dims(binarised(xp, xp.astype(mask, dtype)), axis=-1)
+    axes = tuple(range(1, dims + 1))
+    weighted = xp.sum(weights * xp.astype(grid, dtype), axis=axes, dtype=wide)
+    return xp.astype((weighted + EPS) / (xp.sum(weights, axis=axes, dtype=wide) + EPS), dtype)
 
 
 def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Array:
@@ -64,9 +67,9 @@ def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Arra
     Parameters
     ----------
     y_true, y_pred
-        Shape ``(B, d1, d2, d3)``.
+        Shape ``(B, d1, d2, d3)``, or with fewer axes.
     grid
-        Shape ``(1, d1, d2, d3, 3)``: the coordinates of every voxel.
+        Shape ``(1, d1, d2, d3, 3)``: the coordinates of every voxel; see `compute_centroid`.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def foreground_proportion(y: Array) -> Array:
     Parameters
     ----------
     y
-        Shape ``(B, d1, d2, d3)``.
+        Shape ``(B, d1, d2, d3)``, or with fewer axes.
 
     Returns
     -------

@@ -14,12 +14,10 @@ from agnoreg.stencil import cut
 
 Array = Any
 
-AXES = (1, 2, 3)
 
-
-def difference(x: Array, axis: int) -> Array:
-    """Return ``(x[i+1] - x[i-1]) / 2`` along ``axis``, cropped by one voxel at each end of axes 1, 2 and 3."""
-    for other in AXES:
+def difference(x: Array, axis: int, dims: int = 3) -> Array:
+    """Return ``(x[i+1] - x[i-1]) / 2`` along ``axis``, cropped by one voxel at each end of axes 1 to ``dims``."""
+    for other in range(1, dims + 1):
         if other != axis:
             x = cut(x, other, 1, -1)
     return (cut(x, axis, 2, None) - cut(x, axis, None, -2)) * 0.5
@@ -203,23 +201,26 @@ def bending_energy(
     return evaluate(bending_measure(stencil, spacing, spatial_dims, data_format, convention), ddf, masks=by_name(mask))
 
 
-def _gradient(f: Array, axis: int) -> Array:
+def _gradient(f: Array, axis: int, dims: int) -> Array:
+    check_choice("spatial_dims", dims, range(axis, 4))
     backend = backend_of(f)
     f = backend.prepare(f)
     shape = backend.shape(f)
-    check_rank("The field", shape, 4, "(batch, dim1, dim2, dim3)")
-    if any(size is not None and size < 3 for size in shape[1:4]):
+    check_rank("The field", shape, dims + 1, f"(batch, {', '.join(f'dim{i + 1}' for i in range(dims))})")
+    if any(size is not None and size < 3 for size in shape[1 : dims + 1]):
         raise ValueError(f"A central difference needs at least 3 voxels along each axis, got shape {shape}.")
-    return difference(backend.xp.astype(f, backend.compute_dtype(f)), axis)
+    return difference(backend.xp.astype(f, backend.compute_dtype(f)), axis, dims)
 
 
-def gradient_dx(fx: Array) -> Array:
+def gradient_dx(fx: Array, *, spatial_dims: int = 3) -> Array:
     """Return the central difference along axis 1, ``(f[i+1] - f[i-1]) / 2``.
 
     Parameters
     ----------
     fx
         Shape ``(B, d1, d2, d3)``, each axis of at least 3 voxels.
+    spatial_dims
+        How many axes after the batch's there are, 1, 2 or 3.
 
     Returns
     -------
@@ -229,7 +230,7 @@ def gradient_dx(fx: Array) -> Array:
     Raises
     ------
     ValueError
-        If the array has fewer than 4 axes, or an axis fewer than 3 voxels.
+        If the array has too few axes (4, for a volume), or an axis fewer than 3 voxels.
 
     Examples
     --------
@@ -237,16 +238,18 @@ def gradient_dx(fx: Array) -> Array:
     >>> gradient_dx(np.arange(27.0).reshape(1, 3, 3, 3))
     array([[[[9.]]]])
     """
-    return _gradient(fx, 1)
+    return _gradient(fx, 1, spatial_dims)
 
 
-def gradient_dy(fy: Array) -> Array:
+def gradient_dy(fy: Array, *, spatial_dims: int = 3) -> Array:
     """Return the central difference along axis 2, ``(f[j+1] - f[j-1]) / 2``.
 
     Parameters
     ----------
     fy
         Shape ``(B, d1, d2, d3)``, each axis of at least 3 voxels.
+    spatial_dims
+        How many axes after the batch's there are, 2 or 3.
 
     Returns
     -------
@@ -256,18 +259,20 @@ def gradient_dy(fy: Array) -> Array:
     Raises
     ------
     ValueError
-        If the array has fewer than 4 axes, or an axis fewer than 3 voxels.
+        If the array has too few axes (4, for a volume), or an axis fewer than 3 voxels.
     """
-    return _gradient(fy, 2)
+    return _gradient(fy, 2, spatial_dims)
 
 
-def gradient_dz(fz: Array) -> Array:
+def gradient_dz(fz: Array, *, spatial_dims: int = 3) -> Array:
     """Return the central difference along axis 3, ``(f[k+1] - f[k-1]) / 2``.
 
     Parameters
     ----------
     fz
         Shape ``(B, d1, d2, d3)``, each axis of at least 3 voxels.
+    spatial_dims
+        How many axes after the batch's there are, 3.
 
     Returns
     -------
@@ -277,13 +282,13 @@ def gradient_dz(fz: Array) -> Array:
     Raises
     ------
     ValueError
-        If the array has fewer than 4 axes, or an axis fewer than 3 voxels.
+        If the array has too few axes (4, for a volume), or an axis fewer than 3 voxels.
     """
-    return _gradient(fz, 3)
+    return _gradient(fz, 3, spatial_dims)
 
 
 def gradient_dxyz(fxyz: Array, fn: Callable[[Array], Array]) -> Array:
-    """Apply a function to each of the 3 components of a field and stack the results last.
+    """Apply a function to each of the components of a field, one an axis, and stack the results last.
 
     Parameters
     ----------
@@ -300,10 +305,12 @@ def gradient_dxyz(fxyz: Array, fn: Callable[[Array], Array]) -> Array:
     Raises
     ------
     ValueError
-        If the last axis does not hold 3 components.
+        If the last axis does not hold a component for each axis.
     """
     backend = backend_of(fxyz)
     fxyz = backend.prepare(fxyz)
-    if backend.shape(fxyz)[-1] != 3:
-        raise ValueError(f"The last axis must hold 3 components, got shape {backend.shape(fxyz)}.")
-    return backend.xp.stack([fn(fxyz[..., i]) for i in range(3)], axis=-1)
+    shape = backend.shape(fxyz)
+    count = len(shape) - 2
+    if count not in (1, 2, 3) or shape[-1] != count:
+        raise ValueError(f"The last axis must hold a component for each of the axes before it, got shape {shape}.")
+    return backend.xp.stack([fn(fxyz[..., i]) for i in range(count)], axis=-1)

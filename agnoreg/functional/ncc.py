@@ -234,8 +234,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         if self.flat_value is not None and not math.isfinite(as_number(self.flat_value)):
             raise ValueError(f"flat_value must be a finite number or None, got {self.flat_value!r}.")
         if self.convention != "deepreg":
-            for size in sizes:
-                check_fixed(self.convention, "kernel_size", size, range(1, size + 1, 2))
+            if not all(size % 2 for size in sizes):
+                raise ValueError(f"The convention {self.convention!r} has odd kernel_sizes alone, got {sizes}.")
             check_fixed(self.convention, "squared", self.squared, (True,))
             if self.convention != "monai":
                 check_fixed(self.convention, "kernel_type", self.kernel_type, ("rectangular",))

@@ -36,9 +36,10 @@ def warp(image: Array, ddf: Array) -> Array:
     Parameters
     ----------
     image
-        Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, ch)``.
+        Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, ch)``, or with fewer spatial axes.
     ddf
-        Displacements in voxels, shape ``(B, d1, d2, d3, 3)``; component i is along the i-th spatial axis.
+        Displacements in voxels, shape ``(B, d1, d2, d3, 3)``; component i is along the i-th spatial axis. For a plane
+        it is ``(B, d1, d2, 2)``, for a line ``(B, d1, 1)``.
 
     Returns
     -------
@@ -49,7 +50,8 @@ def warp(image: Array, ddf: Array) -> Array:
     Raises
     ------
     ValueError
-        If the rank of the image or of the field is wrong, the field has not three components, or their sizes differ.
+        If the rank of the image or of the field is wrong, the field has not a component for each axis, or their sizes
+        differ.
 
     Examples
     --------
@@ -61,7 +63,8 @@ def warp(image: Array, ddf: Array) -> Array:
     array([0.5, 1.5, 1. ])
     """
     backend, (image, ddf) = _checked(image, ddf)
-    xp = backend.xp
+    xp, shape = backend.xp, image.shape
+    image, ddf = _as_volumes(xp, image, ddf)
 
     def body(cells: _Cells) -> Results:
         f1, f2, f3 = cells.fractions
@@ -70,7 +73,8 @@ def warp(image: Array, ddf: Array) -> Array:
         b = [a[i, 0] + f2 * (a[i, 1] - a[i, 0]) for i in (0, 1)]
         return (), (xp.reshape(b[0] + f1 * (b[1] - b[0]), (*cells.grid, *image.shape[4:])),)
 
-    return _over_slabs(backend, image, ddf, (), body)[1][0]
+    warped = _over_slabs(backend, image, ddf, (), body)[1][0]
+    return warped if warped.shape == shape else xp.reshape(warped, shape)
 
 
 def warp_adjoint(image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...] = (0, 1)) -> tuple[Array, ...]:
@@ -104,12 +108,16 @@ def warp_adjoint(image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...
     """
     backend, arrays = _checked(image, ddf, cotangent)
     image, ddf, cotangent = (backend.detach(array) for array in arrays)
+    given = image, ddf
+    image, ddf, cotangent = _as_volumes(backend.xp, image, ddf, cotangent)
     gradients = []
     for index in wrt:
         if index not in (0, 1):
             raise ValueError(f"wrt takes 0 (the image) and 1 (the displacement field), got {index!r}.")
-        like, gradient_of = ((image, _image_gradient), (ddf, _ddf_gradient))[index]
-        gradient = gradient_of(backend, image, ddf, cotangent)
+        like, gradient = given[index], (_image_gradient, _ddf_gradient)[index](backend, image, ddf, cotangent)
+        if gradient.shape != like.shape:
+            own = gradient[..., 3 - like.shape[-1] :] if index == 1 else gradient
+            gradient = backend.xp.reshape(own, like.shape)
         floating = backend.xp.isdtype(like.dtype, "real floating")
         gradients.append(backend.xp.astype(gradient, like.dtype, copy=False) if floating else gradient)
     return tuple(gradients)
@@ -262,20 +270,34 @@ def _over_slabs(
     return totals, pieces
 
 
+def _as_volumes(xp: Any, image: Array, ddf: Array, *cotangent: Array) -> tuple[Array, ...]:
+    """Give images and a field of fewer axes single planes and lines, and the field components of 0 along them."""
+    dims = len(ddf.shape) - 2
+    if dims == 3:
+        return image, ddf, *cotangent
+    batch, *sizes = ddf.shape[:-1]
+    grid = (batch, *(1,) * (3 - dims), *sizes)
+    zeros = xp.zeros_like(ddf[..., :1])
+    ddf = xp.concat([zeros] * (3 - dims) + [ddf], axis=-1)
+    return tuple(xp.reshape(x, (*grid, *x.shape[dims + 1 :])) for x in (image, ddf, *cotangent))
+
+
 def _checked(image: Array, ddf: Array, *cotangent: Array) -> tuple[Backend, tuple[Array, ...]]:
     """Find the arrays' backend, or raise what is wrong with their shapes."""
     backend = backend_of(image, ddf, *cotangent)
     arrays = tuple(backend.prepare(array) for array in (image, ddf, *cotangent))
     of_image, of_ddf, *of_cotangent = (backend.shape(array) for array in arrays)
-    if len(of_image) not in (4, 5):
-        raise ValueError(f"The image must have shape (B, d1, d2, d3) or (B, d1, d2, d3, ch), got {of_image}.")
-    if len(of_ddf) != 5:
+    dims = len(of_ddf) - 2
+    if dims not in (1, 2, 3):
         raise ValueError(f"The displacement field must have shape (B, d1, d2, d3, 3), got {of_ddf}.")
-    if of_ddf[4] != 3:
-        raise ValueError(f"The displacement field must have 3 components on its last axis, got shape {of_ddf}.")
-    if of_image[:4] != of_ddf[:4]:
+    axes = ", ".join(f"d{i + 1}" for i in range(dims))
+    if len(of_image) not in (dims + 1, dims + 2):
+        raise ValueError(f"The image must have shape (B, {axes}) or (B, {axes}, ch), got {of_image}.")
+    if of_ddf[-1] != dims:
+        raise ValueError(f"The displacement field must have {dims} components on its last axis, got shape {of_ddf}.")
+    if of_image[: dims + 1] != of_ddf[: dims + 1]:
         raise ValueError(
-            f"The image of shape {of_image} and the displacement field of shape {of_ddf} must agree in (B, d1, d2, d3)."
+            f"The image of shape {of_image} and the displacement field of shape {of_ddf} must agree in (B, {axes})."
         )
     for shape in of_cotangent:
         if shape != of_image:
