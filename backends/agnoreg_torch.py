@@ -14,6 +14,9 @@ from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend
 
 Array = torch.Tensor
 
+#: Tensors that have no functions of their own.
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
 SECOND_DERIVATIVE = (
     "The second derivative of an agnoreg loss is not defined through its closed-form gradient: compute the loss inside "
     "`with agnoreg.native_autodiff():` to have PyTorch differentiate it twice."
@@ -97,7 +100,7 @@ def _on_card(tensor: Array) -> bool:
 
 def _plain(tensor: Array) -> bool:
     """Say whether this is memory on a card that nothing traces, batches or differentiates as it is read."""
-    if not _on_card(tensor) or type(tensor) not in (Array, torch.nn.Parameter) or tensor.is_neg():
+    if not _on_card(tensor) or type(tensor) not in PLAIN or tensor.is_neg():
         return False
     if (torch.is_grad_enabled() and tensor.requires_grad) or unpack_dual(tensor).tangent is not None:
         return False
@@ -122,6 +125,18 @@ class TorchBackend(Backend):
     def owns(self, array: Any) -> bool:
         """Say whether this is a tensor, subclasses included."""
         return isinstance(array, torch.Tensor)
+
+    def prepare(self, array: Array) -> Array:
+        """Return a plain tensor, which shares the memory and the gradient of the subclass that it came as.
+
+        A subclass that carries something along sees every function, and may refuse a slice of what it knows as a batch.
+        One that stands for its operations, such as a sharded tensor, stays as it is.
+        """
+        kind = type(array)
+        if kind in PLAIN or kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+            return array
+        with torch._C.DisableTorchFunctionSubclass():
+            return array.as_subclass(torch.Tensor)
 
     def detach(self, array: Array) -> Array:
         """Return the tensor detached."""
