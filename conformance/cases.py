@@ -212,7 +212,7 @@ SHAPES = {
     "even": (2, 8, 10, 12),
     "odd": (1, 9, 11, 7),
     "small": (3, 5, 6, 5),
-    "long": (1, 20, 5, 8),
+    "long": (1, 20, 5, 10),
 }
 #: A trailing channel axis, and fewer axes than a volume's, for the losses that take them.
 CHANNEL = (2, 8, 7, 9, 1)

@@ -110,9 +110,9 @@ class CompactGradientEnergy(FieldMeasure):
         voxel = (y < layout.rows) & (z < layout.columns)
         inside = voxel, voxel & (y < layout.rows - 1), voxel & (z < layout.columns - self.step_size)
         memory = (self.lag, self.lag) if wrt is not None else (self.lag,)
-        known = (
-            nothing_before((zeros,), (self.lag,)) if slab.weights else tuple(xp.astype(x, zeros.dtype) for x in inside)
-        )
+        known = tuple(xp.astype(x, zeros.dtype) for x in inside)
+        if slab.weights:
+            known += nothing_before((zeros,), (self.lag,))
         return known, *nothing_before((zeros,), memory)
 
     def step(
@@ -196,12 +196,15 @@ class CompactGradientEnergy(FieldMeasure):
         """
         xp, lag, line = slab.xp, self.lag, layout.line
         now = self.lay_weights(slab, layout, slab.weights[0])
-        remembered = (*known[0], (now,))
+        *inside, remembered = known
+        remembered = (*remembered, (now,))
         (there,) = earlier(xp, remembered, lag)
         row = self.row(xp, there, layout, 2)
         masks = [lesser(xp, there, now)]
         for step in (line, self.step_size)[2 - min(2, self.spatial_dims) :]:
             masks.append(lesser(xp, row[line:-line], row[line + step : step - line or None]))
+        # A line's last voxel has no neighbour, though a component of the next line's first one may follow as closely.
+        masks[-1] = masks[-1] * self.row(xp, xp.zeros_like(there) + inside[2], layout, 1)
         if self.quadratic:
             masks = [xp.sqrt(mask) for mask in masks]
         ones = xp.zeros_like(there) + 1.0
@@ -209,7 +212,7 @@ class CompactGradientEnergy(FieldMeasure):
         masks[0] = masks[0] * along_x
         if self.spatial_dims >= 2:
             masks[1] = masks[1] * self.row(xp, ones * along_y, layout, 1)
-        return (latest(remembered, lag),), there, masks
+        return (*inside, latest(remembered, lag)), there, masks
 
     def _masked(self, xp: Any, like: Array, inside: Array, there: Array | None) -> Array:
         """Return 1 for entries ``inside`` of planes that are ``there``, 0 for others."""

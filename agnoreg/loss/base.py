@@ -218,7 +218,7 @@ def bound(
     """Return the function with whatever else was given, the arrays in its order, and masks by name."""
     rest = dict(keywords)
     arrays = (*arrays, *(rest.pop(name) for name in function.names[len(arrays) :] if name in rest))
-    masks = {name: rest.pop(name) for name in MASKS if name in rest and not function.takes(name)}
+    masks = {name: rest.pop(name) for name in MASKS if name in rest and (name == "mask" or not function.takes(name))}
     return (function.bind(rest) if rest else function), arrays, masks
 
 
