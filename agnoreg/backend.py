@@ -23,6 +23,9 @@ Array = Any
 CPU_SLABS: dict[str, int] = {"passing": 1 << 16, "windows": 1 << 20, "bins": 3 << 18, "voxels": 1 << 17}
 GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 3 << 24, "voxels": 1 << 24}
 
+#: Less than any weight that counts.
+TINY = 1e-30
+
 GROUP = "agnoreg.backends"
 
 
@@ -224,6 +227,10 @@ class Backend:
             for place, part in enumerate(term):
                 products[place] += part
         return products[0], products[1], products[2]
+
+    def share(self, part: Array, whole: Array) -> Array:
+        """Return ``part / whole``, 0 where both are."""
+        return part / self.xp.maximum(whole, self.xp.full((1,), TINY, dtype=whole.dtype, device=self.device(whole)))
 
     def plus_weighted_products(
         self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array

@@ -10,7 +10,7 @@ from agnoreg_cuda import Queue, fused, usable
 from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
-from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend
 
 Array = torch.Tensor
 
@@ -197,6 +197,10 @@ class TorchBackend(Backend):
         xx, yy, xy = (parts[0] if len(parts) == 1 else torch.add(*parts) for parts in zip(*terms, strict=True))
         add = torch.addcmul
         return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
+
+    def share(self, part: Array, whole: Array) -> Array:
+        """Return ``part / whole``, 0 where both are."""
+        return part / whole.clamp_min(TINY)
 
     def plus_weighted_products(
         self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array

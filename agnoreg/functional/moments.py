@@ -82,10 +82,6 @@ class WeightedMoments(NamedTuple):
     tp: Array = None
 
 
-#: Less than any weight that counts.
-TINY = 1e-30
-
-
 @dataclass(frozen=True, slots=True)
 class JoiningWeightedMoments(Joining):
     """The same with windows that weigh what their voxels do: ``na`` and ``nb`` are arrays, and may be 0."""
@@ -100,18 +96,12 @@ class JoiningWeightedMoments(Joining):
         """Join two windows, of whatever number."""
         plus = self.backend.plus_product
         w = a.w + b.w
-        share = self._share(b.w, w)
+        share = self.backend.share(b.w, w)
         dt, dp = b.t - a.t, b.p - a.p
         t, p = plus(a.t, dt, share), plus(a.p, dp, share)
         inner = [m[3:] for m in (a, b) if m.tt is not None]
         seconds = self.backend.plus_weighted_products(inner, dt, dp, share * a.w)
         return WeightedMoments(t, p, w, *seconds)
-
-    def _share(self, part: Array, whole: Array) -> Array:
-        """Return ``part / whole``, 0 where both are."""
-        xp = self.backend.xp
-        tiny = xp.full((1,), TINY, dtype=whole.dtype, device=self.backend.device(whole))
-        return part / xp.maximum(whole, tiny)
 
     def spread(self, near: Sequence[WeightedMoments], taps: Sequence[float], unit: float) -> WeightedMoments:
         """Join windows, each times its tap, about one of them that is not empty: the middle one, if it can be."""
@@ -126,7 +116,7 @@ class JoiningWeightedMoments(Joining):
         w = sum(weights[1:], start=weights[0])
         # An empty window weighs nothing, wherever its means are.
         dt, dp = [m.t - about_t for m in near], [m.p - about_p for m in near]
-        inverse = self._share(xp.ones_like(w), w)
+        inverse = self.backend.share(xp.ones_like(w), w)
         t, p = (sum(map(xp.multiply, weights[1:], d[1:]), start=weights[0] * d[0]) * inverse for d in (dt, dp))
         second = []
         for x, y, mean_x, mean_y, inner in ((dt, dt, t, t, 3), (dp, dp, p, p, 4), (dt, dp, t, p, 5)):

@@ -485,7 +485,9 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             gradient = images[1 - index] * by_cross
             gradient -= images[index] * others[2 * place]
             gradient -= others[2 * place + 1]
-            gradients.append(gradient * images[2] if slab.weights else gradient)
+            if slab.weights:
+                gradient *= images[2]
+            gradients.append(gradient)
         return (inside, centres, windows, (past,), back), value, tuple(gradients)
 
     def map(self, y_true: Array, y_pred: Array) -> Array:
