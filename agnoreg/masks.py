@@ -43,7 +43,8 @@ def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | No
             product = xp.astype(product, dtype) * xp.astype(mask, dtype)
     assert product is not None
     there = product if product.dtype == xp.bool else product != 0
-    if backend.known(lambda: xp.any(there, axis=tuple(range(1, len(shape))))) is False:
+    samples = backend.shape(product)[0]
+    if backend.known(lambda: xp.any(xp.reshape(there, (samples or 1, -1)), axis=1)) is False:
         warnings.warn(
             f"{' and '.join(masks)} leaves no voxel of a sample: its value is NaN, and its gradient is 0.",
             EmptyMaskWarning,

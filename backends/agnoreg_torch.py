@@ -194,9 +194,15 @@ class TorchBackend(Backend):
         """Return the terms plus the products, in one pass for each but the first term."""
         if not terms:
             return super().plus_products(terms, x, y, factor)
-        xx, yy, xy = (parts[0] if len(parts) == 1 else torch.add(*parts) for parts in zip(*terms, strict=True))
-        add = torch.addcmul
-        return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
+        if len(terms) == 1:
+            ((xx, yy, xy),), add = terms, torch.addcmul
+            return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
+        xx, yy, xy = map(torch.add, *terms)
+        return (
+            xx.addcmul_(x, x, value=factor),
+            yy.addcmul_(y, y, value=factor),
+            xy.addcmul_(x, y, value=factor),
+        )
 
     def share(self, part: Array, whole: Array) -> Array:
         """Return ``part / whole``, 0 where both are."""
@@ -206,11 +212,14 @@ class TorchBackend(Backend):
         self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array
     ) -> tuple[Array, Array, Array]:
         """Return the terms plus the weighted products, in one pass for each but the first term."""
-        wx, wy, add = x * weight, y * weight, torch.addcmul
+        wx, wy = x * weight, y * weight
         if not terms:
             return wx * x, wy * y, wx * y
-        xx, yy, xy = (parts[0] if len(parts) == 1 else torch.add(*parts) for parts in zip(*terms, strict=True))
-        return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
+        if len(terms) == 1:
+            ((xx, yy, xy),), add = terms, torch.addcmul
+            return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
+        xx, yy, xy = map(torch.add, *terms)
+        return xx.addcmul_(wx, x), yy.addcmul_(wy, y), xy.addcmul_(wx, y)
 
     def plus_product(self, a: Array, x: Array, y: Array) -> Array:
         """Return ``a + x * y``, in one pass."""

@@ -341,14 +341,14 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
         centres = tuple(layout.outside(xp, centre, self.around[0], device) for centre in slab.constants[:2])
         inside = layout.inside(xp, device)
-        images = t, p, *weights = self._images(slab, layout, centres, inside, None)
-        zero = xp.zeros_like(t)
+        t, p, *weights = self._images(slab, layout, centres, inside, None)
+        images, zero = (t, p, *weights[1:]), xp.zeros_like(t)
         _, y, z = self.taps
         first: Any = WeightedMoments(t, p, weights[0] * (sum(y) * sum(z))) if weights else Moments(t, p)
         before = no_windows_before(self._joining(slab), first._replace(tt=zero, pp=zero, tp=zero), self.taps[0])
         state = inside, centres, before
         if wrt is None:
-            return (*state, *nothing_before(tuple(weights), (self.lag,))) if weights else state
+            return (*state, *nothing_before(tuple(weights[1:]), (self.lag,))) if weights else state
         sums = (zero,) * (1 + 2 * len(wrt))
         memory = (self.lag + self.back_lag,)
         return *state, nothing_before(images, memory), no_windows_before(SUMS, sums, self.taps[0])
@@ -359,30 +359,29 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
     def _images(
         self, slab: Slab, layout: Layout, centres: tuple[Array, ...], inside: Array, chunk: Chunk | None
     ) -> tuple[Array, ...]:
-        """Return the images laid out and shifted, zeros beyond the border included; with a mask also the weights.
+        """Return the images laid out and shifted, zeros beyond the border included.
 
+        With a mask there follow the weights of windows' voxels, beyond the border too, and those of windows' middles.
         What has no weight is 0 after the shift, so that a window that holds nothing has means of 0.
         """
         xp = slab.xp
         t, p = (layout.lay(xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
         if not slab.weights:
             return t, p
-        weights = layout.lay(xp, slab.weights[0])
+        own = weights = layout.lay(xp, slab.weights[0])
         if self.padding == "zero":
             # Beyond the border there are voxels, too.
             there = None if chunk is None else chunk.existing(xp, 0, slab.backend.device(t))
-            if chunk is None:
-                weights = xp.ones_like(weights)
-            else:
-                here = inside if there is None else there[:, None, None] & inside
-                weights = xp.where(here, weights, xp.ones_like(weights))
-        return *filled(slab.backend, (t, p), weights), weights
+            here = inside if there is None else there[:, None, None] & inside
+            weights = own + xp.astype(~here, own.dtype) if chunk is not None else xp.ones_like(own)
+        return *filled(slab.backend, (t, p), weights), weights, own
 
     def _moments(self, slab: Slab, layout: Layout, images: tuple[Array, ...], lines: Any) -> tuple[Any, Any]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
         xp, joining = slab.xp, self._joining(slab)
         x, y, z = self.taps
-        m = layout.windows(xp, joining, (WeightedMoments if slab.weights else Moments)(*images), (y, z), *self.around)
+        first: Any = WeightedMoments(*images[:3]) if slab.weights else Moments(*images)
+        m = layout.windows(xp, joining, first, (y, z), *self.around)
         if m.tt is None:
             # A window of one voxel has second moments of 0, or of NaN.
             tt, pp = (image * 0.0 for image in images[:2])
@@ -397,9 +396,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         What belongs to no voxel is multiplied by 0. Where it may come from another sample, whose NaN times 0 would
         still be NaN, it is left out.
         """
-        mask = xp.astype(here, m.t.dtype)
-        if weights is not None:
-            mask = mask * weights
+        mask = xp.astype(here, m.t.dtype) if weights is None else weights
         alone = m.t.shape[1] == 1
 
         def only(x: Array) -> Array:
@@ -454,12 +451,12 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         xp, (x, y, z) = slab.xp, self.taps
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres, inside, chunk)
-        past = ()
+        # With a mask, its weights of the windows' middles.
+        now, past = images[:2] + images[3:], ()
         if wrt is not None:
-            past = (*rest[0][0], images)
+            past = (*rest[0][0], now)
         elif slab.weights:
-            # Those of the windows' middles.
-            past = (*rest[0], images[2:])
+            past = (*rest[0], now[2:])
         if chunk.past(self.lag):
             # Every window is complete; the gradient's still wait for planes of zeros.
             value = xp.zeros_like(images[0])
