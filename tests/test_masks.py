@@ -198,6 +198,17 @@ def test_what_a_mask_leaves_out_changes_no_bit(framework, rng, request, name, so
             assert_same(evaluated(loss, spoiled, framework, dtype, mask=mask), expected)
 
 
+@pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_slabs_change_no_masked_value_and_no_gradient(rng, request, name, soft):
+    loss = VARIANTS[name]
+    arrays, mask = arrays_for(loss, rng), mask_for(loss, rng, soft=soft)
+    expected = evaluated(loss, arrays, mask=mask)
+    request.getfixturevalue("small_slabs")
+    for backend in ("numpy", "torch"):
+        assert_close(evaluated(loss, arrays, agnoreg.get_backend(backend), mask=mask), expected)
+
+
 @on_every_framework(FREE)
 def test_a_box_is_a_crop(framework, rng, name):
     loss = VARIANTS[name]
