@@ -451,6 +451,8 @@ MASKED: list[Case] = [
 
 #: One of them for each class and kind of input.
 MASKED_KINDS: list[Case] = list({(case.cls, case.kind): case for case in reversed(MASKED)}.values())[::-1]
+#: And one of them for each class.
+MASKED_CLASSES: list[Case] = list({case.cls: case for case in reversed(MASKED)}.values())[::-1]
 
 #: One case a formula, for what does not depend on a loss's options; a multi-scale and negated one among them.
 FORMULAS: list[Case] = [

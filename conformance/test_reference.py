@@ -5,7 +5,7 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, MASKED, MASKED_KINDS, SHAPES, Case, shapes
+from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, SHAPES, Case, shapes
 from .tolerances import FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
 SHAPED = [
@@ -71,7 +71,7 @@ def test_two_dtypes_at_once(case, dtypes, maker, record):
     _check(case, inputs, dtypes, maker, record, "mixed", FLOAT32, wrt=(1,))
 
 
-@pytest.mark.parametrize("case", CASES + MASKED_KINDS, ids=str)
+@pytest.mark.parametrize("case", CASES + MASKED_CLASSES, ids=str)
 def test_slabs_of_a_few_planes(case, maker, record, backend, monkeypatch):
     # An adapter chooses how much of an image is worked on at once; the result does not depend on it. 4 planes a slab,
     # and 1 in the last one; a window or a stencil that reaches further has more.

@@ -91,13 +91,19 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def some_slabs(monkeypatch):
+    """Cut such small images into some slabs of a few planes or samples each."""
+    sizes = {"passing": 500, "windows": 200, "bins": 3000, "voxels": 150}
+    for kind in {agnoreg.Backend, *(type(agnoreg.get_backend(name)) for name in ("torch", "tensorflow"))}:
+        monkeypatch.setattr(kind, "slab_sizes", sizes)
+
+
 #: On NumPy every variant; elsewhere one of each measure and combination of them. `conformance` has the others.
 ELSEWHERE = [
     *(cls.__name__ for cls in LOSSES.values()),
-    "lncc, gaussian",
     "dice, scales",
     "gradient, compact",
-    "bending, compact",
 ]
 
 
@@ -179,8 +185,7 @@ def test_what_a_mask_leaves_out_changes_no_bit(framework, rng, request, name, so
     loss = VARIANTS[name]
     arrays, mask = arrays_for(loss, rng), mask_for(loss, rng, soft=soft)
     if not soft:
-        # Slabs of one or a few planes, and of a few samples.
-        request.getfixturevalue("small_slabs")
+        request.getfixturevalue("some_slabs")
     there = spread(mask, arrays[0])
     for dtype in ("float32", "float64") if framework.name == "numpy" else ("float32",):
         expected = evaluated(loss, arrays, framework, dtype, mask=mask)
@@ -191,6 +196,17 @@ def test_what_a_mask_leaves_out_changes_no_bit(framework, rng, request, name, so
         for anything in ANYTHING.values() if framework.name == "numpy" else (ANYTHING["NaN"],):
             spoiled = [np.where(there, x, anything(rng, x.shape)) for x in arrays]
             assert_same(evaluated(loss, spoiled, framework, dtype, mask=mask), expected)
+
+
+@pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_slabs_change_no_masked_value_and_no_gradient(rng, request, name, soft):
+    loss = VARIANTS[name]
+    arrays, mask = arrays_for(loss, rng), mask_for(loss, rng, soft=soft)
+    expected = evaluated(loss, arrays, mask=mask)
+    request.getfixturevalue("small_slabs")
+    for backend in ("numpy", "torch"):
+        assert_close(evaluated(loss, arrays, agnoreg.get_backend(backend), mask=mask), expected)
 
 
 @on_every_framework(FREE)
@@ -295,7 +311,7 @@ def test_a_mask_of_any_dtype_is_the_same(framework, rng, name):
 def test_a_mask_may_have_size_1_along_any_axis(framework, rng, name):
     loss = VARIANTS[name]
     arrays, weights = arrays_for(loss, rng), mask_for(loss, rng)
-    for axes in ((0,), (1,), (2, 3), (0, 1, 2)):
+    for axes in ((0,), (2, 3), (0, 1, 2)):
         mask = weights[tuple(slice(-1, None) if axis in axes else slice(None) for axis in range(4))]
         expected = evaluated(loss, arrays, framework, mask=np.broadcast_to(mask, SHAPE).copy())
         assert_close(evaluated(loss, arrays, framework, mask=mask), expected)
@@ -555,8 +571,9 @@ def test_a_traced_function_takes_masks_of_any_batch(rng, name):
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["of a batch", "of one sample"])
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "float64"])
-@pytest.mark.parametrize("name", ["ssd", "dice", "gradient"])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*(("ssd", dtype) for dtype in ("bool", "uint8", "float64")), ("gradient", "bool")]
+)
 def test_a_traced_function_takes_one_mask_of_any_dtype(rng, name, dtype, shared):
     loss, tail = NAMED[name], SHAPE[1:]
     inputs = [tf.TensorSpec((None, *tail, 3) if loss.inputs == 1 else (None, *tail), tf.float64)] * loss.inputs
@@ -573,17 +590,15 @@ def test_a_traced_function_takes_one_mask_of_any_dtype(rng, name, dtype, shared)
         assert_close((value.numpy(), [x.numpy() for x in gradients]), evaluated(loss, arrays, mask=mask), rtol=1e-9)
 
 
-@pytest.mark.usefixtures("small_slabs")
+@pytest.mark.usefixtures("some_slabs")
 @pytest.mark.parametrize("name", ["lncc", "gmi", "dice", "bending"])
 def test_a_loop_of_the_graph_passes_masks_by(rng, name):
     loss = NAMED[name]
     arrays, mask = arrays_for(loss, rng, (2, 14, 7, 8)), mask_for(loss, rng, (2, 14, 7, 8))
     expected = evaluated(loss, arrays, mask=mask)
-    traced = tf.function(
-        lambda *given: agnoreg.value_and_grad(loss, *given[:-1], argnums=range(loss.inputs), mask=given[-1])
-    )
-    value, gradients = traced(*map(tf.constant, (*arrays, mask)))
-    assert_close((value.numpy(), [x.numpy() for x in gradients]), expected)
+    traced = tf.function(lambda *given: agnoreg.value_and_grad(loss, *given[:-1], mask=given[-1]))
+    value, gradient = traced(*map(tf.constant, (*arrays, mask)))
+    assert_close((value.numpy(), [gradient.numpy()]), (expected[0], expected[1][-1:]))
 
 
 @pytest.mark.parametrize("name", ["lncc", "dice"])
