@@ -228,6 +228,11 @@ class Backend:
                 products[place] += part
         return products[0], products[1], products[2]
 
+    def keep(self, there: Array, arrays: Sequence[Array], fill: float) -> tuple[Array, ...]:
+        """Return arrays of one dtype as they are where ``there`` holds, elsewhere a number, whatever they are."""
+        number = self.xp.full((1,), fill, dtype=arrays[0].dtype, device=self.device(arrays[0]))
+        return tuple(self.xp.where(there, x, number) for x in arrays)
+
     def share(self, part: Array, whole: Array) -> Array:
         """Return ``part / whole``, 0 where both are."""
         return part / self.xp.maximum(whole, self.xp.full((1,), TINY, dtype=whole.dtype, device=self.device(whole)))

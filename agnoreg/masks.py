@@ -42,15 +42,26 @@ def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | No
             dtype = backend.compute_dtype(product, mask)
             product = xp.astype(product, dtype) * xp.astype(mask, dtype)
     assert product is not None
-    there = product if product.dtype == xp.bool else product != 0
-    samples = backend.shape(product)[0]
-    if backend.known(lambda: xp.any(xp.reshape(there, (samples or 1, -1)), axis=1)) is False:
+    if _leaves_nothing(backend, product):
         warnings.warn(
             f"{' and '.join(masks)} leaves no voxel of a sample: its value is NaN, and its gradient is 0.",
             EmptyMaskWarning,
             stacklevel=2,
         )
     return product
+
+
+def _leaves_nothing(backend: Backend, mask: Array) -> bool:
+    """Say whether a mask is known to leave nothing of a sample; its middle plane mostly shows that it is not."""
+    xp = backend.xp
+    there = mask if mask.dtype == xp.bool else mask != 0
+    samples, planes = backend.shape(mask)[:2]
+    known = None
+    for part in (there[:, (planes or 1) // 2, ...], there):
+        known = backend.known(lambda part=part: xp.any(xp.reshape(part, (samples or 1, -1)), axis=1))  # type: ignore[misc]
+        if known is not False:
+            return False
+    return True
 
 
 def _fitted(backend: Backend, name: str, mask: Array, shape: tuple[int | None, ...], channel_axis: int) -> Array:

@@ -246,9 +246,8 @@ def _read(
 
 def filled(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
     """Replace what has no weight, whatever it is, NaN too."""
-    xp = backend.xp
-    there = weights if weights.dtype == xp.bool else weights != 0
-    return tuple(xp.where(there, x, xp.full((1,), fill, dtype=x.dtype, device=backend.device(x))) for x in arrays)
+    there = weights if weights.dtype == backend.xp.bool else weights != 0
+    return backend.keep(there, arrays, fill) if arrays else ()
 
 
 def _cast(backend: Backend, dtype: Any, array: Array) -> Array:

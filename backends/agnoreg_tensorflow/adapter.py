@@ -153,6 +153,10 @@ class TensorFlowBackend(Backend):
             images = [x if kept == slice(0, x.shape[1]) else x[:, kept] for x in images]
         return tuple(tf.add_n(list(column)) for column in zip(*totals, strict=True)), tuple(images)
 
+    def share(self, part: Array, whole: Array) -> Array:
+        """Return ``part / whole``, 0 where both are."""
+        return tf.math.divide_no_nan(part, whole)
+
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""
         return tf.math.unsorted_segment_sum(weights, index, size)
