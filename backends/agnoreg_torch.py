@@ -125,6 +125,17 @@ def _untouched(tensor: Array) -> bool:
     return not (_traced() or recorded or unpack_dual(tensor).tangent is not None)
 
 
+def _summed(terms: Sequence[tuple[Array, Array, Array]]) -> tuple[tuple[Array, ...], Callable[..., Array]]:
+    """Return one or two terms' sum, and what adds a product to it: in its own memory where that is nobody else's.
+
+    A tensor that torch.func maps over has no place in one that it does not.
+    """
+    if len(terms) == 1:
+        return terms[0], torch.addcmul
+    mapped = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return tuple(map(torch.add, *terms)), torch.addcmul if mapped else torch.Tensor.addcmul_
+
+
 class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
 
@@ -203,15 +214,8 @@ class TorchBackend(Backend):
         """Return the terms plus the products, in one pass for each but the first term."""
         if not terms:
             return super().plus_products(terms, x, y, factor)
-        if len(terms) == 1:
-            ((xx, yy, xy),), add = terms, torch.addcmul
-            return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
-        xx, yy, xy = map(torch.add, *terms)
-        return (
-            xx.addcmul_(x, x, value=factor),
-            yy.addcmul_(y, y, value=factor),
-            xy.addcmul_(x, y, value=factor),
-        )
+        (xx, yy, xy), add = _summed(terms)
+        return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
 
     def keep(self, there: Array, arrays: Sequence[Array], fill: float) -> tuple[Array, ...]:
         """Return the tensors where ``there`` holds; for zeros elsewhere by their bits, which is faster on a CPU."""
@@ -232,11 +236,8 @@ class TorchBackend(Backend):
         wx, wy = x * weight, y * weight
         if not terms:
             return wx * x, wy * y, wx * y
-        if len(terms) == 1:
-            ((xx, yy, xy),), add = terms, torch.addcmul
-            return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
-        xx, yy, xy = map(torch.add, *terms)
-        return xx.addcmul_(wx, x), yy.addcmul_(wy, y), xy.addcmul_(wx, y)
+        (xx, yy, xy), add = _summed(terms)
+        return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
 
     def plus_product(self, a: Array, x: Array, y: Array) -> Array:
         """Return ``a + x * y``, in one pass."""
