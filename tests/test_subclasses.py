@@ -104,7 +104,7 @@ TENSORS = {
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("kind", TENSORS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_tensor_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, name, kind):
+def test_pain_39_a_tensor_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, name, kind):
     loss = LOSSES[name]()
     arrays = arrays_of(loss, rng)
     plain, wrt = [torch.tensor(x) for x in arrays], range(loss.inputs)
@@ -261,7 +261,7 @@ NDARRAYS = {
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("kind", NDARRAYS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_an_array_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, tmp_path, name, kind):
+def test_pain_39_an_array_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, tmp_path, name, kind):
     loss = LOSSES[name]()
     arrays, wrt = arrays_of(loss, rng), range(loss.inputs)
     expected, expected_gradients = agnoreg.value_and_grad(loss, *arrays, argnums=wrt)
