@@ -238,12 +238,13 @@ class Backend:
         return part / self.xp.maximum(whole, self.xp.full((1,), TINY, dtype=whole.dtype, device=self.device(whole)))
 
     def plus_weighted_products(
-        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array
+        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, share: Array, weight: Array
     ) -> tuple[Array, Array, Array]:
-        """Return ``weight`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``.
+        """Return ``share weight`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``.
 
-        ``x`` and ``y`` may be overwritten.
+        ``x``, ``y`` and ``share`` may be overwritten.
         """
+        weight = share * weight
         weighted_y = y * weight
         y *= weighted_y
         weighted_y *= x

@@ -230,13 +230,16 @@ class TorchBackend(Backend):
         return part / whole.clamp_min(TINY)
 
     def plus_weighted_products(
-        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, weight: Array
+        self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, share: Array, weight: Array
     ) -> tuple[Array, Array, Array]:
         """Return the terms plus the weighted products, in one pass for each but the first term."""
-        wx, wy = x * weight, y * weight
-        if not terms:
+        (xx, yy, xy), add = _summed(terms) if terms else ((None,) * 3, None)
+        own = add is torch.Tensor.addcmul_ and _untouched(x)
+        weight = share.mul_(weight) if own else share * weight
+        wx = x * weight
+        wy = weight.mul_(y) if own else y * weight
+        if add is None:
             return wx * x, wy * y, wx * y
-        (xx, yy, xy), add = _summed(terms)
         return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
 
     def plus_product(self, a: Array, x: Array, y: Array) -> Array:

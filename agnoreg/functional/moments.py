@@ -100,7 +100,7 @@ class JoiningWeightedMoments(Joining):
         dt, dp = b.t - a.t, b.p - a.p
         t, p = plus(a.t, dt, share), plus(a.p, dp, share)
         inner = [m[3:] for m in (a, b) if m.tt is not None]
-        seconds = self.backend.plus_weighted_products(inner, dt, dp, share * a.w)
+        seconds = self.backend.plus_weighted_products(inner, dt, dp, share, a.w)
         return WeightedMoments(t, p, w, *seconds)
 
     def spread(self, near: Sequence[WeightedMoments], taps: Sequence[float], unit: float) -> WeightedMoments:
