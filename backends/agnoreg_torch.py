@@ -234,7 +234,7 @@ class TorchBackend(Backend):
     ) -> tuple[Array, Array, Array]:
         """Return the terms plus the weighted products, in one pass for each but the first term."""
         (xx, yy, xy), add = _summed(terms) if terms else ((None,) * 3, None)
-        own = add is torch.Tensor.addcmul_ and _untouched(x)
+        own = add is torch.Tensor.addcmul_ and _untouched(x) and _untouched(y)
         weight = share.mul_(weight) if own else share * weight
         wx = x * weight
         wy = weight.mul_(y) if own else y * weight
