@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agnoreg.files import one_line, write_whole
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import described
 from agnoreg.registry import build_loss
@@ -63,7 +63,7 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
         config = read(content)
     except Exception as error:
         # Of a wrong tag PyYAML raises what its constructors stumble over, such as a KeyError.
-        raise ValueError(f"{path} cannot be read as {_kind(path)}: {_one_line(error)}") from error
+        raise ValueError(f"{path} cannot be read as {_kind(path)}: {one_line(error)}") from error
     if isinstance(config, Mapping) and list(config) == ["loss"]:
         config = config["loss"]
     try:
@@ -120,14 +120,14 @@ def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
             raise ValueError("an argument, or the class of that name, would be another.")
     except Exception as error:
         raise ValueError(
-            f"{path} cannot be written, for {loss.name} would not be read back: {_one_line(error)} (A class of your "
+            f"{path} cannot be written, for {loss.name} would not be read back: {one_line(error)} (A class of your "
             "own must be registered by agnoreg.register_loss, and its arguments be numbers, strings or lists.)"
         ) from error
-    _write(path, text)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    try:
+        write_whole({path: text})
+    except OSError as error:
+        # Of the file that was asked for, not of the temporary one.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -198,20 +198,3 @@ def _check_once(keys: list[str]) -> None:
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         raise ValueError(f"the key {', '.join(map(repr, twice))} occurs twice.")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    target = path.resolve()
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(beside, "x", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except OSError as error:
-        # Of the file that was asked for, not of the temporary one.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
+from agnoreg.files import one_line, write_whole
 from agnoreg.loss import deform, image, label, util
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
@@ -34,7 +35,6 @@ from agnoreg.nifti import (
     Intensities,
     Volume,
     grid_difference,
-    one_line,
     open_volume,
     read_field,
     read_image,
@@ -698,27 +698,14 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 
 def write_files(contents: Mapping[Path, str]) -> None:
-    """Write text files, each whole or not at all: to a temporary file beside it first, which then takes its place.
+    """Write text files, each whole or not at all.
 
     Raises
     ------
     InputError
         If one cannot be written; files that exist are as they were.
     """
-    temporary: dict[Path, Path] = {}
     try:
-        for path, text in contents.items():
-            target = path.resolve()
-            beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            temporary[beside] = target
-            with open(beside, "x", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        for beside, target in temporary.items():
-            os.replace(beside, target)
+        write_whole(contents)
     except OSError as error:
         raise InputError(f"Cannot write {', '.join(str(path) for path in contents)}: {one_line(error)}") from error
-    finally:
-        for beside in temporary:
-            beside.unlink(missing_ok=True)

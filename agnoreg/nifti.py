@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from agnoreg.files import one_line
+
 Array = Any
 
 #: Voxels that are converted at a time.
@@ -23,11 +25,6 @@ LABEL_TOLERANCE = 1e-3
 
 class InputError(ValueError):
     """An input cannot be evaluated; the message is one line that names it and says why."""
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, or its class where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
