@@ -252,15 +252,13 @@ class Measure(Differentiable):
         """Return the mask that follows the inputs, if there is one."""
         return arrays[self.inputs] if len(arrays) > self.inputs else None
 
-    def weigh(
-        self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
-    ) -> tuple[tuple[Array, ...], Array]:
-        """Return what a slab gets of a mask, arranged, and how much of each sample counts.
+    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return what a slab gets of a mask, arranged; ``arrays`` are the inputs as they came."""
+        return self.arrange(backend, (spread(backend, mask, arrays[0]),))
 
-        ``arrays`` are the inputs as they came. The second result, ``(b,)``, takes the place of `count`.
-        """
-        (weights,) = self.arrange(backend, (spread(backend, mask, arrays[0]),))
-        return (weights,), summed(backend, dtype, weights)
+    def weight(self, backend: Backend, dtype: Any, weights: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return how much of each sample counts, ``(b,)``, in the place of `count`, and more constants."""
+        return summed(backend, dtype, weights[0]), ()
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return small arrays, batch in front, that add up over slabs."""
@@ -486,15 +484,17 @@ class _Run:
         self.arrays = measure.arrange(backend, self.given)
         self.shape = backend.shape(self.arrays[0])
         self.parts = measure.parts(backend.shape(arrays[0]))
-        self.weights: tuple[Array, ...] = ()
-        self.count: Any = measure.count(self.shape)
         mask = measure.mask(backend, arrays)
-        if mask is not None:
-            self.weights, count = measure.weigh(backend, self.dtype, mask, arrays)
-            # Nothing is no number of voxels: what is made of it is NaN.
-            self.count = backend.xp.where(count > 0.0, count, backend.xp.full_like(count, math.nan))
+        self.weights = () if mask is None else measure.weigh(backend, mask, arrays)
+        self.count: Any = measure.count(self.shape)
         if constants is None:
+            # Whoever is told them has coefficients, too, in which what counts is counted.
             constants = measure.constants(backend, self.dtype, self.arrays, *self.weights[:1])
+            if self.weights:
+                count, more = measure.weight(backend, self.dtype, self.weights)
+                # Nothing is no number of voxels: what is made of it is NaN.
+                self.count = backend.xp.where(count > 0.0, count, backend.xp.full_like(count, math.nan))
+                constants += more
         self.constants = constants
         self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
 
@@ -922,7 +922,7 @@ class FromCall(Differentiable):
     def _masked(self, arrays: tuple[Array, ...]) -> tuple["FromCall", tuple[Array, ...]]:
         """Return the function that knows its mask, and the inputs."""
         inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
-        function = self.bind({"mask": mask[0]}) if mask else self
+        function = self.bind({"mask": mask[0]})
         assert isinstance(function, FromCall)
         return function, inputs
 

@@ -52,16 +52,15 @@ def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | No
 
 
 def _leaves_nothing(backend: Backend, mask: Array) -> bool:
-    """Say whether a mask is known to leave nothing of a sample; its middle plane mostly shows that it is not."""
+    """Say whether a mask is known to leave nothing of a sample; its middle plane mostly shows that it does not."""
     xp = backend.xp
     there = mask if mask.dtype == xp.bool else mask != 0
     samples, planes = backend.shape(mask)[:2]
-    known = None
-    for part in (there[:, (planes or 1) // 2, ...], there):
-        known = backend.known(lambda part=part: xp.any(xp.reshape(part, (samples or 1, -1)), axis=1))  # type: ignore[misc]
-        if known is not False:
-            return False
-    return True
+
+    def empty(part: Array) -> bool:
+        return backend.known(lambda: xp.any(xp.reshape(part, (samples or 1, -1)), axis=1)) is False
+
+    return empty(there[:, (planes or 1) // 2, ...]) and empty(there)
 
 
 def _fitted(backend: Backend, name: str, mask: Array, shape: tuple[int | None, ...], channel_axis: int) -> Array:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.differentiable import check_flag
-from agnoreg.functional.fields import FieldMeasure, across, plus_across, times, trim
+from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
 from agnoreg.passing import Layout, earlier, latest
 from agnoreg.tiling import Chunk, Slab
 
@@ -12,30 +11,10 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class GradientEnergy(FieldMeasure):
+class GradientEnergy(FirstDifferences):
     """``ux^2 + uy^2 + uz^2``, or the sum of absolute values."""
 
-    l1: bool = False
-
-    title: ClassVar[str] = "The gradient norm"
-
-    @property
-    def quadratic(self) -> bool:  # type: ignore[override]
-        """Whether energies are squares."""
-        return not self.l1
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        super().__post_init__()
-        check_flag("l1", self.l1)
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """The factors of the values and of the gradients."""
-        assert isinstance(self.spacing, tuple)
-        half = 0.5 / self.spacing[-1]
-        unit = half if self.l1 else half**2
-        return unit, unit if self.l1 else 2.0 * unit
+    rate: ClassVar[float] = 0.5
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes are remembered of ``u``; of the slope along axis 1 and the rest of the gradient."""
@@ -56,9 +35,6 @@ class GradientEnergy(FieldMeasure):
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
 
-        def energy(difference: Array) -> Array:
-            return xp.abs(difference) if self.l1 else difference * difference
-
         u = layout.lay(xp, self.field(slab))
         fields = (*fields, (u,))
         (middle,), (before,) = earlier(xp, fields, lag), earlier(xp, fields, 2 * lag)
@@ -77,12 +53,12 @@ class GradientEnergy(FieldMeasure):
             difference = across(row, stride, line)
             difference *= row_mask
             differences.append(times(difference, factor))
-        energies = energy(differences[0])
+        energies = self.energy(xp, differences[0])
         for difference in differences[1:]:
-            energies += energy(difference)
+            energies += self.energy(xp, difference)
         energies = planes(trim(energies, line))
         if ux is not None:
-            energies = energies + energy(ux)
+            energies = energies + self.energy(xp, ux)
         energies = self.counted(xp, energies, there)
         state = known, latest(fields, 2 * lag)
         if wrt is None:
@@ -90,15 +66,14 @@ class GradientEnergy(FieldMeasure):
         slopes, others = rest
         other = None
         for (stride, factor), difference in zip(in_plane, differences, strict=True):
-            slope = times(xp.sign(difference) if self.l1 else difference, factor)
-            other = plus_across(other, self.again(slab, slope, row_mask), stride, line)
+            other = plus_across(other, self.back(slab, difference, factor, row_mask), stride, line)
         others = (*others, (planes(other),))
         # A difference's adjoint is its negative.
         gradient = earlier(xp, others, lag)[0]
         if ux is None:
             gradient = -gradient
         else:
-            ux = self.again(slab, times(xp.sign(ux) if self.l1 else ux, along_x), mask)
+            ux = self.back(slab, ux, along_x, mask)
             slopes = (*slopes, (ux,))
             slope = earlier(xp, slopes, 2)[0] - ux
             slope -= gradient
@@ -107,20 +82,11 @@ class GradientEnergy(FieldMeasure):
 
 
 @dataclass(frozen=True)
-class SecondDerivativeEnergy(FieldMeasure):
+class SecondDerivativeEnergy(SecondDifferences):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``."""
 
     crop: ClassVar[int] = 2
     least: ClassVar[int] = 5
-    gap: ClassVar[int] = 4
-    title: ClassVar[str] = "The bending energy"
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """The factors of the values and of the gradients."""
-        assert isinstance(self.spacing, tuple)
-        unit = (0.5 / self.spacing[-1]) ** 4
-        return unit, 2.0 * unit
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes are remembered of ``u`` and ``ux``; of ``uxx`` and three parts of the gradient."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.differentiable import check_flag, summed
-from agnoreg.functional.fields import FieldMeasure, across, lesser, plus_across, times, trim
+from agnoreg.differentiable import summed
+from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, lesser, plus_across, times, trim
 from agnoreg.passing import Layout, earlier, latest, nothing_before
 from agnoreg.stencil import cut
 from agnoreg.tiling import Chunk, Slab
@@ -14,27 +14,15 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class CompactGradientEnergy(FieldMeasure):
+class CompactGradientEnergy(FirstDifferences):
     """The sum over the axes of the mean of the squares, or absolute values, of ``u[i+1] - u[i]``.
 
     Every axis has a grid of its own, one voxel shorter along it.
     """
 
-    l1: bool = False
-
     crop: ClassVar[int] = 0
     least: ClassVar[int] = 2
-    title: ClassVar[str] = "The gradient norm"
-
-    @property
-    def quadratic(self) -> bool:  # type: ignore[override]
-        """Whether energies are squares."""
-        return not self.l1
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        super().__post_init__()
-        check_flag("l1", self.l1)
+    rate: ClassVar[float] = 1.0
 
     @property
     def lag(self) -> int:
@@ -46,14 +34,6 @@ class CompactGradientEnergy(FieldMeasure):
         """No plane after a plane has a difference that reads it."""
         return 0
 
-    @property
-    def units(self) -> tuple[float, float]:
-        """The factors of the values and of the gradients: those of the differences along the last axis."""
-        assert isinstance(self.spacing, tuple)
-        rate = 1.0 / self.spacing[-1]
-        unit = rate if self.l1 else rate**2
-        return unit, unit if self.l1 else 2.0 * unit
-
     def count(self, shape: tuple[int | None, ...]) -> int:
         """Return the number of differences along the last axis."""
         planes, lines, entries = shape[1:4]
@@ -62,36 +42,28 @@ class CompactGradientEnergy(FieldMeasure):
         assert entries is not None
         return planes * lines * (entries - self.step_size)
 
-    def weigh(
-        self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
-    ) -> tuple[tuple[Array, ...], Array]:
-        """Return the mask, and how much the differences along the last axis count: the lesser of two voxels each."""
-        mask, xp = self.voxel_mask(backend, mask, arrays[0]), backend.xp
-        *others, count = (self._weight(backend, dtype, mask, axis) for axis in range(4 - self.spatial_dims, 4))
+    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the mask."""
+        return (self.voxel_mask(backend, mask, arrays[0]),)
+
+    def weight(self, backend: Backend, dtype: Any, weights: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return how much the differences along the last axis count: the lesser of two voxels each.
+
+        The constants are the factors of differences along axes 1 and 2, relative to those.
+        """
+        (mask,), xp = weights, backend.xp
+        *others, last = (
+            summed(backend, dtype, lesser(xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1)))
+            for axis in range(4 - self.spatial_dims, 4)
+        )
+        count, zero = last, xp.zeros_like(last)
+        factors = [zero] * (2 - len(others))
         for other in others:
             # Without a difference along an axis there is no mean.
-            count = xp.where(other > 0.0, count, xp.zeros_like(count))
-        return (mask,), count * self.step_size
-
-    def _weight(self, backend: Backend, dtype: Any, mask: Array, axis: int) -> Array:
-        pairs = lesser(backend.xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1))
-        return summed(backend, dtype, pairs)
-
-    def constants(
-        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
-    ) -> tuple[Array, ...]:
-        """Return with a mask how much differences along axes 1 and 2 count, relative to those along the last."""
-        if weights is None:
-            return ()
-        xp, last = backend.xp, self._weight(backend, dtype, weights, 3)
-        factors = []
-        for axis in range(1, 3):
-            if axis < 4 - self.spatial_dims:
-                factors.append(xp.zeros_like(last))
-                continue
-            own = self._weight(backend, dtype, weights, axis)
-            factors.append(last / xp.where(own > 0.0, own, xp.ones_like(own)))
-        return tuple(xp.astype(factor if self.l1 else xp.sqrt(factor), dtype) for factor in factors)
+            count = xp.where(other > 0.0, count, zero)
+            factor = last / xp.where(other > 0.0, other, xp.ones_like(other))
+            factors.append(factor if self.l1 else xp.sqrt(factor))
+        return count * self.step_size, tuple(xp.astype(factor, dtype) for factor in factors)
 
     def along(self, planes: int, layout: Layout) -> tuple[float, float]:
         """Return the factors of differences along axes 1 and 2, relative to those along the last."""
@@ -125,12 +97,6 @@ class CompactGradientEnergy(FieldMeasure):
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
 
-        def energy(difference: Array) -> Array:
-            return xp.abs(difference) if self.l1 else difference * difference
-
-        def back(difference: Array, mask: Array, factor: float) -> Array:
-            return self.again(slab, times(xp.sign(difference) if self.l1 else difference, factor), mask)
-
         u = layout.lay(xp, self.field(slab))
         fields = (*fields, (u,))
         middle = earlier(xp, fields, lag)[0]
@@ -149,14 +115,15 @@ class CompactGradientEnergy(FieldMeasure):
             difference *= mask
             difference = times(difference, factor)
             differences.append(difference)
-            energies = energy(difference) if energies is None else energies + energy(difference)
+            more = self.energy(xp, difference)
+            energies = more if energies is None else energies + more
         energies = planes(trim(energies, line))
         ux = None
         if self.spatial_dims == 3:
             ux = u - middle
             ux *= masks[0]
             ux = times(ux, along_x)
-            energies = energies + energy(ux)
+            energies = energies + self.energy(xp, ux)
         state = known, latest(fields, lag)
         energies = self.counted(xp, energies, there != 0.0)
         if wrt is None:
@@ -164,10 +131,10 @@ class CompactGradientEnergy(FieldMeasure):
         other = None
         for (step, factor), mask, difference in zip(in_plane, masks[1:], differences, strict=True):
             # Ahead is the difference itself, behind the one before: the adjoint's negative.
-            other = plus_across(other, back(difference, mask, factor), 0, line, step)
+            other = plus_across(other, self.back(slab, difference, factor, mask), 0, line, step)
         gradient = -planes(other)
         if ux is not None:
-            ux = back(ux, masks[0], along_x)
+            ux = self.back(slab, ux, along_x, masks[0])
             line_of_slopes = (*slopes[0], (ux,))
             gradient += earlier(xp, line_of_slopes, 1)[0]
             gradient -= ux
@@ -222,21 +189,11 @@ class CompactGradientEnergy(FieldMeasure):
 
 
 @dataclass(frozen=True)
-class CompactSecondDerivativeEnergy(FieldMeasure):
+class CompactSecondDerivativeEnergy(SecondDifferences):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, with ``uxx = u[i+1] - 2 u[i] + u[i-1]``.
 
     The mixed ones are central differences of central differences; one voxel is lost at each end of every axis.
     """
-
-    gap: ClassVar[int] = 4
-    title: ClassVar[str] = "The bending energy"
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """The factors of the values and of the gradients."""
-        assert isinstance(self.spacing, tuple)
-        unit = (0.5 / self.spacing[-1]) ** 4
-        return unit, 2.0 * unit
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes are remembered of ``u``; of ``uxx``, the mixed ones and the rest of the gradient."""

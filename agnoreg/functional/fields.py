@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.differentiable import PassingMeasure, check_rank, spread, summed
+from agnoreg.differentiable import PassingMeasure, check_flag, check_rank, spread, summed
 from agnoreg.functional.axes import FORMATS, check_choice, check_spacing
 from agnoreg.passing import Layout, earlier, latest, nothing_before
 from agnoreg.stencil import cut, pad
@@ -54,8 +54,8 @@ def eroded(xp: Any, mask: Array, axis: int, reach: int) -> Array:
     size = mask.shape[axis]
     padded, least = pad(xp, mask, axis, reach, reach), mask
     for shift in range(2 * reach + 1):
-        other = cut(padded, axis, shift, shift + size)
-        least = lesser(xp, least, other)
+        if shift != reach:
+            least = lesser(xp, least, cut(padded, axis, shift, shift + size))
     return least
 
 
@@ -175,19 +175,20 @@ class FieldMeasure(PassingMeasure):
     #: Whether energies are squares; else absolute values.
     quadratic: ClassVar[bool] = True
 
-    def weigh(
-        self, backend: Backend, dtype: Any, mask: Array, arrays: tuple[Array, ...]
-    ) -> tuple[tuple[Array, ...], Array]:
+    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the mask and each energy's weight, the least of the voxels around it, as far as the crop.
 
         So an energy counts where there are all the voxels that its differences read. Both have no components, or are
         samples as the components are.
         """
-        mask = self.voxel_mask(backend, mask, arrays[0])
-        weights = mask
+        mask = weights = self.voxel_mask(backend, mask, arrays[0])
         for axis, crop in zip((1, 2, 3), self.crops, strict=True):
             weights = eroded(backend.xp, weights, axis, crop)
-        return (mask, weights), summed(backend, dtype, weights) * self.step_size
+        return mask, weights
+
+    def weight(self, backend: Backend, dtype: Any, weights: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return how much the energies of all components count."""
+        return summed(backend, dtype, weights[1]) * self.step_size, ()
 
     def voxel_mask(self, backend: Backend, mask: Array, field: Array) -> Array:
         """Return a mask of this field as ``(b, planes, lines, voxels)``."""
@@ -285,3 +286,54 @@ class FieldMeasure(PassingMeasure):
     def counted(self, xp: Any, energies: Array, there: Array) -> Array:
         """Return the energies where they count; in a gap, another sample's NaN times 0 would still be NaN."""
         return energies if energies.shape[1] == 1 else xp.where(there, energies, xp.zeros_like(energies))
+
+
+@dataclass(frozen=True)
+class FirstDifferences(FieldMeasure):
+    """A sum of squares of first differences, or of their absolute values."""
+
+    l1: bool = False
+
+    title: ClassVar[str] = "The gradient norm"
+    #: What a difference is to be multiplied by, beside the spacing.
+    rate: ClassVar[float]
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        check_flag("l1", self.l1)
+
+    @property
+    def quadratic(self) -> bool:  # type: ignore[override]
+        """Whether energies are squares."""
+        return not self.l1
+
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients: those of the differences along the last axis."""
+        assert isinstance(self.spacing, tuple)
+        rate = self.rate / self.spacing[-1]
+        return (rate, rate) if self.l1 else (rate**2, 2.0 * rate**2)
+
+    def energy(self, xp: Any, difference: Array) -> Array:
+        """Return the square, or the absolute value."""
+        return xp.abs(difference) if self.l1 else difference * difference
+
+    def back(self, slab: Slab, difference: Array, factor: float, mask: Array) -> Array:
+        """Return what the gradient is made of: half an energy's derivative (of an absolute value, the derivative)."""
+        return self.again(slab, times(slab.xp.sign(difference) if self.l1 else difference, factor), mask)
+
+
+@dataclass(frozen=True)
+class SecondDifferences(FieldMeasure):
+    """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, of differences that lack a factor of 1/4."""
+
+    gap: ClassVar[int] = 4
+    title: ClassVar[str] = "The bending energy"
+
+    @property
+    def units(self) -> tuple[float, float]:
+        """The factors of the values and of the gradients."""
+        assert isinstance(self.spacing, tuple)
+        unit = (0.5 / self.spacing[-1]) ** 4
+        return unit, 2.0 * unit
