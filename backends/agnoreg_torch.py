@@ -125,15 +125,18 @@ def _untouched(tensor: Array) -> bool:
     return not (_traced() or recorded or unpack_dual(tensor).tangent is not None)
 
 
-def _summed(terms: Sequence[tuple[Array, Array, Array]]) -> tuple[tuple[Array, ...], Callable[..., Array]]:
-    """Return one or two terms' sum, and what adds a product to it: in its own memory where that is nobody else's.
+def _mapped() -> bool:
+    """Say whether torch.func may map over some tensors and not over others, which cannot hold those then."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
-    A tensor that torch.func maps over has no place in one that it does not.
-    """
-    if len(terms) == 1:
-        return terms[0], torch.addcmul
-    mapped = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
-    return tuple(map(torch.add, *terms)), torch.addcmul if mapped else torch.Tensor.addcmul_
+
+def _plus(terms: Sequence[tuple[Array, ...]], pairs: Sequence[tuple[Array, Array]], factor: float = 1.0) -> Any:
+    """Return the sums of the terms, each plus a product, in the sum's own memory where nobody else has it."""
+    if not terms:
+        return tuple(x * y for x, y in pairs)
+    add = torch.Tensor.addcmul_ if len(terms) > 1 and not _mapped() else torch.addcmul
+    sums = terms[0] if len(terms) == 1 else map(torch.add, *terms)
+    return tuple(add(total, x, y, value=factor) for total, (x, y) in zip(sums, pairs, strict=True))
 
 
 class TorchBackend(Backend):
@@ -214,8 +217,7 @@ class TorchBackend(Backend):
         """Return the terms plus the products, in one pass for each but the first term."""
         if not terms:
             return super().plus_products(terms, x, y, factor)
-        (xx, yy, xy), add = _summed(terms)
-        return add(xx, x, x, value=factor), add(yy, y, y, value=factor), add(xy, x, y, value=factor)
+        return _plus(terms, ((x, x), (y, y), (x, y)), factor)
 
     def keep(self, there: Array, arrays: Sequence[Array], fill: float) -> tuple[Array, ...]:
         """Return the tensors where ``there`` holds; for zeros elsewhere by their bits, which is faster on a CPU."""
@@ -233,14 +235,11 @@ class TorchBackend(Backend):
         self, terms: Sequence[tuple[Array, Array, Array]], x: Array, y: Array, share: Array, weight: Array
     ) -> tuple[Array, Array, Array]:
         """Return the terms plus the weighted products, in one pass for each but the first term."""
-        (xx, yy, xy), add = _summed(terms) if terms else ((None,) * 3, None)
-        own = add is torch.Tensor.addcmul_ and _untouched(x) and _untouched(y)
-        weight = share.mul_(weight) if own else share * weight
+        alone = not _mapped() and _untouched(x) and _untouched(y)
+        weight = share.mul_(weight) if alone else share * weight
         wx = x * weight
-        wy = weight.mul_(y) if own else y * weight
-        if add is None:
-            return wx * x, wy * y, wx * y
-        return add(xx, wx, x), add(yy, wy, y), add(xy, wx, y)
+        wy = weight.mul_(y) if alone else y * weight
+        return _plus(terms, ((wx, x), (wy, y), (wx, y)))
 
     def plus_product(self, a: Array, x: Array, y: Array) -> Array:
         """Return ``a + x * y``, in one pass."""

@@ -258,42 +258,33 @@ def _reason(record):
     return f"absent: {run['absent']}" if "absent" in run else f"not measured: {run.get('failed', 'no answer')}"
 
 
-def windows(figures, records, wrong):
-    """Yield the table of LNCC's window types."""
-    name, second = unit(figures)
-    rows = []
-    for record in records:
-        loss = record["job"]["loss"]
-        plain = {k: v for k, v in loss.items() if k not in ("kernel_type", "kernel_size")}
-        base = figures.one("windows", "agnoreg", record["job"]["backend"], plain, size=record["job"]["size"])
-        time, unwindowed = figure(record, "gradient"), figure(base, "gradient")
-        rows.append(
-            [label(record["job"]), title(loss)]
-            + (
-                [number(time / second), number(time / unwindowed) if unwindowed else ""]
-                if time
-                else [_reason(record), ""]
+def beside(section, keys, heading, plain):
+    """Return what yields a section's table of a loss with options ``keys``, beside the same without them."""
+
+    def render(figures, records, wrong):
+        name, second = unit(figures)
+        rows = []
+        for record in records:
+            job = record["job"]
+            base = figures.one(
+                section,
+                "agnoreg",
+                job["backend"],
+                {k: v for k, v in job["loss"].items() if k not in keys},
+                size=job["size"],
             )
-        )
-    if rows:
-        yield "### LNCC's windows\n"
-        yield table(["", "", f"value+gradient {name}", "times the rectangular window of 9³"], rows)
+            time, times = figure(record, "gradient"), ratio(record, base)
+            cells = [number(time / second), number(times) if times else ""] if time else [_reason(record), ""]
+            rows.append([label(job), title(job["loss"]), *cells])
+        if rows:
+            yield f"### {heading}\n"
+            yield table(["", "", f"value+gradient {name}", f"times {plain}"], rows)
+
+    return render
 
 
-def masks(figures, records, wrong):
-    """Yield the table of masked losses beside the same without a mask."""
-    name, second = unit(figures)
-    rows = []
-    for record in records:
-        job = record["job"]
-        plain = {k: v for k, v in job["loss"].items() if k != "mask"}
-        base = figures.one("masks", "agnoreg", job["backend"], plain, size=job["size"])
-        time = figure(record, "gradient")
-        cells = [number(time / second), number(ratio(record, base) or 1)] if time else [_reason(record), ""]
-        rows.append([title(job["loss"]), label(job), *cells])
-    if rows:
-        yield "### Masks: a ball that holds half of the volume\n"
-        yield table(["", "", f"value+gradient {name}", "times the same without a mask"], rows)
+windows = beside("windows", ("kernel_type", "kernel_size"), "LNCC's windows", "the rectangular window of 9³")
+masks = beside("masks", ("mask",), "Masks: a ball that holds half of the volume", "the same without a mask")
 
 
 def pointwise(figures, records, wrong):

@@ -112,6 +112,12 @@ def test_a_mixin_behind_its_loss_is_refused():
         type("Wrong", (label.SumSquaredDifference, util.MultiScaleMixin), {})
 
 
+@pytest.mark.parametrize("loss", [label.DiceScore, label.SumSquaredDifference, image.GlobalMutualInformation])
+def test_the_order_of_mixins_is_told_with_the_loss_that_was_named(loss):
+    with pytest.raises(TypeError, match=rf"class Wrong\(NegativeLossMixin, {loss.__name__}\)"):
+        type("Wrong", (loss, util.NegativeLossMixin), {})
+
+
 def test_a_users_call_sees_checked_arrays_and_is_checked(backend, rng):
     class Seen(agnoreg.Loss):
         def call(self, y_true, y_pred):

@@ -31,8 +31,6 @@ def check_spacing(spacing: Any, dims: int) -> tuple[float, ...]:
 
 def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:
     """Return an image with its channels in the batch, a view where the framework has them."""
-    if data_format is None:
-        return x
     shape = backend.shape(x)
     if data_format == "channels_last":
         last = len(shape) - 1

@@ -1,16 +1,21 @@
 """What measures of two images or labels share: how many axes there are, and where the channels are."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from agnoreg.backend import Backend
 from agnoreg.differentiable import Measure, check_rank, check_same_shape
-from agnoreg.functional.axes import FORMATS, check_choice
+from agnoreg.functional.axes import FORMATS, channels_as_samples, check_choice, samples_as_channels
+
+Array = Any
 
 
 @dataclass(frozen=True)
 class ImageMeasure(Measure):
     """A measure of two images, ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, C)``; by `data_format` ``(B, C, d1, d2, d3)``.
 
-    A mask may lack the axis of the channels.
+    A mask may lack the axis of the channels. Where these have values of their own, they are samples, of which the mean
+    is taken.
     """
 
     spatial_dims: int = field(default=3, kw_only=True)
@@ -38,3 +43,22 @@ class ImageMeasure(Measure):
     def channel_axis(self, rank: int) -> int:
         """Return the axis of the channels."""
         return 1 if self.data_format == "channels_first" else rank - 1
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether the value is the mean of the channels' own."""
+        return False
+
+    def parts(self, shape: tuple[int | None, ...]) -> int:
+        """Return the number of channels, where each has a value of its own."""
+        return (shape[self.channel_axis(len(shape))] or 1) if self.by_channel else 1
+
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the images, with every channel a sample where each has a value of its own."""
+        return tuple(channels_as_samples(backend, x, self.data_format) for x in arrays) if self.by_channel else arrays
+
+    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
+        """Return an image with the shape of an input as it came."""
+        if self.by_channel:
+            return samples_as_channels(backend, x, shape, self.data_format)
+        return super().arrange_back(backend, x, shape)

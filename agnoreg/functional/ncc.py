@@ -18,11 +18,7 @@ from agnoreg.differentiable import (
     total,
 )
 from agnoreg.functional import kernels
-from agnoreg.functional.axes import (
-    channels_as_samples,
-    check_choice,
-    samples_as_channels,
-)
+from agnoreg.functional.axes import check_choice
 from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import ImageMeasure
 from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
@@ -272,15 +268,10 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         if shapes[0][: dims + 1] != shapes[1][: dims + 1]:
             check_same_shape(*shapes)
 
-    def parts(self, shape: tuple[int | None, ...]) -> int:
-        """Return the number of channels."""
-        if self.data_format is None:
-            return 1
-        return shape[-1 if self.data_format == "channels_last" else 1] or 1
-
-    def channel_axis(self, rank: int) -> int:
-        """Return the axis of the channels."""
-        return 1 if self.data_format == "channels_first" else self.spatial_dims + 1
+    @property
+    def by_channel(self) -> bool:
+        """Whether there are channels, whose mean the value is."""
+        return self.data_format is not None
 
     def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
         """Return the mask; where nothing lies beyond the border, there must be one."""
@@ -293,19 +284,12 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
         dims = self.spatial_dims
         arranged = []
-        for array in arrays:
-            array = channels_as_samples(backend, array, self.data_format)
+        for array in super().arrange(backend, arrays):
             shape = backend.shape(array)
             whole = dims == 3 and len(shape) == 4
             sizes = shape[1 : dims + 1]
             arranged.append(array if whole else backend.xp.reshape(array, (-1, *(1,) * (3 - dims), *sizes)))
         return tuple(arranged)
-
-    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
-        """Return an image with the shape of an input as it came."""
-        if self.data_format is None:
-            return super().arrange_back(backend, x, shape)
-        return samples_as_channels(backend, x, shape, self.data_format)
 
     def constants(
         self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
@@ -351,7 +335,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             return (*state, *nothing_before(tuple(weights[1:]), (self.lag,))) if weights else state
         sums = (zero,) * (1 + 2 * len(wrt))
         memory = (self.lag + self.back_lag,)
-        return *state, nothing_before(images, memory), no_windows_before(SUMS, sums, self.taps[0])
+        return *state, *nothing_before(images, memory), no_windows_before(SUMS, sums, self.taps[0])
 
     def _joining(self, slab: Slab) -> JoiningMoments | JoiningWeightedMoments:
         return (JoiningWeightedMoments if slab.weights else JoiningMoments)(slab.backend)
@@ -452,11 +436,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres, inside, chunk)
         # With a mask, its weights of the windows' middles.
-        now, past = images[:2] + images[3:], ()
-        if wrt is not None:
-            past = (*rest[0][0], now)
-        elif slab.weights:
-            past = (*rest[0], now[2:])
+        now = images[3:] if wrt is None else images[:2] + images[3:]
+        past = (*rest[0], now) if now else ()
         if chunk.past(self.lag):
             # Every window is complete; the gradient's still wait for planes of zeros.
             value = xp.zeros_like(images[0])
@@ -485,7 +466,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             if slab.weights:
                 gradient *= images[2]
             gradients.append(gradient)
-        return (inside, centres, windows, (past,), back), value, tuple(gradients)
+        return (inside, centres, windows, past, back), value, tuple(gradients)
 
     def map(self, y_true: Array, y_pred: Array) -> Array:
         """Return the value at every voxel, with an axis for a channel."""

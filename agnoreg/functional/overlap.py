@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import per_sample
 from agnoreg.differentiable import as_number, check_flag, check_number, evaluate, measured_by, total
-from agnoreg.functional.axes import channels_as_samples, samples_as_channels
 from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import ImageMeasure
 from agnoreg.masks import by_name
@@ -69,24 +68,6 @@ class _Overlap(ImageMeasure):
     def by_channel(self) -> bool:
         """Whether the value is the mean of the channels' own; DeepReg's is that of all channels together."""
         return self.convention != "deepreg" and self.data_format is not None
-
-    def parts(self, shape: tuple[int | None, ...]) -> int:
-        """Return the number of channels, where each has a value of its own."""
-        if not self.by_channel:
-            return 1
-        return shape[self.channel_axis(len(shape))] or 1
-
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the labels, with every channel a sample of its own where each has a value of its own."""
-        if not self.by_channel:
-            return arrays
-        return tuple(channels_as_samples(backend, x, self.data_format) for x in arrays)
-
-    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
-        """Return a label with the shape of an input as it came."""
-        if not self.by_channel:
-            return super().arrange_back(backend, x, shape)
-        return samples_as_channels(backend, x, shape, self.data_format)
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return ``P`` and ``Y``."""

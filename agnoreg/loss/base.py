@@ -3,16 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
 from agnoreg.backend import backend_of, load_imported
 from agnoreg.differentiable import Differentiable, FromCall, check_flag, evaluate, native_autodiff
+from agnoreg.functional.images import ImageMeasure
 from agnoreg.masks import MASKS
 
 Array = Any
-D = TypeVar("D", bound=Differentiable)
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -195,23 +195,6 @@ class Loss:
         self.__dict__.update(state)
 
 
-_parameters: dict[Any, tuple[str, ...]] = {}
-
-
-def measure_of(kind: Callable[..., D], loss: Loss) -> D:
-    """Return a measure with the loss's own attributes of its parameters' names."""
-    if kind not in _parameters:
-        # Compilers that trace a loss cannot ask a class for its fields.
-        _parameters[kind] = tuple(item.name for item in fields(kind))  # type: ignore[arg-type]
-    return kind(**{name: getattr(loss, name) for name in _parameters[kind]})
-
-
-def resolve(loss: Loss, measure: Any) -> None:
-    """Give a frozen loss the parameters as its measure has them: numbers instead of None, integers, tuples."""
-    for item in fields(measure):
-        object.__setattr__(loss, item.name, getattr(measure, item.name))
-
-
 def bound(
     function: Differentiable, arrays: tuple[Array, ...], keywords: dict[str, Any]
 ) -> tuple[Differentiable, tuple[Array, ...], dict[str, Any]]:
@@ -259,9 +242,10 @@ def _check_order(cls: type[Loss]) -> None:
                 and {"measure", "call"} & set(vars(before))
                 and not hasattr(before, "mixin")
             ):
+                base = next(base for base in cls.__bases__ if issubclass(base, before))
                 raise TypeError(
                     f"{cls.__name__}: a mixin comes before the loss that it changes: "
-                    f"class {cls.__name__}({mixin.__name__}, {before.__name__})."
+                    f"class {cls.__name__}({mixin.__name__}, {base.__name__})."
                 )
 
 
@@ -288,6 +272,9 @@ def greatest_ratio(smooth_nr: float, smooth_dr: float) -> float:
 class ImageLoss(Loss):
     """A loss of two images or labels, which may say where their channels are.
 
+    Its class names the measure, whose parameters are its own; it has them as the measure does: numbers instead of None,
+    integers, tuples.
+
     Parameters
     ----------
     spatial_dims
@@ -299,3 +286,30 @@ class ImageLoss(Loss):
 
     spatial_dims: int = field(default=3, kw_only=True)
     data_format: str | None = field(default=None, kw_only=True)
+
+    #: The measure's class.
+    formula: ClassVar[type[ImageMeasure]]
+
+    def __post_init__(self) -> None:
+        """Check the configuration."""
+        super().__post_init__()
+        measure = self._measure()
+        for name in _parameters_of(self.formula):
+            object.__setattr__(self, name, getattr(measure, name))
+
+    def measure(self) -> Differentiable:
+        """Return the measure, with what changes it."""
+        return self._measure()
+
+    def _measure(self) -> ImageMeasure:
+        return self.formula(**{name: getattr(self, name) for name in _parameters_of(self.formula)})
+
+
+_parameters: dict[type, tuple[str, ...]] = {}
+
+
+def _parameters_of(measure: type[ImageMeasure]) -> tuple[str, ...]:
+    """Return a measure's parameters; compilers that trace a loss cannot ask a class for its fields."""
+    if measure not in _parameters:
+        _parameters[measure] = tuple(item.name for item in fields(measure))
+    return _parameters[measure]

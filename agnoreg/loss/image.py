@@ -6,10 +6,9 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from agnoreg.differentiable import Differentiable
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import KERNELS, GlobalCorrelation, LocalCorrelation
-from agnoreg.loss.base import ImageLoss, greatest_ratio, measure_of, resolve
+from agnoreg.loss.base import ImageLoss, greatest_ratio
 from agnoreg.loss.util import NegativeLossMixin
 
 Array = Any
@@ -59,17 +58,7 @@ class GlobalMutualInformation(ImageLoss):
     smooth_dr: float | None = field(default=None, kw_only=True)
     convention: str = field(default="deepreg", kw_only=True)
 
-    def __post_init__(self) -> None:
-        """Check the configuration."""
-        super().__post_init__()
-        resolve(self, self._parzen())
-
-    def measure(self) -> Differentiable:
-        """Return the mutual information."""
-        return self._parzen()
-
-    def _parzen(self) -> ParzenInformation:
-        return measure_of(ParzenInformation, self)
+    formula = ParzenInformation
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -135,20 +124,14 @@ class LocalNormalizedCrossCorrelation(ImageLoss):
     flat_value: float | None = field(default=None, kw_only=True)
     convention: str = field(default="deepreg", kw_only=True)
 
-    def __post_init__(self) -> None:
-        """Check the configuration."""
-        super().__post_init__()
-        resolve(self, self._local())
-
+    formula = LocalCorrelation
     #: The kernel functions by name.
     kernel_fn_dict: ClassVar[Mapping[str, Callable[[int], Array]]] = MappingProxyType(KERNELS)
 
-    def measure(self) -> Differentiable:
-        """Return the mean of the local values."""
-        return self._local()
-
     def _local(self) -> LocalCorrelation:
-        return measure_of(LocalCorrelation, self)
+        measure = self._measure()
+        assert isinstance(measure, LocalCorrelation)
+        return measure
 
     @property
     def kernel(self) -> Array:
@@ -223,9 +206,7 @@ class GlobalNormalizedCrossCorrelation(ImageLoss):
         When called, if the shapes differ.
     """
 
-    def measure(self) -> Differentiable:
-        """Return the correlation."""
-        return measure_of(GlobalCorrelation, self)
+    formula = GlobalCorrelation
 
     @property
     def value_range(self) -> tuple[float, float]:

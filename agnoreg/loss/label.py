@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any
 
-from agnoreg.differentiable import Differentiable
 from agnoreg.functional.centroid import compute_centroid, compute_centroid_distance, foreground_proportion
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
-from agnoreg.loss.base import ImageLoss, greatest_ratio, measure_of, resolve
+from agnoreg.loss.base import ImageLoss, greatest_ratio
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 
 Array = Any
@@ -46,9 +45,7 @@ class SumSquaredDifference(ImageLoss):
         When called, if the shapes differ.
     """
 
-    def measure(self) -> Differentiable:
-        """Return the mean squared difference."""
-        return measure_of(SquaredDifference, self)
+    formula = SquaredDifference
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -72,17 +69,6 @@ class _Overlap(ImageLoss):
     smooth_dr: float | None = None
     squared: bool | None = field(default=None, kw_only=True)
     convention: str = field(default="deepreg", kw_only=True)
-
-    kind: ClassVar[type[DiceOverlap] | type[JaccardOverlap]]
-
-    def __post_init__(self) -> None:
-        """Check the configuration."""
-        super().__post_init__()
-        resolve(self, measure_of(self.kind, self))
-
-    def measure(self) -> Differentiable:
-        """Return the overlap."""
-        return measure_of(self.kind, self)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -137,7 +123,7 @@ class DiceScore(_Overlap):
     Sudre et al., Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations, 2017.
     """
 
-    kind = DiceOverlap
+    formula = DiceOverlap
 
 
 class DiceLoss(NegativeLossMixin, MultiScaleMixin, DiceScore):
@@ -175,7 +161,7 @@ class JaccardIndex(_Overlap):
         If the weight lies outside [0, 1] or a small constant is negative, or, when called, if the shapes differ.
     """
 
-    kind = JaccardOverlap
+    formula = JaccardOverlap
 
 
 class JaccardLoss(NegativeLossMixin, MultiScaleMixin, JaccardIndex):
@@ -208,9 +194,7 @@ class CrossEntropy(ImageLoss):
     background_weight: float = 0.0
     smooth: float = EPS
 
-    def measure(self) -> Differentiable:
-        """Return the cross-entropy."""
-        return measure_of(BinaryCrossEntropy, self)
+    formula = BinaryCrossEntropy
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -14,16 +14,15 @@ def build(loss, arrays, backend, device):
     adapter = agnoreg.get_backend(name)
     function = agnoreg.build_loss({key: value for key, value in loss.items() if key != "mask"})
     options = {"mask": adapter.from_numpy(ball(arrays[0].shape[1:]), device=device)} if "mask" in loss else {}
-    function = partial(function, **options) if options and name in ("torch", "tensorflow") else function
     arrays = [adapter.from_numpy(x, device=device) for x in arrays]
 
     def number(value):
         return float(adapter.to_numpy(value).sum())
 
     if name == "torch":
-        return by_autograd(function, arrays, number=number)
+        return by_autograd(partial(function, **options), arrays, number=number)
     if name == "tensorflow":
-        return by_tape(function, arrays, graph=mode == "graph", number=number)
+        return by_tape(partial(function, **options), arrays, graph=mode == "graph", number=number)
     return Work(
         lambda: function(*arrays, **options),
         lambda: agnoreg.value_and_grad(function, *arrays, **options),
