@@ -144,6 +144,10 @@ class Backend:
         kind = self.overrides.get(type(measure))
         return kind(**{item.name: getattr(measure, item.name) for item in fields(measure)}) if kind else measure
 
+    def image(self, measure: Any, arrays: tuple[Array, ...]) -> Array:
+        """Return the value at every voxel of a measure that has one, by the framework's operations."""
+        return measure.compute_image(measure.run(self, arrays))
+
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return how many elements one slab of ``array`` may hold for one of the kinds of work in `CPU_SLABS`."""
         return self.slab_sizes[kind]

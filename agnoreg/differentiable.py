@@ -224,6 +224,20 @@ class Measure(Differentiable):
         """How many numbers are made of each voxel at once, which a slab must hold."""
         return 1
 
+    def spatial_axes(self, rank: int) -> tuple[int, ...]:
+        """Return the axes of an input, of so many, along which it may come in blocks."""
+        return tuple(axis for axis in range(1, rank) if axis != self.channel_axis(rank))
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """How many voxels away a voxel's value reads, at most, along each axis of arranged inputs."""
+        return 0, 0, 0
+
+    @property
+    def step_size(self) -> int:
+        """How many entries of a line lie from a voxel to the next."""
+        return 1
+
     @property
     def halo(self) -> int:
         """Planes beyond its own that `sums` reads on each side."""
@@ -256,9 +270,25 @@ class Measure(Differentiable):
         """Return what a slab gets of a mask, arranged; ``arrays`` are the inputs as they came."""
         return self.arrange(backend, (spread(backend, mask, arrays[0]),))
 
-    def weight(self, backend: Backend, dtype: Any, weights: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """Return how much of each sample counts, ``(b,)``, in the place of `count`, and more constants."""
-        return summed(backend, dtype, weights[0]), ()
+    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+        """Return images whose sums say how much of each sample counts, from what `weigh` returned."""
+        return weights[:1]
+
+    def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return how much of each sample counts, ``(b,)``, in the place of `count`, and more constants.
+
+        ``sums`` are those of `counted_weights`.
+        """
+        return sums[0], ()
+
+    def weight_or_nan(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return the same, but nothing is no number of voxels: what is made of it is NaN."""
+        count, more = self.weight(xp, dtype, sums)
+        return xp.where(count > 0.0, count, xp.full_like(count, math.nan)), more
+
+    def of_whole(self, shape: tuple[int | None, ...]) -> "Measure":
+        """Return the measure for blocks of one whole image, whose arranged shape this is."""
+        return self
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return small arrays, batch in front, that add up over slabs."""
@@ -315,33 +345,54 @@ class Measure(Differentiable):
         """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
         return backend.override(self, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
 
+    # How one evaluation goes over the slabs of its arrays.
+
+    def run(self, backend: Backend, arrays: tuple[Array, ...], **of_whole: Any) -> "Run":
+        """Return an evaluation, of blocks of larger arrays where `Run` is told what is known ``of_whole``."""
+        return Run(self, backend, arrays, **of_whole)
+
+    #: Whether value and gradient can share one pass over the arrays, `in_one_pass`.
+    one_pass: ClassVar[bool] = False
+
+    def sum_up(self, run: "Run") -> tuple[Array, ...]:
+        """Return the sums of all slabs."""
+        return run.sums()
+
+    def in_one_pass(
+        self, run: "Run", wrt: tuple[int, ...], scale: float
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sums of all slabs, and ``scale`` times the gradients."""
+        raise NotImplementedError
+
     # What follows drives the functions above; a measure of a backend's own may replace it as a whole. What it saves
     # must mean the same, since a backend may choose otherwise when it comes to the gradient.
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
-        run = _Run(self, backend, arrays)
-        value, _ = run.finish(run.sums())
-        return value
+        run = Run(self, backend, arrays)
+        return run.finish(self.sum_up(run))[0]
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        run = _Run(self, backend, arrays)
-        value, coefficients = run.finish(run.sums())
+        run = Run(self, backend, arrays)
+        if self.one_pass:
+            sums, gradients = self.in_one_pass(run, wrt, scale)
+            return run.finish(sums)[0], gradients
+        value, coefficients = run.finish(self.sum_up(run))
         return value, run.gradients([coefficient * scale for coefficient in coefficients], wrt)
 
     def compute_forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and the gradient's coefficients and the constants."""
-        run = _Run(self, backend, arrays)
+        run = Run(self, backend, arrays)
         if len(run.constants) != self.constant_count:
             raise TypeError(
                 f"{type(self).__name__}.constant_count must be {len(run.constants)}, as constants() returns."
             )
-        value, coefficients = run.finish(run.sums())
+        value, coefficients = run.finish(self.sum_up(run))
         return value, (*coefficients, *run.constants)
 
     def compute_backward(
@@ -355,7 +406,7 @@ class Measure(Differentiable):
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent, in which they are linear as in the coefficients."""
         count = len(saved) - self.constant_count
-        run = _Run(self, backend, arrays, saved[count:])
+        run = Run(self, backend, arrays, saved[count:])
         cotangent = run.of_parts(cotangent)
         return run.gradients([c * per_sample(backend.xp, cotangent, c) for c in saved[:count]], wrt)
 
@@ -368,13 +419,13 @@ class MeanMeasure(Measure):
         value = sums[0] / count
         return value, (xp.ones_like(value) / count,)
 
-    def compute_with_gradients(
-        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        run = _Run(self, backend, arrays)
-        sums, gradients = run.sums_and_gradients(scale, wrt)
-        return run.finish(sums)[0], gradients
+    one_pass: ClassVar[bool] = True
+
+    def in_one_pass(
+        self, run: "Run", wrt: tuple[int, ...], scale: float
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sums of all slabs, and ``scale`` times the gradients."""
+        return run.sums_and_gradients(scale, wrt)
 
 
 class PassingMeasure(Measure):
@@ -382,6 +433,7 @@ class PassingMeasure(Measure):
 
     kind: ClassVar[str] = "passing"
     rereads: ClassVar[bool] = False  # type: ignore[misc]
+    one_pass: ClassVar[bool] = True
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """Return how planes of images of this shape are laid out."""
@@ -421,7 +473,7 @@ class PassingMeasure(Measure):
         return 1.0, 2.0
 
     def _passes(
-        self, run: "_Run", wrt: tuple[int, ...] | None, scale: float = 1.0, image: bool = False
+        self, run: "Run", wrt: tuple[int, ...] | None, scale: float = 1.0, image: bool = False
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         layout = self.layout(run.shape)
         lag = self.lag + (self.back_lag if wrt else 0)
@@ -431,27 +483,25 @@ class PassingMeasure(Measure):
 
         def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
             state, values, gradients = self.step(slab, layout, chunk, state, wrt)
+            own = run.own_entries(slab, layout, chunk.start - self.lag, values) if run.own else None
             lifted = [layout.lift(slab.xp, x) for x in ((values,) if image else gradients)]
             if wrt:
                 share = slab.constants[-1] * scale if run.weights else scale / run.count
                 lifted = [x * (per_sample(slab.xp, share, x) if run.weights else share) for x in lifted]
-            return state, (_total(slab, layout.lines(slab.xp, values)),), tuple(lifted)
+            return state, (_total(slab, layout.lines(slab.xp, values), own),), tuple(lifted)
 
         return run.pass_by(lag, layout.size, begin, step)
 
-    def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the value, ``(B,)``, in the compute dtype."""
-        run = _Run(self, backend, arrays)
-        sums, _ = self._passes(run, None)
-        return run.finish(sums)[0]
+    def sum_up(self, run: "Run") -> tuple[Array, ...]:
+        """Return the sum of all values."""
+        return self._passes(run, None)[0]
 
-    def compute_with_gradients(
-        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        run = _Run(self, backend, arrays)
+    def in_one_pass(
+        self, run: "Run", wrt: tuple[int, ...], scale: float
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sum of all values, and ``scale`` times the gradients."""
         sums, gradients = self._passes(run, wrt, scale * self.units[1] / run.parts)
-        return run.finish(sums)[0], run.restore(gradients, wrt)
+        return sums, run.restore(gradients, wrt)
 
     # Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
 
@@ -467,15 +517,28 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
         backend, arrays = checked(self, arrays)
-        run = _Run(self, backend, arrays)
+        return backend.image(self, arrays)
+
+    def compute_image(self, run: "Run") -> Array:
+        """Return the value at every voxel."""
         return run.restore(self._passes(run, None, image=True)[1], (0,))[0]
 
 
-class _Run:
-    """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs."""
+class Run:
+    """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs.
+
+    The arrays may be a block of larger ones. Then ``constants`` and ``count`` are those of the whole, and ``own`` says
+    which voxels are the block's own, along the axes of arranged inputs: the others are only read.
+    """
 
     def __init__(
-        self, measure: Measure, backend: Backend, arrays: tuple[Array, ...], constants: tuple[Array, ...] | None = None
+        self,
+        measure: Measure,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        constants: tuple[Array, ...] | None = None,
+        count: Any = None,
+        own: tuple[slice, slice, slice] | None = None,
     ) -> None:
         self.measure = measure
         self.backend = backend
@@ -486,17 +549,46 @@ class _Run:
         self.parts = measure.parts(backend.shape(arrays[0]))
         mask = measure.mask(backend, arrays)
         self.weights = () if mask is None else measure.weigh(backend, mask, arrays)
-        self.count: Any = measure.count(self.shape)
+        self.own = own
+        self.count: Any = measure.count(self.shape) if count is None else count
         if constants is None:
             # Whoever is told them has coefficients, too, in which what counts is counted.
             constants = measure.constants(backend, self.dtype, self.arrays, *self.weights[:1])
             if self.weights:
-                count, more = measure.weight(backend, self.dtype, self.weights)
-                # Nothing is no number of voxels: what is made of it is NaN.
-                self.count = backend.xp.where(count > 0.0, count, backend.xp.full_like(count, math.nan))
+                self.count, more = measure.weight_or_nan(backend.xp, self.dtype, self.sums_of_weights())
                 constants += more
         self.constants = constants
         self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
+
+    def sums_of_weights(self) -> tuple[Array, ...]:
+        """Return how much of each sample counts, ``(b,)`` each, in sums that add up over blocks."""
+        images = self.measure.counted_weights(self.backend, self.weights)
+        return tuple(summed(self.backend, self.dtype, self._cropped(image, 1)) for image in images)
+
+    def own_entries(self, slab: Slab, layout: Layout, first: Any, planes: Array) -> Array:
+        """Return, of planes that come from ``first`` on, 1 for the entries of own voxels and 0 for others, in lines."""
+        xp, device, steps = slab.xp, slab.backend.device(planes), (1, 1, self.measure.step_size)
+        lines = layout.lines(xp, xp.zeros_like(planes))
+        for axis, (box, step) in enumerate(zip(self.own or (), steps, strict=True), start=1):
+            place = xp.arange(lines.shape[axis], dtype=xp.int32, device=device) + (first if axis == 1 else 0)
+            inside = (place >= box.start * step) & (place < box.stop * step)
+            inside = xp.astype(xp.reshape(inside, (-1, *(1,) * (3 - axis))), lines.dtype)
+            lines = lines + inside if axis == 1 else lines * inside
+        return lines
+
+    def _cropped(self, image: Array, step: int) -> Array:
+        """Return the own voxels, of so many entries each, of an image like the arranged inputs."""
+        if not self.own:
+            return image
+        planes, lines, entries = self.own
+        return image[:, planes, lines, entries.start * step : entries.stop * step]
+
+    def _own_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of an input's own voxels; arranged inputs have three axes, the last of which are its own."""
+        sizes, axes = list(shape), self.measure.spatial_axes(len(shape))
+        for axis, box in zip(reversed(axes), reversed(self.own or ()), strict=False):
+            sizes[axis] = box.stop - box.start
+        return tuple(sizes)
 
     def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return sweep(
@@ -517,12 +609,7 @@ class _Run:
         return totals
 
     def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
-        xp = self.backend.xp
-        value, coefficients = self.measure.finish(xp, sums, self.count)
-        if self.parts > 1:
-            value = xp.mean(xp.reshape(value, (-1, self.parts)), axis=1)
-            coefficients = tuple(c / self.parts for c in coefficients)
-        return xp.astype(value, self.dtype), [xp.astype(c, self.dtype) for c in coefficients]
+        return finished(self.measure, self.backend.xp, self.dtype, sums, self.count, self.parts)
 
     def of_parts(self, values: Array) -> Array:
         """Return a value of every sample for each of its parts."""
@@ -568,9 +655,24 @@ class _Run:
         )
 
     def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Give the gradients the shapes of the inputs as they came."""
+        """Give the gradients the shapes of the inputs as they came, or those of the own voxels."""
         shapes = [self.backend.shape(self.given[index]) for index in wrt]
+        if self.own:
+            step = self.measure.step_size
+            gradients = tuple(self._cropped(gradient, step) for gradient in gradients)
+            shapes = [self._own_shape(shape) for shape in shapes]
         return tuple(self.measure.arrange_back(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
+
+
+def finished(
+    measure: Measure, xp: Any, dtype: Any, sums: tuple[Array, ...], count: Any, parts: int
+) -> tuple[Array, list[Array]]:
+    """Return the value ``(B,)`` and the gradient's coefficients, in this dtype, where a sample was made ``parts``."""
+    value, coefficients = measure.finish(xp, sums, count)
+    if parts > 1:
+        value = xp.mean(xp.reshape(value, (-1, parts)), axis=1)
+        coefficients = tuple(c / parts for c in coefficients)
+    return xp.astype(value, dtype), [xp.astype(c, dtype) for c in coefficients]
 
 
 def _of(values: Array, first: int, last: int | None) -> Array:

@@ -236,9 +236,9 @@ def test_pain_10_counts_above_two_to_the_24_are_exact():
     n = label.size
     value = agnoreg.loss.label.DiceScore(binary=True, smooth_nr=0, smooth_dr=0).measure()
     backend = agnoreg.get_backend("numpy")
-    from agnoreg.differentiable import _Run
+    from agnoreg.differentiable import Run
 
-    product, both = _Run(value, backend, (label, other)).sums()
+    product, both = Run(value, backend, (label, other)).sums()
     assert product[0] == n - 1
     assert both[0] == 2 * n - 1
 

@@ -29,6 +29,11 @@ def check_spacing(spacing: Any, dims: int) -> tuple[float, ...]:
     return steps
 
 
+def axes_between(rank: int, dims: int, channel_axis: int) -> tuple[int, ...]:
+    """Return the axes, of so many, that are neither the batch nor the channels; with no more than ``dims``, all are."""
+    return tuple(axis for axis in range(1, rank) if rank <= dims + 1 or axis != channel_axis)
+
+
 def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:
     """Return an image with its channels in the batch, a view where the framework has them."""
     shape = backend.shape(x)

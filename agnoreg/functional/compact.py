@@ -1,10 +1,10 @@
 """Smoothness of a field by compact differences, which see a field that alternates from voxel to voxel."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.differentiable import summed
 from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, lesser, plus_across, times, trim
 from agnoreg.passing import Layout, earlier, latest, nothing_before
 from agnoreg.stencil import cut
@@ -20,9 +20,26 @@ class CompactGradientEnergy(FirstDifferences):
     Every axis has a grid of its own, one voxel shorter along it.
     """
 
+    #: The sizes of the whole arranged field, where it comes in blocks: the axes' means are of different numbers.
+    sizes: tuple[int, int, int] | None = None
+
     crop: ClassVar[int] = 0
     least: ClassVar[int] = 2
     rate: ClassVar[float] = 1.0
+
+    def of_whole(self, shape: tuple[int | None, ...]) -> "CompactGradientEnergy":
+        """Return the measure that knows the whole field's sizes."""
+        planes, lines, entries = shape[1:4]
+        assert planes is not None
+        assert lines is not None
+        assert entries is not None
+        return replace(self, sizes=(planes, lines, entries))
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """A difference reads the next voxel."""
+        x, y, z = (int(axis >= 3 - self.spatial_dims) for axis in range(3))
+        return x, y, z
 
     @property
     def lag(self) -> int:
@@ -46,16 +63,20 @@ class CompactGradientEnergy(FirstDifferences):
         """Return the mask."""
         return (self.voxel_mask(backend, mask, arrays[0]),)
 
-    def weight(self, backend: Backend, dtype: Any, weights: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """Return how much the differences along the last axis count: the lesser of two voxels each.
+    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+        """Return how much the differences along each axis count: the lesser of two voxels each."""
+        (mask,) = weights
+        return (
+            lesser(backend.xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1))
+            for axis in range(4 - self.spatial_dims, 4)
+        )
+
+    def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return how much the differences along the last axis count.
 
         The constants are the factors of differences along axes 1 and 2, relative to those.
         """
-        (mask,), xp = weights, backend.xp
-        *others, last = (
-            summed(backend, dtype, lesser(xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1)))
-            for axis in range(4 - self.spatial_dims, 4)
-        )
+        *others, last = sums
         count, zero = last, xp.zeros_like(last)
         factors = [zero] * (2 - len(others))
         for other in others:
@@ -67,8 +88,9 @@ class CompactGradientEnergy(FirstDifferences):
 
     def along(self, planes: int, layout: Layout) -> tuple[float, float]:
         """Return the factors of differences along axes 1 and 2, relative to those along the last."""
-        entries = layout.columns // self.step_size
-        shares = [n * (entries - 1) / (entries * (n - 1)) if n > 1 else 0.0 for n in (planes, layout.rows)]
+        planes, rows, columns = self.sizes or (planes, layout.rows, layout.columns)
+        entries = columns // self.step_size
+        shares = [n * (entries - 1) / (entries * (n - 1)) if n > 1 else 0.0 for n in (planes, rows)]
         x, y = (share if self.l1 else share**0.5 for share in shares)
         along_x, along_y, _ = self.relative
         return x * along_x, y * along_y

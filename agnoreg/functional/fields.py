@@ -1,13 +1,13 @@
 """What measures of a displacement field (DDF) share: its layout, spacing and dimensions, and differences in rows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.differentiable import PassingMeasure, check_flag, check_rank, spread, summed
-from agnoreg.functional.axes import FORMATS, check_choice, check_spacing
+from agnoreg.differentiable import PassingMeasure, check_flag, check_rank, spread
+from agnoreg.functional.axes import FORMATS, axes_between, check_choice, check_spacing
 from agnoreg.passing import Layout, earlier, latest, nothing_before
 from agnoreg.stencil import cut, pad
 from agnoreg.tiling import Chunk, Slab, filled
@@ -116,6 +116,11 @@ class FieldMeasure(PassingMeasure):
         return x, y, z
 
     @property
+    def extent(self) -> tuple[int, int, int]:
+        """As far as differences reach."""
+        return self.crops
+
+    @property
     def lag(self) -> int:
         """The planes that the differences of a plane read after it."""
         return self.crops[0]
@@ -172,6 +177,10 @@ class FieldMeasure(PassingMeasure):
         """Return the axis of the components."""
         return rank - 1 if self.components_last else 1
 
+    def spatial_axes(self, rank: int) -> tuple[int, ...]:
+        """Return the axes that are not the batch or the components."""
+        return axes_between(rank, self.spatial_dims, self.channel_axis(rank))
+
     #: Whether energies are squares; else absolute values.
     quadratic: ClassVar[bool] = True
 
@@ -186,9 +195,13 @@ class FieldMeasure(PassingMeasure):
             weights = eroded(backend.xp, weights, axis, crop)
         return mask, weights
 
-    def weight(self, backend: Backend, dtype: Any, weights: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+        """Return the energies' weights."""
+        return weights[1:]
+
+    def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Return how much the energies of all components count."""
-        return summed(backend, dtype, weights[1]) * self.step_size, ()
+        return sums[0] * self.step_size, ()
 
     def voxel_mask(self, backend: Backend, mask: Array, field: Array) -> Array:
         """Return a mask of this field as ``(b, planes, lines, voxels)``."""

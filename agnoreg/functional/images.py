@@ -5,7 +5,7 @@ from typing import Any
 
 from agnoreg.backend import Backend
 from agnoreg.differentiable import Measure, check_rank, check_same_shape
-from agnoreg.functional.axes import FORMATS, channels_as_samples, check_choice, samples_as_channels
+from agnoreg.functional.axes import FORMATS, axes_between, channels_as_samples, check_choice, samples_as_channels
 
 Array = Any
 
@@ -43,6 +43,10 @@ class ImageMeasure(Measure):
     def channel_axis(self, rank: int) -> int:
         """Return the axis of the channels."""
         return 1 if self.data_format == "channels_first" else rank - 1
+
+    def spatial_axes(self, rank: int) -> tuple[int, ...]:
+        """Return the axes that are not the batch or the channels."""
+        return axes_between(rank, self.spatial_dims, self.channel_axis(rank))
 
     @property
     def by_channel(self) -> bool:

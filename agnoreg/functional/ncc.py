@@ -195,6 +195,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
     Signed, it is ``(cross + nr) / sqrt(vt vp + dr)``; MONAI's has ``max(vt, dr) max(vp, dr)`` below.
     """
 
+    constant_count: ClassVar[int] = 2
+
     kernel_size: int | Sequence[int] = 9
     kernel_type: str = "rectangular"
     smooth_nr: float | None = None
@@ -303,6 +305,12 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         assert shape[3] is not None
         _, y, z = self.taps
         return Layout(shape[2], shape[3], len(y) - 1, len(z) - 1)
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """As far as a window reaches from its middle."""
+        x, y, z = (len(taps) // 2 for taps in self.taps)
+        return x, y, z
 
     @property
     def lag(self) -> int:
