@@ -5,9 +5,12 @@ the adapter of the chunks' own framework. The blocks' sums are added up in a tre
 the inputs are read once more. Nothing is computed here before the user asks.
 """
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import dask.array as da
@@ -31,6 +34,8 @@ Slices = tuple[slice, slice, slice]
 BATCH = 0
 #: The place of an axis that is in one block, for each array another.
 WHOLE = 100
+#: What glibc's malloc.h calls two parameters of its allocator.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 class DaskBackend(Backend):
@@ -297,9 +302,7 @@ class _Work:
         """Return the value and the gradient's coefficients, a tuple for each block of the batch."""
         function = partial(_finish, self.measure, self.dtype, self.count, self.parts)
         pairs = [item for x in (sums, *self.known) for item in (x, (BATCH,))]
-        return da.blockwise(
-            function, (BATCH,), *pairs, align_arrays=False, dtype=object, meta=_objects(1)
-        )
+        return da.blockwise(function, (BATCH,), *pairs, align_arrays=False, dtype=object, meta=_objects(1))
 
     def value(self, finish: Array) -> Array:
         """Return the value, ``(B,)``."""
@@ -411,8 +414,24 @@ def _know(measure: Measure, dtype: Any, masked: bool, count: Any, *parts: Any) -
     return count, constants
 
 
+@lru_cache(maxsize=1)
+def _keep_freed_memory() -> None:
+    """Let the allocator of a worker keep a few slabs' memory.
+
+    `distributed` starts its workers with an environment in which glibc gives back all that is freed at once, and asks
+    for it again page by page, which takes three times as long as a loss itself. Another setting is the user's own.
+    """
+    if sys.platform != "linux" or os.environ.get("MALLOC_TRIM_THRESHOLD_") != "65536":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, size in ((M_TRIM_THRESHOLD, 16 << 20), (M_MMAP_THRESHOLD, 4 << 20)):
+            mallopt(parameter, size)
+
+
 def _run(task: _Task, parts: tuple[Any, ...], known: tuple[Any, ...] | None) -> Run:
     """Return the evaluation of a block, of what `_Work._blocks` hands on."""
+    _keep_freed_memory()
     bounds, blocks = parts[: 2 * task.axes], tuple(_only(part) for part in parts[2 * task.axes :])
     backend = backend_of(*blocks[: task.measure.inputs])
     blocks = tuple(

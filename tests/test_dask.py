@@ -1,0 +1,387 @@
+"""The Dask adapter: blocks of any size, nothing computed early, chunks of any kind, and workers with little memory."""
+
+import os
+import threading
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from distributed import Client, LocalCluster
+
+import agnoreg
+from agnoreg import functional
+from agnoreg.loss.deform import BendingEnergy, GradientNorm
+from agnoreg.loss.image import (
+    GlobalMutualInformation,
+    GlobalNormalizedCrossCorrelation,
+    LocalNormalizedCrossCorrelation,
+)
+from agnoreg.loss.label import DiceScore, SumSquaredDifference
+
+#: Ours: other tests register some of their own.
+LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
+SHAPE = (2, 6, 7, 5)
+#: Of each axis of an image.
+CHUNKS = {"ones": (1, 1, 7, 1), "threes": (2, 3, 3, 3), "ragged": ((1, 1), (1, 4, 1), (2, 5), (5,)), "whole": SHAPE}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute in this thread, unless a test says otherwise."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def images(loss, rng, shape=SHAPE):
+    size = (*shape, 3) if loss.inputs == 1 else shape
+    return [rng.random(size) for _ in range(loss.inputs)]
+
+
+def chunked(x, chunks=CHUNKS["threes"], **options):
+    return da.from_array(x, chunks=(*chunks, *x.shape[4:]), **options)
+
+
+def check(loss, arrays, chunks, **masks):
+    """Compare value and all gradients with NumPy's."""
+    every = range(len(arrays))
+    expected, gradients = agnoreg.value_and_grad(loss, *arrays, argnums=every, **masks)
+    lazy = [chunked(x, chunks) for x in arrays]
+    lazy_masks = {name: chunked(mask, CHUNKS["threes"]) for name, mask in masks.items()}
+    value, lazy_gradients = agnoreg.value_and_grad(loss, *lazy, argnums=every, **lazy_masks)
+    for x, gradient in zip(lazy, lazy_gradients, strict=True):
+        assert gradient.chunks == x.chunks
+        assert gradient.dtype == x.dtype
+    alone = loss(*lazy, **lazy_masks)
+    value, alone, *found = dask.compute(value, alone, *lazy_gradients)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(alone, expected, rtol=1e-12)
+    for one, gradient in zip(found, gradients, strict=True):
+        np.testing.assert_allclose(one, gradient, atol=1e-12 * abs(gradient).max(), rtol=0)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_31_a_loss_depends_on_its_chunks(rng, name, chunks):
+    loss = LOSSES[name]()
+    check(loss, images(loss, rng), chunks)
+
+
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        LocalNormalizedCrossCorrelation(kernel_size=3),
+        LocalNormalizedCrossCorrelation(kernel_size=(2, 5, 4), padding="truncate"),
+        DiceScore(),
+        GradientNorm(),
+        GradientNorm(stencil="compact", spacing=(1.0, 2.0, 3.0)),
+        BendingEnergy(),
+    ],
+    ids=["lncc", "lncc truncated", "dice", "gradient", "gradient compact", "bending"],
+)
+def test_a_mask_is_cut_as_the_image_is(rng, loss, chunks):
+    check(loss, images(loss, rng), chunks, mask=rng.random(SHAPE) > 0.05)
+
+
+@pytest.mark.parametrize("kernel_size", [4, 9, 15])
+@pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
+def test_pain_31_a_window_is_larger_than_a_chunk_or_the_image(rng, kernel_type, kernel_size):
+    loss = LocalNormalizedCrossCorrelation(kernel_size=kernel_size, kernel_type=kernel_type)
+    check(loss, images(loss, rng), (1, 2, 3, 1))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_pain_31_something_is_computed_before_it_is_asked_for(rng, name):
+    def refuse(*_, **__):
+        raise AssertionError("The graph was computed.")
+
+    loss = LOSSES[name]()
+    arrays = [chunked(x) for x in images(loss, rng)]
+    mask = {} if name == "warp" else {"mask": chunked(rng.random(SHAPE) > 0.5)}
+    with dask.config.set(scheduler=refuse):
+        value, gradient = agnoreg.value_and_grad(loss, *arrays, **mask)
+        assert loss(*arrays, **mask).shape == value.shape
+        assert gradient.shape == arrays[-1].shape
+        with pytest.raises(AssertionError, match="was computed"):
+            value.compute()
+
+
+class Card(np.ndarray):
+    """Chunks of another kind than NumPy's: what is made of them must be of their kind."""
+
+
+class CardBackend(agnoreg.Backend):
+    """Stands for the adapter of a card, and remembers what it is handed."""
+
+    def owns(self, array):
+        return isinstance(array, Card)
+
+    def prepare(self, array):
+        seen.add(type(array))
+        return array
+
+    def from_numpy(self, array, device=None):
+        return np.asarray(array).view(Card)
+
+
+seen: set[type] = set()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        LocalNormalizedCrossCorrelation(kernel_size=3, reduction="none"),
+        DiceScore(reduction="none"),
+        BendingEnergy(reduction="none"),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_pain_31_chunks_lose_their_kind(rng, monkeypatch, loss):
+    from agnoreg import backend as finding
+
+    adapter = CardBackend("card", agnoreg.get_backend("numpy").xp)
+    monkeypatch.setitem(finding._by_type, Card, adapter)
+    seen.clear()
+    arrays = images(loss, rng)
+    # Cut into samples alone: NumPy drops a subclass when it puts chunks together.
+    cards = [chunked(x.view(Card), (1, *SHAPE[1:]), asarray=False) for x in arrays]
+    value, gradient = agnoreg.value_and_grad(loss, *cards)
+    assert isinstance(gradient._meta, Card)
+    assert isinstance(value._meta, Card)
+    value, gradient = dask.compute(value, gradient)
+    assert seen == {Card}
+    expected, expected_gradient = agnoreg.value_and_grad(loss, *arrays)
+    np.testing.assert_allclose(np.asarray(value), expected, rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(gradient), expected_gradient, atol=1e-12)
+
+
+def test_pain_31_a_size_is_unknown():
+    x = chunked(np.zeros(SHAPE))
+    unknown = x[x[:, 0, 0, 0] >= 0]
+    with pytest.raises(ValueError, match=r"call compute_chunk_sizes\(\)"):
+        agnoreg.value_and_grad(SumSquaredDifference(), unknown, unknown)
+
+
+def test_a_numpy_array_beside_a_dask_array_is_refused(rng):
+    x = rng.random(SHAPE)
+    with pytest.raises(TypeError, match=r"two frameworks.*dask\.array.*numpy"):
+        functional.ssd(chunked(x), x)
+
+
+def test_inputs_may_have_chunks_of_their_own(rng):
+    t, p = rng.random(SHAPE), rng.random(SHAPE)
+    loss = LocalNormalizedCrossCorrelation(kernel_size=3)
+    lazy = chunked(t, (1, 6, 2, 5)), chunked(p, (2, 2, 4, 3))
+    _, gradients = agnoreg.value_and_grad(loss, *lazy, argnums=(0, 1))
+    _, expected = agnoreg.value_and_grad(loss, t, p, argnums=(0, 1))
+    for x, gradient, one in zip(lazy, gradients, expected, strict=True):
+        assert gradient.chunks == x.chunks
+        np.testing.assert_allclose(gradient.compute(), one, atol=1e-14)
+
+
+def test_channels_and_planes(rng):
+    for loss, shape in [
+        (LocalNormalizedCrossCorrelation(kernel_size=3, data_format="channels_first"), (2, 3, 6, 7, 5)),
+        (DiceScore(data_format="channels_last", convention="monai"), (2, 6, 7, 5, 3)),
+        (LocalNormalizedCrossCorrelation(kernel_size=3, spatial_dims=2), (2, 8, 9)),
+        (GradientNorm(spatial_dims=2, stencil="compact", data_format="channels_first"), (2, 2, 8, 9)),
+    ]:
+        arrays = [rng.random(shape) for _ in range(loss.inputs)]
+        lazy = [da.from_array(x, chunks=(1, *(3,) * (x.ndim - 1))) for x in arrays]
+        value, gradient = agnoreg.value_and_grad(loss, *lazy)
+        expected, expected_gradient = agnoreg.value_and_grad(loss, *arrays)
+        np.testing.assert_allclose(value.compute(), expected, rtol=1e-12)
+        np.testing.assert_allclose(gradient.compute(), expected_gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("lengths", [(1, 2, 3), (4, 9, 6), (5, None, 12)])
+def test_conv3d_is_numpys(rng, lengths, transpose):
+    x = rng.random((2, 6, 7, 5, 2))
+    kernels = [None if n is None else tuple(rng.normal(size=n)) for n in lengths]
+    lazy = da.from_array(x, chunks=(1, 2, 3, 4, 2))
+    found = agnoreg.get_backend("dask").conv3d(lazy, kernels, transpose)
+    assert found.chunks == lazy.chunks
+    expected = agnoreg.get_backend("numpy").conv3d(x, kernels, transpose)
+    np.testing.assert_allclose(found.compute(), expected, atol=1e-13)
+
+
+def test_the_map_of_local_correlations_comes_in_the_images_chunks(rng):
+    t, p = rng.random(SHAPE), rng.random(SHAPE)
+    found = functional.lncc_map(chunked(t), chunked(p), kernel_size=4)
+    assert found.chunks[:4] == chunked(t).chunks
+    np.testing.assert_allclose(found.compute(), functional.lncc_map(t, p, kernel_size=4), atol=1e-14)
+
+
+def test_a_loss_of_the_users_own_has_the_users_gradient(rng):
+    class Cubes(agnoreg.Loss):
+        def call(self, y_true, y_pred):
+            return ((y_pred - y_true) ** 3).sum(axis=(1, 2, 3))
+
+        def gradient(self, y_true, y_pred, wrt):
+            return tuple((3.0 if index else -3.0) * (y_pred - y_true) ** 2 for index in wrt)
+
+    t, p = rng.random(SHAPE), rng.random(SHAPE)
+    value, gradient = agnoreg.value_and_grad(Cubes(reduction="none"), chunked(t), chunked(p))
+    np.testing.assert_allclose(value.compute(), ((p - t) ** 3).sum((1, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(gradient.compute(), 3 * (p - t) ** 2, rtol=1e-12)
+
+
+def test_a_function_without_a_gradient_says_that_there_is_no_autodiff(rng):
+    x = chunked(rng.random(SHAPE))
+    with pytest.raises(NotImplementedError, match="dask has no automatic differentiation"):
+        agnoreg.value_and_grad(lambda y: y.sum(axis=(1, 2, 3)), x)
+
+
+class Source:
+    """Chunks that count how often each is made, and how many there are at once."""
+
+    def __init__(self, shape):
+        self.shape, self.ndim, self.dtype = shape, len(shape), np.dtype(np.float64)
+        self.made, self.alive, self.most = 0, 0, 0
+        self.lock = threading.Lock()
+
+    def __getitem__(self, index):
+        source = self
+
+        class Chunk(np.ndarray):
+            def __del__(self):
+                if self.base is None:
+                    source.alive -= 1
+
+        sizes = [len(range(*i.indices(n))) for i, n in zip(index, self.shape, strict=True)]
+        if 0 in sizes:  # Dask looks at the kind
+            return np.empty(sizes)
+        with self.lock:
+            self.made += 1
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+        chunk = Chunk(sizes)
+        chunk[...] = np.random.default_rng([i.start for i in index]).random(sizes)
+        return chunk
+
+
+@pytest.mark.parametrize(
+    ("loss", "reads"),
+    [
+        (SumSquaredDifference(), 1),
+        (DiceScore(), 2),
+        (GlobalMutualInformation(), 2),
+        # Its rough centre is that of every other plane here.
+        (GlobalNormalizedCrossCorrelation(), 2.5),
+    ],
+    ids=["ssd", "dice", "gmi", "gncc"],
+)
+def test_what_several_passes_read_is_read_again_and_not_kept(loss, reads):
+    sources = [Source((1, 32, 8, 8)) for _ in range(2)]
+    arrays = [da.from_array(x, chunks=(1, 1, 8, 8), asarray=False, name=f"source-{i}") for i, x in enumerate(sources)]
+    value, gradient = agnoreg.value_and_grad(loss, *arrays)
+    total = gradient.map_blocks(lambda x: np.sum(x, keepdims=True), chunks=(1, 1, 1, 1)).sum()
+    dask.compute(value, total)
+    for source in sources:
+        assert source.made == 32 * reads
+        # Dask reads ahead by a few.
+        assert source.most <= 8
+
+
+def test_what_is_in_memory_is_not_computed_again(rng):
+    calls = []
+
+    def noted(x):
+        calls.append(1)
+        return x
+
+    arrays = [chunked(rng.random(SHAPE)).map_blocks(noted, meta=np.empty((0,) * 4)).persist() for _ in range(2)]
+    made = len(calls)
+    _, gradient = agnoreg.value_and_grad(DiceScore(), *arrays)
+    gradient.compute()
+    assert len(calls) == made
+
+
+def test_inputs_that_other_neighbourhoods_made_are_made_again_as_they_were(rng):
+    # dask.graph_manipulation.clone mixes up the names of such tasks.
+    t, p = rng.random(SHAPE), rng.random(SHAPE)
+
+    def smooth(x):
+        return da.map_overlap(lambda b: b + np.roll(b, 1, 2), x, depth={2: 1}, boundary="periodic", dtype=x.dtype)
+
+    lazy = [da.broadcast_to(smooth(chunked(x)).reshape((1, *SHAPE)), (1, *SHAPE))[0] for x in (t, p)]
+    _, gradient = agnoreg.value_and_grad(GlobalNormalizedCrossCorrelation(), *lazy)
+    _, expected = agnoreg.value_and_grad(GlobalNormalizedCrossCorrelation(), *(x + np.roll(x, 1, 2) for x in (t, p)))
+    np.testing.assert_allclose(gradient.compute(), expected, atol=1e-12)
+
+
+# --- larger than memory -----------------------------------------------------------------------------------------------
+
+LIMIT = 256 << 20
+#: Seconds after which a loss is given up: workers without memory pause for good.
+PATIENCE = 240
+
+
+def peak() -> int:
+    """Return the most memory that this process has held, in bytes, and its number."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Write a pair of images and a field to zarr, each of the three some and together several times the limit."""
+    path = tmp_path_factory.mktemp("zarr") / "pair"
+    rng = np.random.default_rng(5)
+    group = zarr.open_group(path, mode="w")
+    arrays = {}
+    for name, shape, chunks in [
+        ("fixed", (1, 320, 512, 512), (1, 64, 96, 96)),
+        ("moving", (1, 320, 512, 512), (1, 64, 96, 96)),
+        ("ddf", (1, 256, 448, 480, 3), (1, 64, 64, 64, 3)),
+    ]:
+        arrays[name] = rng.random(shape, dtype=np.float32)
+        group.create_array(name, shape=shape, chunks=chunks, dtype="float32", compressors=None)[...] = arrays[name]
+    return path, arrays
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a worker's peak memory is read from /proc")
+@pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning")  # on a slow disk
+def test_pairs_several_times_larger_than_the_workers_memory(stored, tmp_path):
+    path, arrays = stored
+    losses = {
+        "lncc": (LocalNormalizedCrossCorrelation(kernel_size=5), ("fixed", "moving")),
+        "gmi": (GlobalMutualInformation(num_bins=7), ("fixed", "moving")),
+        "dice": (DiceScore(), ("fixed", "moving")),
+        "bending": (BendingEnergy(), ("ddf",)),
+    }
+    group = zarr.open_group(path)
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            memory_limit=LIMIT,
+            local_directory=tmp_path,
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+        dask.config.set(scheduler=None),
+    ):
+        workers = client.run(os.getpid)
+        for name, (loss, inputs) in losses.items():
+            assert sum(arrays[one].nbytes for one in inputs) > 2.4 * LIMIT
+            lazy = [da.from_zarr(path, component=one) for one in inputs]
+            value, gradient = agnoreg.value_and_grad(loss, *lazy)
+            chunks = tuple(sizes[0] for sizes in gradient.chunks)
+            target = group.create_array(name, shape=gradient.shape, chunks=chunks, dtype="float32", compressors=None)
+            futures = client.compute([value, da.store(gradient, target, lock=False, compute=False)])
+            value, _ = (future.result(timeout=PATIENCE) for future in futures)
+            expected, expected_gradient = agnoreg.value_and_grad(loss, *(arrays[one] for one in inputs))
+            np.testing.assert_allclose(value, expected, rtol=1e-6)
+            scale = np.abs(expected_gradient).max()
+            for plane in range(0, target.shape[1], 48):
+                found, wanted = target[:, plane : plane + 48], expected_gradient[:, plane : plane + 48]
+                np.testing.assert_allclose(found, wanted, atol=1e-5 * scale, rtol=0)
+        peaks = client.run(peak)
+        # None was killed for its memory and started again.
+        assert client.run(os.getpid) == workers
+    print(f"peak memory of the workers: {[f'{p >> 20} MiB' for p in peaks.values()]}, limit {LIMIT >> 20} MiB")
+    assert max(peaks.values()) < LIMIT
