@@ -71,7 +71,7 @@ class Backend:
         return array
 
     def device(self, array: Array) -> Any:
-        """Return the device that ``array`` lives on; two arrays of one call must agree."""
+        """Return the device that ``array`` lives on, None where it has none yet; two arrays of one call must agree."""
         return getattr(array, "device", None)
 
     def shape(self, array: Array) -> tuple[int | None, ...]:
@@ -137,16 +137,16 @@ class Backend:
         """Return the dtype in which sums over slabs of ``array`` are added up."""
         return self.xp.float64
 
+    def index_dtype(self) -> Any:
+        """Return the dtype of the places of an image's voxels."""
+        return self.xp.int64
+
     # --- work -------------------------------------------------------------------------------------------------------
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure that computes the same of these arrays by functions of the framework's own, or the same."""
         kind = self.overrides.get(type(measure))
         return kind(**{item.name: getattr(measure, item.name) for item in fields(measure)}) if kind else measure
-
-    def image(self, measure: Any, arrays: tuple[Array, ...]) -> Array:
-        """Return the value at every voxel of a measure that has one, by the framework's operations."""
-        return measure.compute_image(measure.run(self, arrays))
 
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return how many elements one slab of ``array`` may hold for one of the kinds of work in `CPU_SLABS`."""
@@ -473,9 +473,11 @@ def backend_of(*arrays: Any) -> Backend:
                 f"for example agnoreg.get_backend({first.name!r}).from_numpy(agnoreg.get_backend({backend.name!r})"
                 ".to_numpy(array)); agnoreg never copies between frameworks unasked."
             )
-        if backend.device(array) != device:
+        other = backend.device(array)
+        device = other if device is None else device
+        if other is not None and other != device:
             raise TypeError(
-                f"The arrays live on two devices: {device} and {backend.device(array)}. Move one of them to the "
+                f"The arrays live on two devices: {device} and {other}. Move one of them to the "
                 "other's device first; agnoreg never copies between devices unasked."
             )
     return first

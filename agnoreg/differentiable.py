@@ -347,10 +347,6 @@ class Measure(Differentiable):
 
     # How one evaluation goes over the slabs of its arrays.
 
-    def run(self, backend: Backend, arrays: tuple[Array, ...], **of_whole: Any) -> "Run":
-        """Return an evaluation, of blocks of larger arrays where `Run` is told what is known ``of_whole``."""
-        return Run(self, backend, arrays, **of_whole)
-
     #: Whether value and gradient can share one pass over the arrays, `in_one_pass`.
     one_pass: ClassVar[bool] = False
 
@@ -517,9 +513,13 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
         backend, arrays = checked(self, arrays)
-        return backend.image(self, arrays)
+        return backend.override(self, arrays).compute_image(backend, arrays)
 
-    def compute_image(self, run: "Run") -> Array:
+    def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value at every voxel."""
+        return self.voxel_values(Run(self, backend, arrays))
+
+    def voxel_values(self, run: "Run") -> Array:
         """Return the value at every voxel."""
         return run.restore(self._passes(run, None, image=True)[1], (0,))[0]
 

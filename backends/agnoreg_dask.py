@@ -97,10 +97,6 @@ class DaskBackend(Backend):
         """Return the measure computed block by block."""
         return _InBlocks(measure)
 
-    def image(self, measure: Any, arrays: tuple[Array, ...]) -> Array:
-        """Return the value at every voxel, in the chunks of the first array."""
-        return _Work(measure, self, arrays).image()
-
 
 def _correlated(block: Array, kernels: Any, transpose: bool) -> Array:
     return backend_of(block).conv3d(block, kernels, transpose)
@@ -159,6 +155,10 @@ class _InBlocks:
             return work.value(work.finish(sums)), gradients
         finish = work.finish(work.sums())
         return work.value(finish), work.gradients(finish, wrt, scale)
+
+    def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value at every voxel, in the chunks of the first array."""
+        return _Work(self.measure, backend, arrays).image()
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------
@@ -474,7 +474,7 @@ def _gradients_of_block(task: _Task, *parts: Any) -> tuple[Array, ...]:
 
 def _image_of_block(task: _Task, *parts: Any) -> tuple[Array, ...]:
     run = _run(task, *_given(task, parts))
-    return (run.measure.compute_image(run),)
+    return (run.measure.voxel_values(run),)
 
 
 def _finish(measure: Measure, dtype: Any, count: Any, parts: int, sums: Any, known: Any = None) -> tuple[Any, ...]:
