@@ -605,10 +605,12 @@ class Run:
         )
 
     def sums(self) -> tuple[Array, ...]:
+        """Return the measure's sums over all slabs."""
         totals, _ = self._sweep(self.measure.halo, lambda slab, first, last: (self.measure.sums(slab), ()))
         return totals
 
     def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
+        """Return the value and the gradient's coefficients."""
         return finished(self.measure, self.backend.xp, self.dtype, sums, self.count, self.parts)
 
     def of_parts(self, values: Array) -> Array:
@@ -619,12 +621,15 @@ class Run:
         return self.backend.xp.reshape(values[:, None] * ones, (-1,))
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradients, slab by slab."""
+
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             return (), self._gradient(slab, tuple(_of(c, first, last) for c in coefficients), wrt)
 
         return self.restore(self._sweep(self.measure.reach, body)[1], wrt)
 
     def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sums, and ``scale`` times the gradients of a mean, in one sweep."""
         xp, device = self.backend.xp, self.backend.device(self.arrays[0])
         ones = xp.full((1,), scale / self.parts, dtype=self.dtype, device=device)
         factor = ones * xp.astype(1.0 / self.count, self.dtype) if self.weights else ones / self.count
@@ -644,6 +649,7 @@ class Run:
         return filled(self.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
 
     def pass_by(self, lag: int, plane: int, begin: Any, step: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Let the planes pass by, and weights after the inputs' own; the last constant is then 1 by the count."""
         xp, constants = self.backend.xp, self.constants
         if self.weights:
             # No voxel has no gradient.

@@ -1,8 +1,8 @@
 """The Dask adapter: losses of chunked arrays that stay lazy, and gradients in the chunks of their inputs.
 
-A block of every input, with as many voxels around it as its own voxels' values read, is what a measure is computed of, by
-the adapter of the chunks' own framework. The blocks' sums are added up in a tree; where the gradient needs them first,
-the inputs are read once more. Nothing is computed here before the user asks.
+A measure is computed of one block of every input after the other, with as many voxels around it as its own voxels'
+values read, by the adapter of the chunks' framework. The blocks' sums are added up in a tree; where the gradient needs
+them first, the inputs are read once more. Nothing is computed before the user asks.
 """
 
 import ctypes

@@ -360,7 +360,7 @@ def test_pairs_several_times_larger_than_the_workers_memory(stored, tmp_path):
             threads_per_worker=1,
             memory_limit=LIMIT,
             local_directory=tmp_path,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
         dask.config.set(scheduler=None),
