@@ -249,7 +249,7 @@ class _Work:
         objects = [item for x in tuples for item in (x, (BATCH,))]
         out = tuple(range(count + 1))
         blocks = da.blockwise(
-            partial(function, task),
+            partial(_with_memory, function, task),
             out,
             *bounds,
             *pairs,
@@ -415,23 +415,33 @@ def _know(measure: Measure, dtype: Any, masked: bool, count: Any, *parts: Any) -
 
 
 @lru_cache(maxsize=1)
-def _keep_freed_memory() -> None:
-    """Let the allocator of a worker keep a few slabs' memory.
+def _allocator() -> Any:
+    """Return the C library of a worker whose allocator is set to keep nothing, None where it is not.
 
     `distributed` starts its workers with an environment in which glibc gives back all that is freed at once, and asks
     for it again page by page, which takes three times as long as a loss itself. Another setting is the user's own.
     """
     if sys.platform != "linux" or os.environ.get("MALLOC_TRIM_THRESHOLD_") != "65536":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, size in ((M_TRIM_THRESHOLD, 16 << 20), (M_MMAP_THRESHOLD, 4 << 20)):
-            mallopt(parameter, size)
+        return None
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        return None
+    for parameter, size in ((M_TRIM_THRESHOLD, 32 << 20), (M_MMAP_THRESHOLD, 4 << 20)):
+        library.mallopt(parameter, size)
+    return library
+
+
+def _with_memory(function: Callable[..., Any], task: _Task, *parts: Any) -> Any:
+    """Work on a block with an allocator that keeps what slabs free, and give that back in the end."""
+    library = _allocator()
+    results = function(task, *parts)
+    if library is not None:
+        library.malloc_trim(0)
+    return results
 
 
 def _run(task: _Task, parts: tuple[Any, ...], known: tuple[Any, ...] | None) -> Run:
     """Return the evaluation of a block, of what `_Work._blocks` hands on."""
-    _keep_freed_memory()
     bounds, blocks = parts[: 2 * task.axes], tuple(_only(part) for part in parts[2 * task.axes :])
     backend = backend_of(*blocks[: task.measure.inputs])
     blocks = tuple(
