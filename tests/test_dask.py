@@ -334,9 +334,9 @@ def stored(tmp_path_factory):
     group = zarr.open_group(path, mode="w")
     arrays = {}
     for name, shape, chunks in [
-        ("fixed", (1, 320, 512, 512), (1, 64, 96, 96)),
-        ("moving", (1, 320, 512, 512), (1, 64, 96, 96)),
-        ("ddf", (1, 256, 448, 480, 3), (1, 64, 64, 64, 3)),
+        ("fixed", (1, 960, 288, 288), (1, 48, 96, 96)),
+        ("moving", (1, 960, 288, 288), (1, 48, 96, 96)),
+        ("ddf", (1, 768, 256, 240, 3), (1, 48, 64, 80, 3)),
     ]:
         arrays[name] = rng.random(shape, dtype=np.float32)
         group.create_array(name, shape=shape, chunks=chunks, dtype="float32", compressors=None)[...] = arrays[name]
