@@ -334,9 +334,9 @@ def stored(tmp_path_factory):
     group = zarr.open_group(path, mode="w")
     arrays = {}
     for name, shape, chunks in [
-        ("fixed", (1, 1248, 288, 288), (1, 48, 96, 96)),
-        ("moving", (1, 1248, 288, 288), (1, 48, 96, 96)),
-        ("ddf", (1, 1056, 256, 240, 3), (1, 48, 64, 80, 3)),
+        ("fixed", (1, 4992, 144, 144), (1, 96, 72, 72)),
+        ("moving", (1, 4992, 144, 144), (1, 96, 72, 72)),
+        ("ddf", (1, 4480, 112, 128, 3), (1, 80, 56, 64, 3)),
     ]:
         arrays[name] = rng.random(shape, dtype=np.float32)
         group.create_array(name, shape=shape, chunks=chunks, dtype="float32", compressors=None)[...] = arrays[name]
