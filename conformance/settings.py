@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 #: So that an image of a check has a few chunks.
-CHUNK = "8KiB"
+CHUNK = "16KiB"
 #: Every check compiles something that runs but once: XLA shall compile quickly rather than well.
 QUICKLY = {
     "xla_backend_optimization_level": 0,
