@@ -8,6 +8,10 @@ from agnoreg_tensorflow import _dtypes as dt
 from agnoreg_tensorflow._devices import device_name
 
 
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_STANDARD = ("bool", *_INTEGERS, "float32", "float64", "complex64", "complex128")
+
+
 class NamespaceInfo:
     """What this namespace can do, and its dtypes and devices, as the standard asks."""
 
@@ -25,10 +29,14 @@ class NamespaceInfo:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """Return the dtypes of Python numbers and of indices."""
-        return {"real floating": dt.DEFAULT_FLOAT, "integral": dt.DEFAULT_INT, "indexing": dt.DEFAULT_INT}
+        return {
+            "real floating": dt.DEFAULT_FLOAT,
+            "complex floating": dt.DEFAULT_COMPLEX,
+            "integral": dt.DEFAULT_INT,
+            "indexing": dt.DEFAULT_INT,
+        }
 
     def dtypes(self, *, device: Any = None, kind: str | tuple[str, ...] | None = None) -> dict[str, Any]:
         """Return the standard's dtypes by name, all or those of a kind."""
-        names = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"]
-        found = {name: getattr(dt, name) for name in names}
+        found = {name: getattr(dt, name) for name in _STANDARD}
         return found if kind is None else {name: one for name, one in found.items() if dt.isdtype(one, kind)}

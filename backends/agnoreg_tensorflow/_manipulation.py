@@ -56,7 +56,11 @@ def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
 def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
     """Join arrays of one shape along a new axis."""
     found = tensors("stack", *arrays)
-    return tf.stack(found, one_axis(axis, len(found[0].shape) + 1))
+    axis = one_axis(axis, len(found[0].shape) + 1)
+    if found[0].dtype == tf.uint16:
+        # No kernel of a graph.
+        return tf.concat([tf.expand_dims(x, axis) for x in found], axis)
+    return tf.stack(found, axis)
 
 
 def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
