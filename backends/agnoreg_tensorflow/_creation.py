@@ -122,8 +122,8 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
             raise BufferError(f"from_dlpack cannot move data from {device_of(there)} to {device} without a copy.")
         if moved:
             return tf.identity(there)
-        # The memory is the other array's, and may change.
-        return tf.raw_ops.DeepCopy(x=there) if copy else there
+        # The memory is the other array's, and may change. A roll, even one by nothing, writes to memory of its own.
+        return tf.reshape(tf.roll(tf.reshape(there, [-1]), 0, 0), there.shape) if copy else there
 
 
 def full(shape: Any, fill_value: Any, *, dtype: Dtype = None, device: Any = None) -> Array:

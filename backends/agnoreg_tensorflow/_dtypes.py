@@ -118,8 +118,8 @@ def _promote(a: Dtype, b: Dtype) -> Dtype:
 def _with_scalar(dtype: Dtype, value: Any) -> Dtype:
     """Return the dtype of an array of ``dtype`` combined with a Python number.
 
-    It changes the array's dtype only where a complex number meets real floating-point ones. Any other number of a higher
-    kind is refused.
+    It changes the array's dtype only where a complex number meets real floating-point ones. Any other number of a
+    higher kind is refused.
     """
     kinds: dict[type, Any] = {builtins.bool: "bool", int: "numeric", float: FLOATING, complex: FLOATING}
     kind = next((kind for kind in kinds if isinstance(value, kind)), None)

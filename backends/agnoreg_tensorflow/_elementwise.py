@@ -244,29 +244,32 @@ def _complex_sqrt(x: Array) -> Array:
 def _complex_expm1(x: Array) -> Array:
     a, b = _parts(x)
     real = tf.math.expm1(a) * tf.math.cos(b) - 2 * tf.math.square(tf.math.sin(b / 2))
-    return tf.complex(real, tf.where(b == 0, b, tf.math.exp(a) * tf.math.sin(b)))
+    imag = tf.where(b == 0, b, tf.math.exp(a) * tf.math.sin(b))
+    # At infinity an angle that is none counts only where the size does not vanish.
+    nowhere = tf.math.is_inf(a) & ~tf.math.is_finite(b)
+    real = tf.where(nowhere, tf.math.expm1(a), real)
+    return tf.complex(real, tf.where(nowhere & (a < 0), tf.zeros_like(b), imag))
 
 
-def _log_of_size(less_one: Array, b: Array) -> Array:
-    """Return ``log(abs(1 + less_one + b j))``, without cancellation where that size is about 1."""
+def _log_of_size(size: Array, less_one: Array, b: Array) -> Array:
+    """Return ``log(size)``, without cancellation where ``size = abs(1 + less_one + b j)`` is about 1."""
     excess = less_one * (less_one + 2) + b * b
     near = tf.math.abs(excess) < 0.5
     # A gradient must not be NaN from the side that is not taken.
     close = 0.5 * tf.math.log1p(tf.where(near, excess, tf.zeros_like(excess)))
-    return tf.where(near, close, tf.math.log(_hypot(less_one + 1, b)))
+    return tf.where(near, close, tf.math.log(size))
 
 
 def _complex_log(x: Array) -> Array:
     # TensorFlow's kernel squares the parts, which overflow. The larger one is compared to 1.
     a, b = (tf.math.abs(part) for part in _parts(x))
-    large, small = tf.math.maximum(a, b), tf.math.minimum(a, b)
-    size = tf.where(large > 0.25, _log_of_size(large - 1, small), tf.math.log(_hypot(large, small)))
+    size = _log_of_size(tf.math.abs(x), tf.math.maximum(a, b) - 1, tf.math.minimum(a, b))
     return tf.complex(size, tf.math.angle(x))
 
 
 def _complex_log1p(x: Array) -> Array:
     a, b = _parts(x)
-    return tf.complex(_log_of_size(a, b), tf.math.atan2(b, a + 1))
+    return tf.complex(_log_of_size(_hypot(a + 1, b), a, b), tf.math.atan2(b, a + 1))
 
 
 def _logarithm(base: float) -> Callable[[Array], Array]:
@@ -295,6 +298,14 @@ logaddexp = _binary("logaddexp", _logaddexp, "real floating")
 
 # --- trigonometry -----------------------------------------------------------------------------------------------------
 
+
+def _complex_tanh(x: Array) -> Array:
+    a, b = _parts(x)
+    real, imag = _parts(tf.math.tanh(x))
+    # What vanishes at infinity has the sign of the angle.
+    return tf.complex(real, tf.where(tf.math.is_inf(a) & tf.math.is_finite(b), _copysign(tf.zeros_like(b), b), imag))
+
+
 sin = _unary("sin", tf.math.sin)
 cos = _unary("cos", tf.math.cos)
 tan = _unary("tan", tf.math.tan)
@@ -303,7 +314,7 @@ acos = _unary("acos", tf.math.acos)
 atan = _unary("atan", tf.math.atan)
 sinh = _unary("sinh", tf.math.sinh)
 cosh = _unary("cosh", tf.math.cosh)
-tanh = _unary("tanh", tf.math.tanh)
+tanh = _unary("tanh", _by_kind(tf.math.tanh, _complex_tanh))
 asinh = _unary("asinh", tf.math.asinh)
 acosh = _unary("acosh", tf.math.acosh)
 atanh = _unary("atanh", tf.math.atanh)
@@ -320,9 +331,7 @@ floor = _rounding("floor", tf.math.floor)
 ceil = _rounding("ceil", tf.math.ceil)
 round = _unary(
     "round",  # half to even
-    _by_kind(
-        lambda x: x if _integral(x) else tf.math.round(x), lambda x: tf.complex(*map(tf.math.round, _parts(x)))
-    ),
+    _by_kind(lambda x: x if _integral(x) else tf.math.round(x), lambda x: tf.complex(*map(tf.math.round, _parts(x)))),
     "numeric",
 )
 trunc = _rounding("trunc", lambda x: tf.where(x < 0, tf.math.ceil(x), tf.math.floor(x)))
@@ -371,7 +380,6 @@ less = _binary("less", tf.math.less, _REAL)
 less_equal = _binary("less_equal", tf.math.less_equal, _REAL)
 greater = _binary("greater", tf.math.greater, _REAL)
 greater_equal = _binary("greater_equal", tf.math.greater_equal, _REAL)
-
 
 
 def _test(name: str, function: Callable[[Array], Array], of_integers: Callable[..., Array], join: Any) -> Any:

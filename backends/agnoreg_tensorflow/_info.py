@@ -5,8 +5,6 @@ from typing import Any
 import tensorflow as tf
 
 from agnoreg_tensorflow import _dtypes as dt
-from agnoreg_tensorflow._devices import device_name
-
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _STANDARD = ("bool", *_INTEGERS, "float32", "float64", "complex64", "complex128")
@@ -21,11 +19,16 @@ class NamespaceInfo:
 
     def default_device(self) -> str:
         """Return the device that new arrays are put on: the first GPU, or else the CPU."""
-        return "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
+        devices = self.devices()
+        return next((device for device in devices if "device:GPU:" in device), devices[0])
 
     def devices(self) -> list[str]:
-        """Return the names of all devices."""
-        return [device_name(device.name) for device in tf.config.list_logical_devices()]
+        """Return all devices as a tensor's own ``device`` names them; functions take shorter names too."""
+        place = tf.DeviceSpec.from_string("/job:localhost/replica:0/task:0")
+        return [
+            place.make_merged_spec(tf.DeviceSpec.from_string(device.name)).to_string()
+            for device in tf.config.list_logical_devices()
+        ]
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """Return the dtypes of Python numbers and of indices."""

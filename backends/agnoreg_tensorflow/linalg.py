@@ -162,9 +162,7 @@ def vector_norm(x: Array, /, *, axis: Axis = None, keepdims: bool = False, ord: 
     return tf.math.reduce_sum(size**ord, axes, keepdims) ** (1.0 / ord)
 
 
-def matrix_norm(
-    x: Array, /, *, keepdims: bool = False, ord: float | Literal["fro", "nuc"] | None = "fro"
-) -> Array:
+def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: float | Literal["fro", "nuc"] | None = "fro") -> Array:
     """Return a norm of each matrix: Frobenius's, the sum of singular values ("nuc") or the extreme one (2, -2), or
     the extreme sum of sizes of a column (1, -1) or of a row (inf, -inf).
     """
