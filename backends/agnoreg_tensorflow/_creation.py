@@ -1,8 +1,9 @@
 """Creation functions, ``asarray`` and ``astype``."""
 
+import ctypes
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -71,8 +72,8 @@ def _from_python(obj: Any, dtype: Dtype) -> Array:
     if dt.is_scalar(obj):
         x = dt.scalar(obj, target)
     else:
-        # TensorFlow takes no other numbers among complex ones.
-        x = tf.convert_to_tensor(_nested(obj, complex) if kind is complex and len(kinds) > 1 else obj, target)
+        # TensorFlow takes few mixtures of types.
+        x = tf.convert_to_tensor(_nested(obj, kind) if len(kinds) > 1 else obj, target)
     return x if dtype is None else dt.cast(x, dtype)
 
 
@@ -104,26 +105,60 @@ def astype(x: Array, dtype: Dtype, /, *, copy: bool = True, device: Any = None) 
     return x if x.dtype is dtype else dt.cast(x, dtype)
 
 
+class _Header(ctypes.Structure):
+    """How DLPack describes data, as far as it is read here."""
+
+    _fields_: ClassVar = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("dimensions", ctypes.c_int32),
+        ("dtype", ctypes.c_uint8 * 4),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+def _aligned(capsule: Any) -> bool:
+    """Say whether TensorFlow can compute with DLPack's data where they are.
+
+    On a CPU its kernels take memory that begins at a multiple of 64 bytes, and abort the process at any other, which it
+    takes by DLPack without a word. NumPy's arrays seldom begin there.
+    """
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    header = _Header.from_address(pointer(capsule, b"dltensor"))
+    on_cpu = header.device_type == 1
+    return not on_cpu or ((header.data or 0) + header.byte_offset) % 64 == 0
+
+
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
     """Return the data of an array of any library that offers them by DLPack, without a copy where that can be.
 
     Raises
     ------
     BufferError
-        If the data are not contiguous, or if ``copy=False`` and they live on another device than the one named.
+        If the data are not contiguous; or if ``copy=False`` and they live on another device than the one named, or
+        begin at an address that TensorFlow cannot compute at.
     """
+    capsule = x.__dlpack__()
+    aligned = _aligned(capsule)
     try:
-        there = tf.experimental.dlpack.from_dlpack(x.__dlpack__())
+        there = tf.experimental.dlpack.from_dlpack(capsule)
     except tf.errors.InvalidArgumentError as error:
         raise BufferError(f"TensorFlow takes contiguous data of its own dtypes by DLPack: {error.message}") from error
-    with placed(device):
-        moved = device and device_of(there) != device_name(str(device))
-        if moved and copy is False:
-            raise BufferError(f"from_dlpack cannot move data from {device_of(there)} to {device} without a copy.")
-        if moved:
-            return tf.identity(there)
+    moved = bool(device) and device_of(there) != device_name(str(device))
+    if copy is False and (moved or not aligned):
+        reason = f"from {device_of(there)} to {device}" if moved else "to an address that is a multiple of 64"
+        raise BufferError(f"from_dlpack cannot move the data {reason} without a copy.")
+    if not aligned:
+        there = tf.convert_to_tensor(there.numpy())
+    elif copy and not moved:
         # The memory is the other array's, and may change. A roll, even one by nothing, writes to memory of its own.
-        return tf.reshape(tf.roll(tf.reshape(there, [-1]), 0, 0), there.shape) if copy else there
+        there = tf.reshape(tf.roll(tf.reshape(there, [-1]), 0, 0), there.shape)
+    with placed(device):
+        return tf.identity(there) if moved else there
 
 
 def full(shape: Any, fill_value: Any, *, dtype: Dtype = None, device: Any = None) -> Array:
@@ -196,7 +231,7 @@ def arange(
         raise ValueError("arange needs a step that is not zero.")
     # Integers are divided as integers: they may have more digits than a float.
     whole = all(isinstance(value, int) for value in (start, stop, step))
-    count = max(0, -((start - stop) // step) if whole else math.ceil((stop - start) / step))
+    count = max(0, int(-((start - stop) // step)) if whole else math.ceil((stop - start) / step))
     with placed(device):
         return _steps(start, step, count, (dt.DEFAULT_INT if whole else dt.DEFAULT_FLOAT) if dtype is None else dtype)
 
@@ -225,6 +260,7 @@ def linspace(
 def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Dtype = None, device: Any = None) -> Array:
     """Return a matrix with ones on its ``k``-th diagonal and zeros elsewhere."""
     columns = n_rows if n_cols is None else n_cols
+    k = min(max(k, -n_rows), columns)
     with placed(device):
         on_diagonal = tf.range(n_rows)[:, None] + k == tf.range(columns)[None, :]
         return tf.cast(on_diagonal, dt.DEFAULT_FLOAT if dtype is None else dtype)
@@ -247,6 +283,7 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> list[Array]:
 def _triangle(name: str, x: Array, lower: bool, k: int) -> Array:
     x = dt.tensor(x, name)
     rows, columns = tf.shape(x)[-2], tf.shape(x)[-1]
+    k = min(max(k, tf.int32.min), tf.int32.max)
     offset = tf.range(columns)[None, :] - tf.range(rows)[:, None]
     return tf.where(offset <= k if lower else offset >= k, x, tf.zeros_like(x))
 

@@ -162,8 +162,8 @@ imag = _unary("imag", lambda x: tf.math.imag(x) if _complex(x) else tf.zeros_lik
 def _direction(x: Array) -> Array:
     """Return ``x / abs(x)``, part by part so that zeros keep their sign, and 0 where ``x`` is 0."""
     size = tf.math.abs(x)
-    size = tf.where(size == 0, tf.ones_like(size), size)
-    return tf.complex(*(part / size for part in _parts(x)))
+    filled = tf.where(size == 0, tf.ones_like(size), size)
+    return tf.where(size == 0, tf.zeros_like(x), tf.complex(*(part / filled for part in _parts(x))))
 
 
 # TensorFlow has no kernels of these three for unsigned integers.
@@ -247,7 +247,7 @@ def _complex_expm1(x: Array) -> Array:
     imag = tf.where(b == 0, b, tf.math.exp(a) * tf.math.sin(b))
     # At infinity an angle that is none counts only where the size does not vanish.
     nowhere = tf.math.is_inf(a) & ~tf.math.is_finite(b)
-    real = tf.where(nowhere, tf.math.expm1(a), real)
+    real = tf.where(nowhere, tf.math.expm1(a), tf.where(x == 0, tf.zeros_like(a), real))
     return tf.complex(real, tf.where(nowhere & (a < 0), tf.zeros_like(b), imag))
 
 
@@ -415,5 +415,18 @@ bitwise_xor = _bits("bitwise_xor", tf.math.not_equal, tf.bitwise.bitwise_xor)
 bitwise_invert = _unary(
     "bitwise_invert", lambda x: tf.math.logical_not(x) if x.dtype == tf.bool else tf.bitwise.invert(x), _BITS
 )
-bitwise_left_shift = _binary("bitwise_left_shift", tf.bitwise.left_shift, "integral")
-bitwise_right_shift = _binary("bitwise_right_shift", tf.bitwise.right_shift, "integral")
+
+
+def _shift(name: str, function: Callable[[Array, Array], Array]) -> Callable[[Any, Any], Array]:
+    def apply(x: Array, y: Array) -> Array:
+        result = function(x, y)
+        if name == "bitwise_right_shift" and not _unsigned(x):
+            return result
+        # TensorFlow shifts by one bit less than there are, at most. (Signed numbers have only their sign left then.)
+        return tf.where(y < 8 * x.dtype.size, result, tf.zeros_like(result))
+
+    return _binary(name, apply, "integral")
+
+
+bitwise_left_shift = _shift("bitwise_left_shift", tf.bitwise.left_shift)
+bitwise_right_shift = _shift("bitwise_right_shift", tf.bitwise.right_shift)

@@ -14,8 +14,11 @@ class NamespaceInfo:
     """What this namespace can do, and its dtypes and devices, as the standard asks."""
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what the standard leaves to an implementation."""
-        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": None}
+        """Return what the standard leaves to an implementation.
+
+        A tensor may have 254 dimensions, but TensorFlow slices, reverses and chooses from no more than 8.
+        """
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 8}
 
     def default_device(self) -> str:
         """Return the device that new arrays are put on: the first GPU, or else the CPU."""

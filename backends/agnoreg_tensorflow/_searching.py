@@ -49,7 +49,13 @@ def _arg_extreme(name: str, x: Array, axis: int | None, keepdims: bool) -> Array
         found = function(tf.reshape(x, [-1]), axis=0, output_type=dt.DEFAULT_INT)
         return tf.reshape(found, [1] * rank) if keepdims else found
     axis = one_axis(axis, rank)
-    found = function(x, axis=axis, output_type=dt.DEFAULT_INT)
+    if rank > 7:
+        # The kernels end there.
+        others = [one for one in range(rank) if one != axis]
+        rows = tf.reshape(tf.transpose(x, [*others, axis]), [-1, sizes(x)[axis]])
+        found = tf.reshape(function(rows, axis=1, output_type=dt.DEFAULT_INT), [sizes(x)[one] for one in others])
+    else:
+        found = function(x, axis=axis, output_type=dt.DEFAULT_INT)
     return tf.expand_dims(found, axis) if keepdims else found
 
 

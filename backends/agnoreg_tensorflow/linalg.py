@@ -82,8 +82,10 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
 
 
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """Sum products along one axis of the broadcast arrays, counted from the last, ``x1`` conjugated."""
-    x, y = broadcast_arrays(*tensors("vecdot", x1, x2, kind="numeric"))
+    """Sum products along one axis, counted from the last, ``x1`` conjugated; the other axes broadcast."""
+    x, y = tensors("vecdot", x1, x2, kind="numeric")
+    _check_sizes("vecdot", x, y, axis)
+    x, y = broadcast_arrays(x, y)
     return tf.math.reduce_sum(tf.math.conj(x) * y, one_axis(axis, len(x.shape)))
 
 
@@ -96,13 +98,22 @@ def outer(x1: Array, x2: Array, /) -> Array:
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Return the cross product of vectors of three elements along an axis, counted from the last; others broadcast."""
     x, y = tensors("cross", x1, x2, kind="numeric")
+    mine, theirs = _check_sizes("cross", x, y, axis)
+    if x.shape[mine] not in (3, None):
+        raise ValueError(f"cross needs three elements along axis {axis}, got an array of shape {tuple(x.shape)}.")
+    ahead = tf.roll(x, -1, mine) * tf.roll(y, 1, theirs)
+    return ahead - tf.roll(x, 1, mine) * tf.roll(y, -1, theirs)
+
+
+def _check_sizes(name: str, x: Array, y: Array, axis: int) -> list[int]:
+    """Return the axis of each array counted from the front; the two must have the same size."""
     axes = [one_axis(axis, len(one.shape)) for one in (x, y)]
-    for one, position in zip((x, y), axes, strict=True):
-        if one.shape[position] not in (3, None):
-            raise ValueError(f"cross needs three elements along axis {axis}, got an array of shape {tuple(one.shape)}.")
-    x_next, y_next = (tf.roll(one, -1, position) for one, position in zip((x, y), axes, strict=True))
-    x_last, y_last = (tf.roll(one, 1, position) for one, position in zip((x, y), axes, strict=True))
-    return x_next * y_last - x_last * y_next
+    sizes = [one.shape[position] for one, position in zip((x, y), axes, strict=True)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{name} needs one size along axis {axis}, got the shapes {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    return axes
 
 
 def matrix_power(x: Array, n: int, /) -> Array:
