@@ -1,13 +1,16 @@
 # demo, test and bench do all their own set-up in .venv, with nothing but python3 and make.
 #   make demo PIP_ARGS="..."   and   make test PIP_ARGS="..."   pass PIP_ARGS on to pip install.
+#   make array-api-tests ARRAY_API_TESTS=path   runs the checkout of array-api-tests there on TensorFlow's namespace.
 #   make bench BENCH_ARGS="--loss lncc --peer monai"   passes BENCH_ARGS on to python -m benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 BENCH_ARGS ?=
+ARRAY_API_TESTS ?=
+ARRAY_API_EXAMPLES ?= 5
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint conformance clean
+.PHONY: demo test bench lint conformance array-api-tests array-api-suite clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -25,6 +28,22 @@ lint: $(VENV)/.test
 
 conformance: $(VENV)/.test
 	$(BIN)/python -m pytest conformance --report docs/conformance.md
+
+# An expected failure that passes is one too. See docs/tensorflow-namespace.md.
+array-api-tests: array-api-suite $(VENV)/.test
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -r "$(ARRAY_API_TESTS)/requirements.txt"
+	cd "$(ARRAY_API_TESTS)" && PYTHONPATH="$(CURDIR)/tests/array_api" ARRAY_API_TESTS_MODULE=agnoreg_tensorflow.namespace \
+		ARRAY_API_TESTS_VERSION=2024.12 "$(abspath $(BIN))/python" -m pytest array_api_tests -p tensor_shapes \
+		--xfails-file="$(CURDIR)/tests/array_api/xfails.txt" -o xfail_strict=true -p no:cacheprovider \
+		--max-examples=$(ARRAY_API_EXAMPLES) --hypothesis-derandomize --disable-deadline
+
+array-api-suite:
+	@test -d "$(ARRAY_API_TESTS)/array_api_tests" && test -d "$(ARRAY_API_TESTS)/array-api/spec/2024.12" || { \
+		echo "ARRAY_API_TESTS must be the path of a checkout of array-api-tests with its submodule, got '$(ARRAY_API_TESTS)'."; \
+		echo "Get one:  git clone --recurse-submodules https://github.com/data-apis/array-api-tests"; \
+		echo "then run: make array-api-tests ARRAY_API_TESTS=array-api-tests"; \
+		echo "A checkout without the submodule gets it by: git submodule update --init"; \
+		exit 1; }
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

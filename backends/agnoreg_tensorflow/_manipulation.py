@@ -56,7 +56,11 @@ def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
 def stack(arrays: Sequence[Array], /, *, axis: int = 0) -> Array:
     """Join arrays of one shape along a new axis."""
     found = tensors("stack", *arrays)
-    return tf.stack(found, one_axis(axis, len(found[0].shape) + 1))
+    axis = one_axis(axis, len(found[0].shape) + 1)
+    if found[0].dtype == tf.uint16:
+        # No kernel of a graph.
+        return tf.concat([tf.expand_dims(x, axis) for x in found], axis)
+    return tf.stack(found, axis)
 
 
 def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
@@ -65,7 +69,7 @@ def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     return tuple(tf.unstack(x, axis=one_axis(axis, len(x.shape))))
 
 
-def expand_dims(x: Array, /, *, axis: int = 0) -> Array:
+def expand_dims(x: Array, /, axis: int = 0) -> Array:
     """Insert an axis of size one."""
     x = tensor(x, "expand_dims")
     return tf.expand_dims(x, one_axis(axis, len(x.shape) + 1))
@@ -129,14 +133,14 @@ def broadcast_to(x: Array, /, shape: Any) -> Array:
     return tf.broadcast_to(x, [have if want is None else want for have, want in zip(own, target, strict=True)])
 
 
-def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
+def broadcast_arrays(*arrays: Array) -> list[Array]:
     """Repeat arrays to their common shape."""
     found = [tensor(x, "broadcast_arrays") for x in arrays]
     static = reduce(tf.broadcast_static_shape, [x.shape for x in found])
     if static.is_fully_defined():
-        return tuple(tf.broadcast_to(x, static) for x in found)
+        return [tf.broadcast_to(x, static) for x in found]
     dynamic = reduce(tf.broadcast_dynamic_shape, [tf.shape(x) for x in found])
-    return tuple(with_shape(tf.broadcast_to(x, dynamic), static) for x in found)
+    return [with_shape(tf.broadcast_to(x, dynamic), static) for x in found]
 
 
 def _through_int32(function: Callable[[Array], Array], x: Array) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from agnoreg_tensorflow import _dtypes as dt
-from agnoreg_tensorflow._dtypes import tensor
+from agnoreg_tensorflow._dtypes import tensor, tensors
 from agnoreg_tensorflow._shapes import Axis, all_axes, one_axis, size
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "count_nonzero",
     "cumulative_prod",
     "cumulative_sum",
+    "diff",
     "max",
     "mean",
     "min",
@@ -27,8 +28,8 @@ __all__ = [
 Array = Any
 Dtype = Any
 
-_REAL = ("integral", "real floating")
-_ADDABLE = ("bool", *_REAL)
+_REAL = dt.REAL
+_ADDABLE = ("bool", "numeric")
 
 
 def sum(x: Array, /, *, axis: Axis = None, dtype: Dtype = None, keepdims: bool = False) -> Array:
@@ -47,7 +48,7 @@ def prod(x: Array, /, *, axis: Axis = None, dtype: Dtype = None, keepdims: bool 
 
 def mean(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Return the arithmetic mean of floating-point numbers."""
-    x = tensor(x, "mean", "real floating")
+    x = tensor(x, "mean", dt.FLOATING)
     return tf.math.reduce_mean(x, all_axes(axis, len(x.shape)), keepdims)
 
 
@@ -92,19 +93,19 @@ max = _extreme("max", tf.math.reduce_max)
 def all(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Say whether all elements are true (or not zero)."""
     x = tensor(x, "all")
-    return tf.math.reduce_all(tf.cast(x, tf.bool), all_axes(axis, len(x.shape)), keepdims)
+    return tf.math.reduce_all(dt.truth(x), all_axes(axis, len(x.shape)), keepdims)
 
 
 def any(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Say whether any element is true (or not zero)."""
     x = tensor(x, "any")
-    return tf.math.reduce_any(tf.cast(x, tf.bool), all_axes(axis, len(x.shape)), keepdims)
+    return tf.math.reduce_any(dt.truth(x), all_axes(axis, len(x.shape)), keepdims)
 
 
 def count_nonzero(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Count the elements that are not zero."""
     x = tensor(x, "count_nonzero")
-    return tf.math.reduce_sum(tf.cast(tf.cast(x, tf.bool), dt.DEFAULT_INT), all_axes(axis, len(x.shape)), keepdims)
+    return tf.math.reduce_sum(tf.cast(dt.truth(x), dt.DEFAULT_INT), all_axes(axis, len(x.shape)), keepdims)
 
 
 def _cumulative(name: str, scan: Callable[..., Array], like: Callable[..., Array]) -> Callable[..., Array]:
@@ -126,6 +127,21 @@ def _cumulative(name: str, scan: Callable[..., Array], like: Callable[..., Array
     apply.__name__ = apply.__qualname__ = name
     apply.__doc__ = "Scan along ``axis``; bool and integers in 64 bits unless a ``dtype`` is given."
     return apply
+
+
+def diff(
+    x: Array, /, *, axis: int = -1, n: int = 1, prepend: Array | None = None, append: Array | None = None
+) -> Array:
+    """Return the ``n``-th differences along ``axis`` of ``x`` between what is prepended and appended to it."""
+    joined = [y for y in (prepend, x, append) if y is not None]
+    x = tensors("diff", *joined, kind="numeric")
+    axis = one_axis(axis, len(x[0].shape))
+    x = tf.concat(x, axis)
+    for _ in range(n):
+        before = [slice(None)] * axis + [slice(None, -1)]
+        after = [slice(None)] * axis + [slice(1, None)]
+        x = x[tuple(after)] - x[tuple(before)]
+    return x
 
 
 cumulative_sum = _cumulative("cumulative_sum", tf.math.cumsum, tf.zeros)

@@ -1,6 +1,6 @@
-"""Choosing, indexing and sorting."""
+"""Choosing, indexing, sorting and sets."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -18,12 +18,16 @@ __all__ = [
     "sort",
     "take",
     "take_along_axis",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
     "where",
 ]
 
 Array = Any
 
-_REAL = ("integral", "real floating")
+_REAL = dt.REAL
 
 
 def where(condition: Array, x1: Any, x2: Any, /) -> Array:
@@ -34,7 +38,7 @@ def where(condition: Array, x1: Any, x2: Any, /) -> Array:
 def nonzero(x: Array, /) -> tuple[Array, ...]:
     """Return the indices of the elements that are not zero, one array an axis."""
     x = tensor(x, "nonzero")
-    return tuple(tf.unstack(tf.where(tf.cast(x, tf.bool)), num=len(x.shape), axis=1))
+    return tuple(tf.unstack(tf.where(dt.truth(x)), num=len(x.shape), axis=1))
 
 
 def _arg_extreme(name: str, x: Array, axis: int | None, keepdims: bool) -> Array:
@@ -45,7 +49,13 @@ def _arg_extreme(name: str, x: Array, axis: int | None, keepdims: bool) -> Array
         found = function(tf.reshape(x, [-1]), axis=0, output_type=dt.DEFAULT_INT)
         return tf.reshape(found, [1] * rank) if keepdims else found
     axis = one_axis(axis, rank)
-    found = function(x, axis=axis, output_type=dt.DEFAULT_INT)
+    if rank > 7:
+        # The kernels end there.
+        others = [one for one in range(rank) if one != axis]
+        rows = tf.reshape(tf.transpose(x, [*others, axis]), [-1, sizes(x)[axis]])
+        found = tf.reshape(function(rows, axis=1, output_type=dt.DEFAULT_INT), [sizes(x)[one] for one in others])
+    else:
+        found = function(x, axis=axis, output_type=dt.DEFAULT_INT)
     return tf.expand_dims(found, axis) if keepdims else found
 
 
@@ -137,3 +147,71 @@ def searchsorted(x1: Array, x2: Array, /, *, side: str = "left", sorter: Array |
         x1 = take(x1, sorter)
     flat = tf.searchsorted(x1, tf.reshape(x2, [-1]), side=side, out_type=dt.DEFAULT_INT)
     return tf.reshape(flat, sizes(x2))
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------
+
+
+class UniqueAll(NamedTuple):
+    """The distinct values, where each is found first, where each element is among them, and how often they come."""
+
+    values: Array
+    indices: Array
+    inverse_indices: Array
+    counts: Array
+
+
+class UniqueCounts(NamedTuple):
+    """The distinct values and how often they come."""
+
+    values: Array
+    counts: Array
+
+
+class UniqueInverse(NamedTuple):
+    """The distinct values, and where each element is among them."""
+
+    values: Array
+    inverse_indices: Array
+
+
+def _order(x: Array) -> Array:
+    """Return the indices that sort 1-D ``x`` of any dtype stably; complex numbers by their real part first."""
+    if x.dtype == tf.bool:
+        return argsort(tf.cast(x, tf.uint8))
+    if not dt.isdtype(x.dtype, "complex floating"):
+        return argsort(x)
+    order = argsort(tf.math.imag(x))
+    return tf.gather(order, argsort(tf.gather(tf.math.real(x), order)))
+
+
+def unique_all(x: Array, /) -> UniqueAll:
+    """Return the distinct values in ascending order; every NaN counts as one of its own, zeros of both signs as one."""
+    x = tensor(x, "unique_all")
+    flat = tf.reshape(x, [-1])
+    order = _order(flat)
+    ordered = tf.gather(flat, order)
+    first = tf.concat([tf.ones_like(ordered[:1], tf.bool), ordered[1:] != ordered[:-1]], axis=0)
+    # The number of each sorted element's value, from 0; a stable sort begins with the first of equal elements.
+    number = tf.cumsum(tf.cast(first, dt.DEFAULT_INT)) - 1
+    inverse = tf.scatter_nd(order[:, None], number, tf.shape(flat, out_type=dt.DEFAULT_INT))
+    starts = tf.reshape(tf.where(first), [-1])
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(number), number, tf.size(starts))
+    return UniqueAll(tf.gather(ordered, starts), tf.gather(order, starts), tf.reshape(inverse, sizes(x)), counts)
+
+
+def unique_counts(x: Array, /) -> UniqueCounts:
+    """Return the distinct values and how often they come, as ``unique_all`` does."""
+    found = unique_all(x)
+    return UniqueCounts(found.values, found.counts)
+
+
+def unique_inverse(x: Array, /) -> UniqueInverse:
+    """Return the distinct values and where each element is among them, as ``unique_all`` does."""
+    found = unique_all(x)
+    return UniqueInverse(found.values, found.inverse_indices)
+
+
+def unique_values(x: Array, /) -> Array:
+    """Return the distinct values, as ``unique_all`` does."""
+    return unique_all(x).values

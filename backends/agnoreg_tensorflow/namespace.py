@@ -2,14 +2,12 @@
 
 It switches nothing on in TensorFlow and never leaves it: every function works eagerly and while a function is traced,
 also where the batch size is unknown. ``None`` in a shape stands for the size that the array has on that axis.
-
-Not here yet: complex dtypes, the set functions, ``diff``, ``from_dlpack``, ``copysign``, ``hypot``, ``logaddexp``,
-``nextafter``, ``signbit``, the decompositions of ``linalg``, and ``fft``.
 """
 
 # ruff: noqa: F403
 import math
 
+from agnoreg_tensorflow import fft as fft
 from agnoreg_tensorflow import linalg as linalg
 from agnoreg_tensorflow._creation import *
 from agnoreg_tensorflow._dtypes import *
