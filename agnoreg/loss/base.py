@@ -85,7 +85,8 @@ class Loss:
             raise ValueError(f"name must be a string, got {self.name!r}.")
         # Made here, so that its parameters are checked with the object, and a compiler that traces the first call finds
         # what it will find at the second.
-        self.measured_by(next(kind for kind in type(self).__mro__ if "call" in vars(kind)))
+        for kind in (type(self), next(kind for kind in type(self).__mro__ if "call" in vars(kind))):
+            self.measured_by(kind)
 
     # --- what it computes -------------------------------------------------------------------------------------------
 
