@@ -77,7 +77,7 @@ class Backend:
         return array
 
     def device(self, array: Array) -> Any:
-        """Return the device that ``array`` lives on; two arrays of one call must agree."""
+        """Return the device that ``array`` lives on, None where it has none yet; two arrays of one call must agree."""
         return getattr(array, "device", None)
 
     def shape(self, array: Array) -> tuple[int | None, ...]:
@@ -141,6 +141,10 @@ class Backend:
     def accumulator(self, array: Array) -> Any:
         """Return the dtype in which sums over slabs of ``array`` are added up."""
         return self.xp.float64
+
+    def index_dtype(self) -> Any:
+        """Return the dtype of the places of an image's voxels."""
+        return self.xp.int64
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -475,9 +479,11 @@ def backend_of(*arrays: Any) -> Backend:
                 f"for example agnoreg.get_backend({first.name!r}).from_numpy(agnoreg.get_backend({backend.name!r})"
                 ".to_numpy(array)); agnoreg never copies between frameworks unasked."
             )
-        if backend.device(array) != device:
+        other = backend.device(array)
+        device = other if device is None else device
+        if other is not None and other != device:
             raise TypeError(
-                f"The arrays live on two devices: {device} and {backend.device(array)}. Move one of them to the "
+                f"The arrays live on two devices: {device} and {other}. Move one of them to the "
                 "other's device first; agnoreg never copies between devices unasked."
             )
     return first

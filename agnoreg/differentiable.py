@@ -467,6 +467,10 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
         backend, arrays = checked(self, arrays)
+        return backend.override(self, arrays).compute_image(backend, arrays)
+
+    def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value at every voxel."""
         run = _Run(self, backend, arrays)
         return run.restore(self._passes(run, None, image=True)[1], (0,))[0]
 

@@ -111,6 +111,19 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
     )
 
 
+def alike(tiles: Sequence[Any]) -> slice:
+    """Return the longest run of tiles that differ in where they start alone, and start at even distances."""
+    runs, first = [slice(0, min(1, len(tiles)))], 0
+    for i in range(1, len(tiles)):
+        distance = tiles[i].start - tiles[i - 1].start
+        if replace(tiles[i], start=0) != replace(tiles[first], start=0):
+            first = i
+        elif i > first + 1 and distance != tiles[i - 1].start - tiles[i - 2].start:
+            first = i - 1
+        runs.append(slice(first, i + 1))
+    return max(runs, key=lambda run: run.stop - run.start)
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Planes ``start`` to ``start + count`` of an image of ``total`` planes that pass by; zeros follow the last one.

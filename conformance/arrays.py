@@ -13,10 +13,14 @@ class Maker:
 
     backend: Any
     device: str | None
+    #: The widest floating-point dtype: "float64", or "float32" to do without any of 64 bit.
+    widest: str = "float64"
 
     def __call__(self, array: np.ndarray, dtype: str = "float64") -> Any:
         """Return ``array`` as an array of this dtype; a dtype that the framework lacks skips the test."""
         backend, xp = self.backend, self.backend.xp
+        if "64" in dtype and self.widest != "float64":
+            pytest.skip(f"--widest {self.widest} leaves out {dtype}")
         if not hasattr(xp, dtype):
             pytest.skip(f"{backend.name} has no {dtype}")
         if dtype == "bfloat16":  # which NumPy lacks
@@ -33,4 +37,5 @@ class Maker:
 
     def numpy(self, array: Any) -> np.ndarray:
         """Return an array of the backend as float64, whatever its dtype."""
-        return np.asarray(self.backend.to_numpy(self.backend.xp.astype(array, self.backend.xp.float64)))
+        xp = self.backend.xp
+        return np.asarray(self.backend.to_numpy(xp.astype(array, getattr(xp, self.widest))), dtype=np.float64)

@@ -4,6 +4,8 @@
     The backends to check: by default every registered one, and array_api_strict.
 ``--device NAME``
     Where their arrays are made, as the adapter's ``from_numpy`` takes it.
+``--widest float32``
+    Leave out what needs dtypes of 64 bit, as where a framework is set to have none; JAX is set so.
 ``--report FILE``
     Write the table as Markdown.
 """
@@ -18,6 +20,7 @@ import pytest
 from .arrays import Maker
 from .chosen import Chosen, choose, registered
 from .report import Records, lines
+from .settings import set_for
 
 CHOSEN = pytest.StashKey[list[Chosen]]()
 RECORDS = pytest.StashKey[Records]()
@@ -34,6 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a backend to check, repeatable; by default every registered one and array_api_strict",
     )
     group.addoption("--device", metavar="NAME", help="the device that arrays are made on, as the backend names it")
+    group.addoption(
+        "--widest",
+        choices=("float64", "float32"),
+        default="float64",
+        help="the widest dtype to check; float32 leaves out all of 64 bit",
+    )
     group.addoption("--report", metavar="FILE", help="write the table of worst errors to FILE as Markdown")
 
 
@@ -86,8 +95,15 @@ def backends(request: pytest.FixtureRequest) -> list[Any]:
 @pytest.fixture
 def arrays(request: pytest.FixtureRequest) -> Callable[..., Maker]:
     """Return a function from a backend to a maker of its arrays on the chosen device."""
-    device = request.config.getoption("--device")
-    return lambda backend: Maker(backend, device)
+    device, widest = request.config.getoption("--device"), request.config.getoption("--widest")
+    return lambda backend: Maker(backend, device, widest)
+
+
+@pytest.fixture(autouse=True)
+def settings(request: pytest.FixtureRequest) -> Generator[None]:
+    """Set frameworks to have the widest dtype, for the time of the test."""
+    with set_for(request.config.getoption("--widest")):
+        yield
 
 
 @pytest.fixture

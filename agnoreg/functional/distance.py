@@ -109,7 +109,11 @@ class BinaryCrossEntropy(ImageMeasure, MeanMeasure):
         w, s = self.background_weight, self.smooth
         foreground = xp.log(p + s) * -(1.0 - w)
         # Left out where it has no weight: beyond p = 1 + s its logarithm would be NaN.
-        return foreground, xp.log((1.0 - p) + s) * -w if w > 0 else None
+        return foreground, xp.log(self._background(p)) * -w if w > 0 else None
+
+    def _background(self, p: Array) -> Array:
+        """Return ``1 - p + s``, written so that no compiler adds ``1 + s`` first, which costs the digits of ``s``."""
+        return self.smooth - (p - 1.0)
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the sum of the weighted logarithms."""
@@ -133,7 +137,7 @@ class BinaryCrossEntropy(ImageMeasure, MeanMeasure):
         t, p = slab.arrays
         w, s = self.background_weight, self.smooth
         gradient = t / (p + s) * (factor * -(1.0 - w))
-        return gradient if w == 0 else gradient + (1.0 - t) / ((1.0 - p) + s) * (factor * w)
+        return gradient if w == 0 else gradient + (1.0 - t) / self._background(p) * (factor * w)
 
 
 @measured_by(BinaryCrossEntropy)

@@ -149,7 +149,7 @@ def _image_gradient(backend: Backend, image: Array, ddf: Array, cotangent: Array
     def body(cells: _Cells, c: Array) -> Results:
         voxels, channels = cells.rows.shape
         c = xp.reshape(c, (-1, channels))
-        channel = xp.arange(channels, dtype=xp.int64, device=backend.device(ddf))
+        channel = xp.arange(channels, dtype=backend.index_dtype(), device=backend.device(ddf))
         index, weights = [], []
         for corner, offset in cells.offsets.items():
             weight = c
@@ -213,7 +213,7 @@ def _locate(backend: Backend, rows: Array, sizes: tuple[int, ...], u: Array, sta
     # Infinity less its floor would warn, and so would NaN as an integer: a displacement with either becomes a NaN point
     # of the image's first cell.
     finite = xp.isfinite(u[..., 0]) & xp.isfinite(u[..., 1]) & xp.isfinite(u[..., 2])
-    index = positions(0, xp.int64) * (bordered[0] * strides[0])
+    index = positions(0, backend.index_dtype()) * (bordered[0] * strides[0])
     fractions = []
     for i in range(3):
         component = xp.where(finite, u[..., i], nan)
@@ -223,7 +223,7 @@ def _locate(backend: Backend, rows: Array, sizes: tuple[int, ...], u: Array, sta
         if i == 0:
             lowest = lowest + xp.asarray(start, dtype=dtype, device=device)
         lowest = xp.where(finite, xp.clip(lowest, -_BORDER, sizes[i]), zero)
-        index = index + (xp.astype(lowest, xp.int64) + _BORDER) * strides[i]
+        index = index + (xp.astype(lowest, backend.index_dtype()) + _BORDER) * strides[i]
     offsets: dict[Corner, int] = {
         (i, j, k): i * strides[0] + j * strides[1] + k for i, j, k in product((0, 1), repeat=3)
     }

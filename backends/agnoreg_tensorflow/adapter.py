@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from agnoreg import tiling
 from agnoreg.backend import CPU_SLABS, Backend
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
@@ -128,7 +129,7 @@ class TensorFlowBackend(Backend):
         self, tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: Any, kept: slice = slice(None)
     ) -> Results:
         """Run ``body`` over ``tiles``; in a trace, over many that are alike by one loop of the graph."""
-        alike = _alike(tiles)
+        alike = tiling.alike(tiles)
         if tf.executing_eagerly() or len(tiles) <= MOST_UNROLLED or alike.stop - alike.start < LEAST_LOOPED:
             return super().scan(tiles, body, state, kept)
         steps: list[Any] = []
@@ -241,6 +242,10 @@ class _Compiled:
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value."""
         return _graph_of(backend, self.measure, "compute")(arrays)
+
+    def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
+        """Return the value at every voxel."""
+        return _graph_of(backend, self.measure, "compute_image")(arrays)
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float
@@ -356,19 +361,6 @@ def _built_in_advance(graph: Any) -> bool:
 
 
 # --- the loop of a graph ----------------------------------------------------------------------------------------------
-
-
-def _alike(tiles: Sequence[Any]) -> slice:
-    """Return the longest run of tiles that differ in where they start alone, and start at even distances."""
-    runs, first = [slice(0, min(1, len(tiles)))], 0
-    for i in range(1, len(tiles)):
-        distance = tiles[i].start - tiles[i - 1].start
-        if replace(tiles[i], start=0) != replace(tiles[first], start=0):
-            first = i
-        elif i > first + 1 and distance != tiles[i - 1].start - tiles[i - 2].start:
-            first = i - 1
-        runs.append(slice(first, i + 1))
-    return max(runs, key=lambda run: run.stop - run.start)
 
 
 def _graph_loop(tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: Any, unkept: int) -> Step:

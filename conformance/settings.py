@@ -1,0 +1,50 @@
+"""How frameworks that have settings of their own are set for the time of a test, and back after it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+#: Every check compiles something that runs but once: XLA shall compile quickly rather than well.
+QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
+}
+
+
+@contextmanager
+def set_for(widest: str) -> Iterator[None]:
+    """Set the frameworks that are imported to have the dtype ``widest``, and none that is wider if they can."""
+    if "jax" not in sys.modules or "agnoreg_jax" not in sys.modules:
+        yield
+        return
+    import agnoreg_jax
+    import jax
+
+    before = jax.config.jax_enable_x64, agnoreg_jax.COMPILER_OPTIONS
+    jax.config.update("jax_enable_x64", widest == "float64")
+    agnoreg_jax.COMPILER_OPTIONS = _known_to_xla()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before[0])
+        agnoreg_jax.COMPILER_OPTIONS = before[1]
+
+
+@lru_cache(maxsize=1)
+def _known_to_xla() -> dict[str, Any]:
+    """Return those options that this version of XLA has."""
+    import jax
+
+    known = {}
+    for name, value in QUICKLY.items():
+        try:
+            jax.jit(lambda x: x + 1, compiler_options={name: value})(1)
+        except Exception:
+            continue
+        known[name] = value
+    return known
