@@ -290,9 +290,7 @@ def _options() -> Options:
 
 
 @lru_cache(maxsize=1024)
-def _graph_of(
-    kept: Any, what: str, wrt: tuple[int, ...] | None, elements: int, options: Options
-) -> Callable[..., Any]:
+def _graph_of(kept: Any, what: str, wrt: tuple[int, ...] | None, elements: int, options: Options) -> Callable[..., Any]:
     """Return a measure's method, to be compiled for every shape; slabs of another size are another program."""
     more = {} if wrt is None else {"wrt": wrt}
 

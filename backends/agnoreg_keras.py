@@ -142,7 +142,7 @@ def _class_of(registered: str, name: str) -> type[Loss]:
         for one in inspect.signature(Registered.__init__).parameters.values()
         if one.name in ("reduction", "name", "dtype")
     ]
-    Registered.__signature__ = inspect.Signature([*own, *keras_own])  # type: ignore[attr-defined]
+    Registered.__signature__ = inspect.Signature([*own, *keras_own])
     return keras.saving.register_keras_serializable(package=PACKAGE, name=name)(Registered)
 
 

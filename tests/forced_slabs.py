@@ -14,6 +14,6 @@ def force(setattr=setattr):
     def init(self, measure, *arguments):
         original(self, measure, *arguments)
         passing = isinstance(measure, PassingMeasure)
-        self.elements = PLANES * (measure.layout(self.shape).size if passing else math.prod(self.shape[2:]))
+        self.elements = PLANES * (measure.layout(self.shape).size if passing else math.prod(self.given[0].shape[2:]))
 
-    setattr(_Run, "__init__", init)  # noqa: B010
+    setattr(_Run, "__init__", init)

@@ -1,5 +1,6 @@
 """What a process of its own does in the tests of PyTorch's transforms: what it finds is printed as a line of JSON."""
 
+import ctypes
 import json
 import sys
 import warnings
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from test_transforms_torch import COMPILED, RATE, SHAPE, Shifted, images
+from test_transforms_torch import COMPILED, RATE, Shifted, images
 
 import agnoreg
 
@@ -20,7 +21,8 @@ def peak():
 def large():
     """Return the MB that a compiled step takes, and how far the loss and its gradient are from NumPy's, relatively."""
     results = {}
-    for name, loss in COMPILED.items():
+    for name in ("lncc", "dice"):
+        loss = COMPILED[name]
         arrays = images(loss, np.random.default_rng(5), (96, 96, 96), 1)
         *fixed, moving = (torch.tensor(x, dtype=torch.float32) for x in arrays)
         model = Shifted(moving)
@@ -30,6 +32,8 @@ def large():
         # The first step compiles, the second one's memory counts.
         compiled(*fixed, model(moving)).backward()
         model.zero_grad()
+        # What is free goes back to the system first, or it would be used again without being counted.
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         before = peak()
         value = compiled(*fixed, model(moving))
@@ -49,7 +53,9 @@ def one_of_two(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     results = {}
     for name, loss in COMPILED.items():
-        *fixed, moving = (torch.tensor(x[2 * rank : 2 * rank + 2]) for x in images(loss, np.random.default_rng(5), batch=4))
+        *fixed, moving = (
+            torch.tensor(x[2 * rank : 2 * rank + 2]) for x in images(loss, np.random.default_rng(5), batch=4)
+        )
         model = torch.nn.parallel.DistributedDataParallel(Shifted(moving))
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
         loss(*fixed, model(moving)).backward()
