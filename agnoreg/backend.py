@@ -44,6 +44,8 @@ class Backend:
     name: str
     #: The Array API namespace that the core computes with.
     xp: Any
+    #: Types whose objects are arrays of this framework, known before the first one turns up; it may have more.
+    types: ClassVar[tuple[type, ...]] = ()
     #: Elements of one slab for each kind of work.
     slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS
     #: From a measure's class to a subclass of it, with the same parameters, whose functions are this framework's own.
@@ -52,6 +54,10 @@ class Backend:
     def __init__(self, name: str, xp: Any) -> None:
         self.name = name
         self.xp = xp
+        # The usual ones are there from the start: a compiler that traces the first call would compile the second one
+        # again, if the first had written them.
+        floats = (getattr(xp, name) for name in ("float32", "float64") if hasattr(xp, name))
+        self._compute_dtypes: dict[Any, Any] = {dtype: dtype for dtype in floats}
 
     def __repr__(self) -> str:
         return f"<agnoreg backend {self.name}>"
@@ -112,10 +118,9 @@ class Backend:
         return wide if wide in dtypes else self.xp.float32
 
     def _compute_dtype_of(self, dtype: Any) -> Any:
-        cache = self.__dict__.setdefault("_compute_dtypes", {})
-        if dtype not in cache:
-            cache[dtype] = self._choose_dtype(dtype)
-        return cache[dtype]
+        if dtype not in self._compute_dtypes:
+            self._compute_dtypes[dtype] = self._choose_dtype(dtype)
+        return self._compute_dtypes[dtype]
 
     def _choose_dtype(self, dtype: Any) -> Any:
         xp = self.xp
@@ -383,6 +388,7 @@ def get_backend(name: str) -> Backend:
     point = points[name]
     try:
         _loaded[name] = point.load()
+        _by_type.update(dict.fromkeys(_loaded[name].types, _loaded[name]))
     except ImportError as error:
         raise BackendNotAvailableError(_why_not(name, error)) from error
     except Exception as error:

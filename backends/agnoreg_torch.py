@@ -142,6 +142,7 @@ def _plus(terms: Sequence[tuple[Array, ...]], pairs: Sequence[tuple[Array, Array
 class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
 
+    types: ClassVar[tuple[type, ...]] = PLAIN
     #: A large image's slabs are worth a second thread.
     slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"passing": 1 << 17, "voxels": 1 << 18}
 
@@ -198,8 +199,12 @@ class TorchBackend(Backend):
             return None
 
     def slab_elements(self, array: Array, kind: str) -> int:
-        """Return a cache-sized slab on a CPU, one that fills the card elsewhere."""
-        return (self.slab_sizes if array.device.type == "cpu" else GPU_SLABS)[kind]
+        """Return a cache-sized slab on a CPU, one that fills a card elsewhere, and while a compiler traces.
+
+        PyTorch has no loop that a compiler differentiates: slabs are unrolled, so there must be few of them.
+        """
+        small = array.device.type == "cpu" and not torch.compiler.is_compiling()
+        return (self.slab_sizes if small else GPU_SLABS)[kind]
 
     def room(self, piece: Array, planes: int) -> Array | None:
         """Return memory for so many planes; None where PyTorch records what is done with the pieces."""

@@ -83,8 +83,10 @@ class Loss:
             object.__setattr__(self, "name", type(self).__name__)
         if not isinstance(self.name, str):
             raise ValueError(f"name must be a string, got {self.name!r}.")
-        # Made here, so that its parameters are checked with the object.
-        self.measure()
+        # Made here, so that its parameters are checked with the object, and a compiler that traces the first call finds
+        # what it will find at the second.
+        for kind in (type(self), next(kind for kind in type(self).__mro__ if "call" in vars(kind))):
+            self.measured_by(kind)
 
     # --- what it computes -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,19 @@
+"""Cut images into slabs of four planes, whatever the backend's own size is."""
+
+import math
+
+from agnoreg.differentiable import PassingMeasure, _Run
+
+PLANES = 4
+
+
+def force(setattr=setattr):
+    """Cut every image into slabs of four planes, by ``setattr`` (pytest's undoes it)."""
+    original = _Run.__init__
+
+    def init(self, measure, *arguments):
+        original(self, measure, *arguments)
+        passing = isinstance(measure, PassingMeasure)
+        self.elements = PLANES * (measure.layout(self.shape).size if passing else math.prod(self.given[0].shape[2:]))
+
+    setattr(_Run, "__init__", init)
