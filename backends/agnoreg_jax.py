@@ -42,8 +42,8 @@ class JaxBackend(Backend):
         super().__init__("jax", xp)
 
     def owns(self, array: Any) -> bool:
-        """Say whether this is an array or a tracer, but no key of random numbers."""
-        return isinstance(array, jax.Array) and not jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
+        """Say whether this is an array, or a tracer, which stands for one."""
+        return isinstance(array, jax.Array)
 
     def detach(self, array: Array) -> Array:
         """Return the array as a constant."""
@@ -185,7 +185,8 @@ class JaxBackend(Backend):
 
         @partial(value.defjvp, symbolic_zeros=True)
         def tangent(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
-            parameters, arrays = primals
+            # Forward mode hands on what it was given: NumPy's arrays, too.
+            parameters, arrays = jax.tree.map(xp.asarray, primals)
             # A mask, which may follow the inputs, is a constant.
             moves = {i: move for i, move in enumerate(tangents[1][: function.inputs]) if _moves(move)}
             if moves:
@@ -289,7 +290,8 @@ Options = tuple[tuple[str, Any], ...]
 
 
 def _options() -> Options:
-    return tuple((COMPILER_OPTIONS or {}).items())
+    """Return the options, none where this becomes a part of what somebody else compiles."""
+    return () if not COMPILER_OPTIONS or _traced() else tuple(COMPILER_OPTIONS.items())
 
 
 @lru_cache(maxsize=1024)
