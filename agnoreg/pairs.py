@@ -45,6 +45,9 @@ FORMATS = (".parquet", ".csv")
 REQUIRED = ("fixed", "moved")
 COLUMNS = ("id", *INPUTS)
 
+#: The scheduler's HTTP server cannot be left out: on any free port, it is in no other's way.
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+
 OUT_OF_MEMORY = "most likely out of memory. Fewer workers, or a larger limit, leave each more."
 DIED = f"The worker process died twice while it computed this pair, the second time alone: {OUT_OF_MEMORY}"
 
@@ -496,9 +499,8 @@ def _client(scheduler: str | None, workers: int, memory_limit: Any) -> Iterator[
             n_workers=workers,
             threads_per_worker=1,
             memory_limit=memory_limit,
-            dashboard_address=None,
             silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0},
+            scheduler_kwargs={"allowed_failures": 0, **NO_DASHBOARD},
             preload=[__name__],
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
