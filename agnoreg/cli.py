@@ -85,10 +85,14 @@ def _app() -> Any:
     ) -> None:
         pass
 
+    many = {"rich_help_panel": "Many pairs"}
+
     @app.command()
     def evaluate(
-        fixed: Annotated[Path, typer.Argument(metavar="FIXED", help="The fixed image, NIfTI, 3-D.")],
-        moved: Annotated[Path, typer.Argument(metavar="MOVED", help="The moved image, on the same grid.")],
+        fixed: Annotated[Path | None, typer.Argument(metavar="FIXED", help="The fixed image, NIfTI, 3-D.")] = None,
+        moved: Annotated[
+            Path | None, typer.Argument(metavar="MOVED", help="The moved image, on the same grid.")
+        ] = None,
         fixed_label: Annotated[Path | None, typer.Option(help="Label map of the fixed image: integers.")] = None,
         moved_label: Annotated[Path | None, typer.Option(help="Label map of the moved image.")] = None,
         ddf: Annotated[
@@ -110,10 +114,58 @@ def _app() -> Any:
             float, typer.Option(help="How far apart two grids may lie at the image's corners, in voxels.")
         ] = 1e-3,
         ignore_affine: Annotated[bool, typer.Option("--ignore-affine", help="Let grids differ and warn.")] = False,
+        pairs: Annotated[
+            Path | None,
+            typer.Option(metavar="CSV", help="Many pairs, one a line, in place of FIXED and MOVED.", **many),
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="The table, .parquet or .csv: one row a pair.", **many)
+        ] = None,
+        scheduler: Annotated[
+            str | None, typer.Option(metavar="ADDRESS", help="Compute on this scheduler of dask.distributed.", **many)
+        ] = None,
+        workers: Annotated[
+            int | None,
+            typer.Option(metavar="N", help="Processes on this machine; as many as CPUs if left out.", **many),
+        ] = None,
+        memory_limit: Annotated[
+            str | None, typer.Option(metavar="SIZE", help="Memory of each of them, such as 4GiB; 0: no limit.", **many)
+        ] = None,
     ) -> None:
-        """Measure how similar two images are, how their labels overlap, how smooth a field is."""
+        """Measure how similar two images are, how their labels overlap, how smooth a field is.
+
+        Either of one pair, FIXED and MOVED, or of every pair of a CSV, --pairs CSV --out FILE.
+        """
         from agnoreg import evaluation
 
+        files = {
+            "FIXED": fixed,
+            "MOVED": moved,
+            "--fixed-label": fixed_label,
+            "--moved-label": moved_label,
+            "--ddf": ddf,
+            "--json": json,
+            "--csv": csv,
+        }
+        batch = {"--out": out, "--scheduler": scheduler, "--workers": workers, "--memory-limit": memory_limit}
+        settings: dict[str, Any] = {
+            "losses": loss or [],
+            "backend": backend,
+            "device": device,
+            "scale": scale,
+            "ddf_units": ddf_units,
+            "affine_tol": affine_tol,
+            "ignore_affine": ignore_affine,
+        }
+        if pairs is not None:
+            _none_of(files, "of one pair, and --pairs names a CSV of pairs and --out their table")
+            if out is None:
+                raise evaluation.InputError("--pairs needs --out FILE, the table that is written.")
+            cluster = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit}
+            raise typer.Exit(evaluate_many(pairs, out, **settings, **cluster))
+        _none_of(batch, "of many pairs: it needs --pairs")
+        if fixed is None or moved is None:
+            raise evaluation.InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
         outputs = {path: write for path, write in ((json, evaluation.to_json), (csv, evaluation.to_csv)) if path}
         inputs = [path for path in (fixed, moved, fixed_label, moved_label, ddf) if path]
         evaluation.check_outputs([path for path in (json, csv) if path], inputs)
@@ -123,13 +175,7 @@ def _app() -> Any:
             fixed_label=fixed_label,
             moved_label=moved_label,
             ddf=ddf,
-            losses=loss or [],
-            backend=backend,
-            device=device,
-            scale=scale,
-            ddf_units=ddf_units,
-            affine_tol=affine_tol,
-            ignore_affine=ignore_affine,
+            **settings,
         )
         evaluation.write_files({path: write(result) for path, write in outputs.items()})
         print_evaluation(result)
@@ -151,13 +197,70 @@ def _app() -> Any:
     return app
 
 
+def _none_of(options: dict[str, Any], why: str) -> None:
+    from agnoreg.nifti import InputError
+
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name} is {why}.")
+
+
+# --- many pairs -------------------------------------------------------------------------------------------------------
+
+#: How many of the pairs that failed are printed.
+SHOWN = 5
+
+
+def evaluate_many(pairs: Path, out: Path, **settings: Any) -> int:
+    """Evaluate the pairs of a CSV with a progress bar on stderr, print what became of them, return the exit code."""
+    from rich import progress
+    from rich.console import Console
+
+    from agnoreg.pairs import evaluate_pairs
+
+    console = Console(stderr=True)
+    bar = progress.Progress(
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[finished]} of {task.total:.0f} finished, {task.fields[failed]} failed"),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=None, finished=0, failed=0, visible=False)
+
+        def show(finished: int, failed: int, total: int) -> None:
+            done = finished + failed
+            bar.update(task, completed=done, total=total, visible=True, finished=finished, failed=failed)
+
+        summary = evaluate_pairs(pairs, out, progress=show, tell=_warn, **settings)
+    before = f", {summary.before} of them before" if summary.before else ""
+    print(f"{out}: {summary.finished} of {summary.total} pairs evaluated{before}; {len(summary.failures)} failed.")
+    for name, error in list(summary.failures.items())[:SHOWN]:
+        _warn(f"pair {name}: {error}")
+    rest = f"{out} holds the rows that there are; run the same command again for the others."
+    if summary.interrupted:
+        return _fail(f"interrupted: {rest}", code=130)
+    if summary.lost:
+        return _fail(f"{summary.lost}. {rest}", code=1)
+    if summary.failures:
+        why = "all are in the column error, and the same command tries them again"
+        return _fail(f"{len(summary.failures)} of {summary.total} pairs failed: {why}.", code=1)
+    return 0
+
+
+def _warn(message: str) -> None:
+    print(f"agnoreg: warning: {message}", file=sys.stderr)
+
+
 # --- printing ---------------------------------------------------------------------------------------------------------
 
 
 def print_evaluation(result: "Evaluation") -> None:
     """Print a table of the records, what a reader has to know about them, and warnings on stderr."""
     for warning in result.warnings:
-        print(f"agnoreg: warning: {warning}", file=sys.stderr)
+        _warn(warning)
     console = _console()
     fixed, moved = result.inputs[:2]
     grid = f"{_by(fixed.shape)} voxels of {_by(fixed.voxel_size)} mm"

@@ -47,15 +47,21 @@ __all__ = [
     "Input",
     "InputError",
     "Record",
+    "Series",
+    "check_backend",
     "check_outputs",
     "evaluate_pair",
     "parse_loss",
+    "planned",
     "to_csv",
     "to_json",
     "write_files",
 ]
 
 Array = Any
+
+#: The files of a pair, by `evaluate_pair`'s arguments.
+INPUTS = ("fixed", "moved", "fixed_label", "moved_label", "ddf")
 
 BACKGROUND = 0
 #: More labels than this are computed, with a warning: a probability map scaled to 0..255 is stored as integers, too.
@@ -308,6 +314,59 @@ def _defaults(measured: Iterable[str]) -> list[_Metric]:
     return [_Metric(loss, {}, (group,), required=False) for group in measured for loss in losses[group]]
 
 
+@dataclass(frozen=True)
+class Series:
+    """What `evaluate_pair` computes by one metric: a value, or one for each label and their mean.
+
+    Attributes
+    ----------
+    metric, arguments, measured, unit
+        As in `Record`.
+    """
+
+    metric: str
+    arguments: Mapping[str, Any]
+    measured: str
+    unit: str
+
+
+def planned(
+    losses: Sequence[str | Loss], given: Sequence[str], *, ddf_units: str = "voxel", affine_tol: float = 1e-3
+) -> tuple[Series, ...]:
+    """Return what `evaluate_pair` would compute, in its order, without reading a file.
+
+    Parameters
+    ----------
+    losses, ddf_units, affine_tol
+        As `evaluate_pair` takes them.
+    given
+        What there is: ``"images"``, then ``"labels"`` and ``"field"`` or either.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, or a loss does not fit what is given.
+    """
+    asked = _asked(losses, given, ddf_units, affine_tol)
+    chosen = asked or _defaults(given)
+    series = []
+    for measured in given:
+        series += [Series(one.name, one.arguments, measured, "") for one in chosen if measured in one.measures]
+        if measured == "labels" and not asked:
+            series.append(Series(CENTROID_DISTANCE, {}, measured, "mm"))
+    return tuple(series)
+
+
+def _asked(losses: Sequence[str | Loss], given: Sequence[str], ddf_units: str, affine_tol: float) -> list[_Metric]:
+    if ddf_units not in ("voxel", "mm"):
+        raise InputError(f"The units of a ddf are 'voxel' or 'mm', got {ddf_units!r}.")
+    if not affine_tol >= 0:
+        raise InputError(f"The tolerance of affines must be 0 or more voxels, got {affine_tol}.")
+    metrics = [_build(asked) for asked in losses]
+    _check_fit(metrics, given)
+    return metrics
+
+
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
@@ -472,6 +531,11 @@ def _mean(records: Sequence[Record]) -> Record:
     return Record(**{**vars(records[0]), "label": "mean", "value": mean, "seconds": None})
 
 
+def check_backend(name: str, device: str | None) -> None:
+    """Raise InputError where a backend cannot be used here, or not on this device; its framework is imported."""
+    _Computer(name, device)
+
+
 def evaluate_pair(
     fixed: Any,
     moved: Any,
@@ -527,13 +591,8 @@ def evaluate_pair(
     if (fixed_label is None) != (moved_label is None):
         one, other = ("fixed", "moved") if moved_label is None else ("moved", "fixed")
         raise InputError(f"A {one} label map was given without a {other} one: pass --fixed-label and --moved-label.")
-    if ddf_units not in ("voxel", "mm"):
-        raise InputError(f"The units of a ddf are 'voxel' or 'mm', got {ddf_units!r}.")
-    if not affine_tol >= 0:
-        raise InputError(f"The tolerance of affines must be 0 or more voxels, got {affine_tol}.")
-    metrics = [_build(asked) for asked in losses]
     given = ("images",) + ("labels",) * (fixed_label is not None) + ("field",) * (ddf is not None)
-    _check_fit(metrics, given)
+    metrics = _asked(losses, given, ddf_units, affine_tol)
     sources = {
         "fixed image": fixed,
         "moved image": moved,

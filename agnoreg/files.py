@@ -11,8 +11,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def write_whole(contents: Mapping[Path, str]) -> None:
-    """Write text files, each to a temporary file beside it first, which then takes its place.
+def write_whole(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files, text as UTF-8, each to a temporary file beside it first, which then takes its place.
 
     Raises
     ------
@@ -21,13 +21,13 @@ def write_whole(contents: Mapping[Path, str]) -> None:
     """
     temporary: dict[Path, Path] = {}
     try:
-        for path, text in contents.items():
+        for path, content in contents.items():
             target = path.resolve()
             # Of a name that no other writer has.
             beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
             temporary[beside] = target
-            with open(beside, "x", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with open(beside, "xb") as file:
+                file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
         for beside, target in temporary.items():
