@@ -2,10 +2,10 @@
 
 import copy
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -23,9 +23,8 @@ Step = tuple[Any, tuple[Array, ...], tuple[Array, ...]]
 #: A state, sums so far, and the images that pieces are written to.
 _Carry = tuple[Any, tuple[Array, ...], tuple[Array, ...]]
 
-#: While a function is traced, more tiles than these become a loop: an unrolled one costs memory and compile time.
-MOST_UNROLLED = 4
-#: Of so many tiles that are alike.
+#: While a function is traced, from so many tiles on that are alike they become a loop: unrolled, they cost memory, and
+#: time to compile.
 LEAST_LOOPED = 3
 
 #: What XLA is told where the adapter itself compiles, as ``jax.jit`` takes it; None for JAX's own choice.
@@ -35,12 +34,16 @@ COMPILER_OPTIONS: dict[str, Any] | None = None
 class JaxBackend(Backend):
     """JAX arrays, eager or traced by any of JAX's transformations, on any device."""
 
+    takes_parameters: ClassVar[bool] = True
+    #: XLA fuses what is done voxel by voxel: in a whole image it stores nothing.
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"voxels": 1 << 23}
+
     def __init__(self) -> None:
         super().__init__("jax", xp)
 
     def owns(self, array: Any) -> bool:
-        """Say whether this is an array or a tracer, but no key of random numbers."""
-        return isinstance(array, jax.Array) and not jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
+        """Say whether this is an array, or a tracer, which stands for one."""
+        return isinstance(array, jax.Array)
 
     def detach(self, array: Array) -> Array:
         """Return the array as a constant."""
@@ -64,7 +67,7 @@ class JaxBackend(Backend):
         if isinstance(device, str):
             platform, _, index = device.partition(":")
             device = jax.devices(platform)[int(index or 0)]
-        return xp.array(array, device=device)
+        return jax.device_put(np.array(array), device)
 
     def default_float(self) -> Any:
         """Return the dtype that JAX gives a Python float: float64 where ``jax_enable_x64`` is on."""
@@ -93,7 +96,7 @@ class JaxBackend(Backend):
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere; a tracer's device is the default."""
         concrete = not isinstance(array, jax.core.Tracer)
         platform = next(iter(array.devices())).platform if concrete else jax.default_backend()
-        return (CPU_SLABS if platform == "cpu" else GPU_SLABS)[kind]
+        return (self.slab_sizes if platform == "cpu" else GPU_SLABS)[kind]
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return the measure, compiled as a whole; its own arrays in the compute dtype.
@@ -126,7 +129,7 @@ class JaxBackend(Backend):
     ) -> Results:
         """Run ``body`` over ``tiles``; while a function is traced, over many that are alike by one loop."""
         same = alike(tiles)
-        if len(tiles) <= MOST_UNROLLED or same.stop - same.start < LEAST_LOOPED or not _traced():
+        if same.stop - same.start < LEAST_LOOPED or not _traced():
             return super().scan(tiles, body, state, kept)
         planes = sum(tile.count for tile in tiles)
 
@@ -182,7 +185,8 @@ class JaxBackend(Backend):
 
         @partial(value.defjvp, symbolic_zeros=True)
         def tangent(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
-            parameters, arrays = primals
+            # Forward mode hands on what it was given: NumPy's arrays, too.
+            parameters, arrays = jax.tree.map(xp.asarray, primals)
             # A mask, which may follow the inputs, is a constant.
             moves = {i: move for i, move in enumerate(tangents[1][: function.inputs]) if _moves(move)}
             if moves:
@@ -286,7 +290,8 @@ Options = tuple[tuple[str, Any], ...]
 
 
 def _options() -> Options:
-    return tuple((COMPILER_OPTIONS or {}).items())
+    """Return the options, none where this becomes a part of what somebody else compiles."""
+    return () if not COMPILER_OPTIONS or _traced() else tuple(COMPILER_OPTIONS.items())
 
 
 @lru_cache(maxsize=1024)

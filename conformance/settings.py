@@ -27,7 +27,7 @@ def set_for(widest: str) -> Iterator[None]:
 
     before = jax.config.jax_enable_x64, agnoreg_jax.COMPILER_OPTIONS
     jax.config.update("jax_enable_x64", widest == "float64")
-    agnoreg_jax.COMPILER_OPTIONS = _known_to_xla()
+    agnoreg_jax.COMPILER_OPTIONS = quickly()
     try:
         yield
     finally:
@@ -36,8 +36,8 @@ def set_for(widest: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _known_to_xla() -> dict[str, Any]:
-    """Return those options that this version of XLA has."""
+def quickly() -> dict[str, Any]:
+    """Return those of the options that this version of XLA has."""
     import jax
 
     known = {}

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 import agnoreg
+from conformance.settings import set_for
 
-FRAMEWORKS = ("numpy", "torch", "tensorflow", "array_api_strict")
+FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
 
 
 @pytest.fixture(params=FRAMEWORKS)
 def backend(request):
     """Each framework's backend."""
-    return agnoreg.get_backend(request.param)
+    found = agnoreg.get_backend(request.param)
+    with set_for("float64"):
+        yield found
 
 
 @pytest.fixture
@@ -25,5 +28,5 @@ def small_slabs(monkeypatch):
     """Cut every image into slabs of one or a few planes, as large volumes are."""
     tiny = {"passing": 200, "windows": 200, "bins": 150, "voxels": 150}
     monkeypatch.setattr(agnoreg.Backend, "slab_sizes", tiny)
-    for name in ("torch", "tensorflow"):
+    for name in ("torch", "tensorflow", "jax"):
         monkeypatch.setattr(type(agnoreg.get_backend(name)), "slab_sizes", tiny)

@@ -32,7 +32,7 @@ def test_an_unknown_backend_lists_the_known():
 
 def test_available_backends_states_each():
     states = agnoreg.available_backends()
-    assert states["numpy"] == states["torch"] == states["tensorflow"] == "ok"
+    assert states["numpy"] == states["torch"] == states["tensorflow"] == states["jax"] == "ok"
     assert states["cupy"] == "ok" or re.match("(absent|broken): ", states["cupy"])
 
 
@@ -79,7 +79,13 @@ def test_dtypes_that_are_no_numbers_are_refused(dtype):
 #: The table of docs/dtypes.md: what a loss of arrays of this dtype is computed in and returned as.
 FLOAT32 = ("bool", "uint8", "int8", "uint16", "int16", "float16", "float32")
 DEFAULT = ("int32", "int64", "uint32", "uint64")
-DEFAULT_FLOAT = {"numpy": "float64", "torch": "float32", "tensorflow": "float32", "array_api_strict": "float64"}
+DEFAULT_FLOAT = {
+    "numpy": "float64",
+    "torch": "float32",
+    "tensorflow": "float32",
+    "jax": "float64",
+    "array_api_strict": "float64",
+}
 
 
 def expected_dtype(name, framework):
@@ -147,7 +153,7 @@ def test_conv3d_and_its_transpose_are_adjoint(backend, rng):
 
 def test_scatter_add_adds_what_meets(rng):
     index, weights = np.asarray([0, 2, 2, 4]), np.asarray([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
-    for name in ("numpy", "torch", "tensorflow"):
+    for name in ("numpy", "torch", "tensorflow", "jax"):
         backend = agnoreg.get_backend(name)
         added = backend.to_numpy(backend.scatter_add(backend.from_numpy(index), backend.from_numpy(weights), 6))
         assert added.dtype == np.float32

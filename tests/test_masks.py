@@ -21,6 +21,7 @@ from agnoreg.loss.image import (
 )
 from agnoreg.loss.label import CrossEntropy, CrossEntropyLoss, DiceLoss, DiceScore, JaccardLoss, SumSquaredDifference
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from conformance.settings import set_for
 
 #: Ours: other tests register some of their own.
 LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
@@ -76,10 +77,12 @@ KINDS = ["lncc", "gmi", "dice", "cross-entropy", "gradient", "bending"]
 SHAPE = (2, 6, 7, 10)
 
 
-@pytest.fixture(params=["numpy", "torch", "tensorflow"])
+@pytest.fixture(params=["numpy", "torch", "tensorflow", "jax"])
 def framework(request):
     """Return the backend of a framework that users compute with."""
-    return agnoreg.get_backend(request.param)
+    found = agnoreg.get_backend(request.param)
+    with set_for("float64"):
+        yield found
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -95,7 +98,7 @@ def one_thread():
 def some_slabs(monkeypatch):
     """Cut such small images into some slabs of a few planes or samples each."""
     sizes = {"passing": 500, "windows": 200, "bins": 3000, "voxels": 150}
-    for kind in {agnoreg.Backend, *(type(agnoreg.get_backend(name)) for name in ("torch", "tensorflow"))}:
+    for kind in {agnoreg.Backend, *(type(agnoreg.get_backend(name)) for name in ("torch", "tensorflow", "jax"))}:
         monkeypatch.setattr(kind, "slab_sizes", sizes)
 
 
@@ -110,7 +113,7 @@ ELSEWHERE = [
 def on_every_framework(names=tuple(VARIANTS)):
     """Run a test with these variants on NumPy, and with some of them on the others."""
     cases = [("numpy", name) for name in names]
-    cases += [(framework, name) for framework in ("torch", "tensorflow") for name in names if name in ELSEWHERE]
+    cases += [(framework, name) for framework in ("torch", "tensorflow", "jax") for name in names if name in ELSEWHERE]
     return pytest.mark.parametrize(("framework", "name"), cases, indirect=["framework"])
 
 
@@ -788,8 +791,10 @@ def test_a_users_loss_is_differentiated_with_its_mask_by_the_framework(rng):
 
     arrays, mask = arrays_for(Taught(), rng), mask_for(Taught(), rng)
     expected = evaluated(SumSquaredDifference(), arrays, mask=mask)
-    for name in ("torch", "tensorflow"):
-        assert_close(evaluated(Taught(), arrays, agnoreg.get_backend(name), mask=mask), expected)
+    for name in ("torch", "tensorflow", "jax"):
+        backend = agnoreg.get_backend(name)
+        with set_for("float64"):
+            assert_close(evaluated(Taught(), arrays, backend, mask=mask), expected)
 
 
 @pytest.mark.parametrize("argument", ["mask", "fixed_mask", "moving_mask"])

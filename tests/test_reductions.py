@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import agnoreg
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from conformance.settings import set_for
 
 REDUCTIONS = ("mean", "sum", "none")
 #: The others have no autodiff.
@@ -146,13 +147,27 @@ def tensorflow_gradients(loss, inputs):
     return value.numpy(), [gradient.numpy() for gradient in tape.gradient(value, flat(variables))]
 
 
+def jax_gradients(loss, inputs):
+    """Return the value and what jax.vjp gives for its sum."""
+    import jax
+
+    agnoreg.get_backend("jax")
+    with set_for("float64"):
+        value, back = jax.vjp(lambda given: call(loss, given), moved(inputs, jax.numpy.array))
+        (gradients,) = back(jax.numpy.ones_like(value))
+        return np.asarray(value), [np.asarray(gradient) for gradient in flat(gradients)]
+
+
+GRADIENTS = {"torch": torch_gradients, "tensorflow": tensorflow_gradients, "jax": jax_gradients}
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("framework", DIFFERENTIATING)
+@pytest.mark.parametrize("framework", GRADIENTS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_frameworks_own_gradient_is_that_of_the_reduction(rng, name, framework, reduction):
     loss = dataclasses.replace(CASES[name], reduction=reduction)
     inputs = inputs_of(loss, rng)
-    value, gradients = {"torch": torch_gradients, "tensorflow": tensorflow_gradients}[framework](loss, inputs)
+    value, gradients = GRADIENTS[framework](loss, inputs)
     expected, closed = gradients_by_array(loss, inputs)
     np.testing.assert_allclose(value, expected, rtol=1e-10)
     for found, one in zip(gradients, closed, strict=True):

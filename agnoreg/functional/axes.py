@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from agnoreg.backend import Backend
+from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import as_number
 
 Array = Any
@@ -19,14 +19,32 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
 
 
-def check_spacing(spacing: Any, dims: int) -> tuple[float, ...]:
-    """Return one distance of neighbouring voxels an axis; raise ValueError where these are not ``dims`` of them."""
-    several = hasattr(spacing, "__len__") and not isinstance(spacing, str)
+def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
+    """Return one distance of neighbouring voxels an axis; raise ValueError where these are not ``dims`` of them.
+
+    They are numbers, or arrays without axes of a framework that can do with those among a measure's parameters.
+    """
+    several = hasattr(spacing, "__len__") and not isinstance(spacing, str) and getattr(spacing, "shape", None) != ()
     given = tuple(spacing) if several else (spacing,) * dims
-    steps = tuple(as_number(step) for step in given)
-    if len(steps) != dims or not all(0 < step < math.inf for step in steps):
+    steps = tuple(step if _array_as_number(step) else as_number(step) for step in given)
+    if len(steps) != dims or not all(_may_be_distance(step) for step in steps):
         raise ValueError(f"spacing must be a positive number, or one for each of {dims} axes, got {spacing!r}.")
     return steps
+
+
+def _array_as_number(x: Any) -> bool:
+    """Say whether this is one real number in an array that may be a parameter."""
+    if getattr(x, "shape", None) != () or not hasattr(x, "__array_namespace__"):
+        return False
+    backend = backend_of(x)
+    return backend.takes_parameters and bool(backend.xp.isdtype(x.dtype, "real floating"))
+
+
+def _may_be_distance(step: Any) -> bool:
+    """Say whether a step is positive and finite, as far as it is known."""
+    if isinstance(step, float):
+        return 0 < step < math.inf
+    return backend_of(step).known(lambda: (step > 0.0) & (step < math.inf)) is not False
 
 
 def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:

@@ -37,9 +37,9 @@ def plus_across(total: Array | None, row: Array, stride: int, line: int, behind:
     return total
 
 
-def times(x: Array, factor: float) -> Array:
-    """Return ``factor * x``, in its memory where it can be written."""
-    if factor != 1.0:
+def times(x: Array, factor: Any) -> Array:
+    """Return ``factor * x``, in its memory where it can be written; the factor may be an array without axes."""
+    if not isinstance(factor, float) or factor != 1.0:
         x *= factor
     return x
 

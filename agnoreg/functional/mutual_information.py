@@ -125,10 +125,12 @@ class ParzenInformation(ImageMeasure):
         samples = xp.where(samples > 0.0, samples, xp.full_like(samples, math.nan))
         joint = sums[0] / samples
         pa, pb = xp.sum(joint, axis=2, keepdims=True), xp.sum(joint, axis=1, keepdims=True)
-        product = pa * pb + self.smooth_dr
+        independent = pa * pb
+        product = independent + self.smooth_dr
         ratio = (joint + self.smooth_nr) / product + self.smooth_dr
         logarithm = xp.log(ratio)
-        value = xp.sum(joint * logarithm, axis=(1, 2))
+        # What is taken off adds up to 0; near independence, roundings of Pa and Pb cancel in it.
+        value = xp.sum(joint * logarithm - (joint - independent), axis=(1, 2))
         by_joint = logarithm + joint / (product * ratio)
         by_product = -joint * (joint + self.smooth_nr) / (product * product * ratio)
         by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
