@@ -193,6 +193,7 @@ def test_planes_from_a_traced_start_are_those_from_the_same_number(rng):
 
 
 LARGE = """
+from contextlib import suppress
 from pathlib import Path
 import jax
 import jax.numpy as jnp
@@ -214,6 +215,9 @@ for name in ("lncc", "gmi", "bending"):
     given = arrays(96)
     on_device = [jnp.array(x) for x in given]
     compiled = step.lower(*on_device).compile()
+    with suppress(OSError):
+        # The peak begins anew, where the system lets it.
+        Path("/proc/self/clear_refs").write_text("5")
     before = peak()
     value, gradient = jax.block_until_ready(compiled(*on_device))
     after = peak()
