@@ -42,7 +42,8 @@ def native_autodiff() -> Iterator[None]:
     """Let the framework differentiate the losses itself, inside this context, instead of the closed-form gradients.
 
     For second derivatives, forward mode and research: values are the same, time and memory are what the framework's
-    autodiff takes. Without it a second derivative of a loss raises an error.
+    autodiff takes. Without it a second derivative of a loss raises an error, unless the framework differentiates the
+    operations of its gradient.
     """
     before, _native.wanted = _native.wanted, True
     try:

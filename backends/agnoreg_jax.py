@@ -162,7 +162,7 @@ class JaxBackend(Backend):
         fixed = tuple(None if taps is None else tuple(taps) for taps in kernels)
         if not all(isinstance(tap, float) for taps in fixed for tap in taps or ()):
             return super().conv3d(x, kernels, transpose)
-        return _filter(fixed, transpose, _options())(x)
+        return _filter(fixed, transpose, _options(x))(x)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""
@@ -268,7 +268,7 @@ class _Compiled:
         self.kept, self.parameters, self.elements = kept, parameters, elements
 
     def _run(self, what: str, arrays: tuple[Array, ...], wrt: tuple[int, ...] | None = None, **numbers: Any) -> Any:
-        function = _graph_of(self.kept, what, wrt, self.elements, _options())
+        function = _graph_of(self.kept, what, wrt, self.elements, _options(*self.parameters, *arrays))
         return function(self.parameters, arrays, **numbers)
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -289,9 +289,10 @@ class _Compiled:
 Options = tuple[tuple[str, Any], ...]
 
 
-def _options() -> Options:
+def _options(*arrays: Array) -> Options:
     """Return the options, none where this becomes a part of what somebody else compiles."""
-    return () if not COMPILER_OPTIONS or _traced() else tuple(COMPILER_OPTIONS.items())
+    nested = any(isinstance(x, jax.core.Tracer) for x in arrays)
+    return () if not COMPILER_OPTIONS or nested or _traced() else tuple(COMPILER_OPTIONS.items())
 
 
 @lru_cache(maxsize=1024)
@@ -318,7 +319,7 @@ def _filter(kernels: tuple[Any, ...], transpose: bool, options: Options) -> Call
 class _Place(NamedTuple):
     """Where one of the arrays stood."""
 
-    index: int
+    number: int
 
 
 def _split(function: Any) -> tuple[Any, tuple[Array, ...]]:
@@ -338,7 +339,9 @@ def _is_parameter(x: Any) -> bool:
 
 def _joined(function: Any, parameters: Sequence[Array]) -> Any:
     """Return the function with arrays in their places."""
-    return _mapped(function, lambda x: isinstance(x, _Place), lambda x: parameters[x.index]) if parameters else function
+    return (
+        _mapped(function, lambda x: isinstance(x, _Place), lambda x: parameters[x.number]) if parameters else function
+    )
 
 
 def _mapped(item: Any, among: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:

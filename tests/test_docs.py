@@ -52,7 +52,7 @@ def test_the_list_of_losses_is_true():
 
 def test_the_code_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     if agnoreg.available_backends()["cupy"] != "ok":
         blocks = [block for block in blocks if "cupy" not in block]
     inputs = (

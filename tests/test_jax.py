@@ -131,8 +131,8 @@ def test_a_hessian_is_the_difference_of_numpys_gradients_and_what_jax_derives_it
     assert np.abs(hessian - native).max() <= 1e-9 * scale
     for _ in range(3):
         direction = rng.standard_normal(moving.shape)
-        ends = [agnoreg.value_and_grad(loss, *fixed, moving + step * direction)[1] for step in (1e-5, -1e-5)]
-        slope = (ends[0] - ends[1]).ravel() / 2e-5
+        ends = [agnoreg.value_and_grad(loss, *fixed, moving + step * direction)[1] for step in (1e-6, -1e-6)]
+        slope = (ends[0] - ends[1]).ravel() / 2e-6
         assert np.abs(hessian @ direction.ravel() - slope).max() <= 1e-6 * np.abs(slope).max()
 
 
@@ -145,8 +145,8 @@ def test_a_mask_leaves_rows_of_the_hessian_empty_and_the_others_right(rng):
     hessian = np.asarray(function(jnp.asarray(spoiled), jnp.asarray(mask))).reshape(p.size, p.size)
     assert not hessian[~mask.ravel()].any()
     direction = rng.standard_normal(p.shape)
-    ends = [agnoreg.value_and_grad(loss, t, p + step * direction, mask=mask)[1] for step in (1e-5, -1e-5)]
-    slope = (ends[0] - ends[1]).ravel() / 2e-5
+    ends = [agnoreg.value_and_grad(loss, t, p + step * direction, mask=mask)[1] for step in (1e-6, -1e-6)]
+    slope = (ends[0] - ends[1]).ravel() / 2e-6
     assert np.abs(hessian @ direction.ravel() - slope).max() <= 1e-6 * np.abs(slope).max()
 
 
@@ -193,6 +193,7 @@ def test_planes_from_a_traced_start_are_those_from_the_same_number(rng):
 
 
 LARGE = """
+from contextlib import suppress
 from pathlib import Path
 import jax
 import jax.numpy as jnp
@@ -214,6 +215,9 @@ for name in ("lncc", "gmi", "bending"):
     given = arrays(96)
     on_device = [jnp.array(x) for x in given]
     compiled = step.lower(*on_device).compile()
+    with suppress(OSError):
+        # The peak begins anew, where the system lets it.
+        Path("/proc/self/clear_refs").write_text("5")
     before = peak()
     value, gradient = jax.block_until_ready(compiled(*on_device))
     after = peak()

@@ -736,8 +736,8 @@ def test_pain_29_a_hessian_of_8_cubed_is_the_derivative_of_the_gradient(rng, nam
     hessian = np.asarray(hessian).reshape(moving.size, moving.size)
     assert np.abs(hessian - hessian.T).max() <= 1e-10 * np.abs(hessian).max()
     direction = rng.standard_normal(moving.shape)
-    ends = [agnoreg.value_and_grad(loss, *fixed, moving + step * direction)[1] for step in (1e-5, -1e-5)]
-    slope = (ends[0] - ends[1]).ravel() / 2e-5
+    ends = [agnoreg.value_and_grad(loss, *fixed, moving + step * direction)[1] for step in (1e-6, -1e-6)]
+    slope = (ends[0] - ends[1]).ravel() / 2e-6
     np.testing.assert_allclose(hessian @ direction.ravel(), slope, rtol=0, atol=1e-6 * np.abs(slope).max())
 
 

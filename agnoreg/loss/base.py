@@ -28,8 +28,9 @@ class Loss:
     gradients shall exist without autodiff: one array, at unit cotangent per sample, for each index in ``wrt``. Both see
     arrays of one shape and of the dtype that a loss of them is computed in.
 
-    A loss is differentiated once, by its gradient in closed form. A second derivative and forward mode raise an error;
-    with ``native``, or inside `agnoreg.native_autodiff`, they are right, in the framework's own time and memory.
+    A loss is differentiated by its gradient in closed form. A second derivative and forward mode raise an error where
+    the framework cannot differentiate that gradient's own operations; with ``native``, or inside
+    `agnoreg.native_autodiff`, they are right everywhere, in the framework's own time and memory.
 
     Parameters
     ----------
