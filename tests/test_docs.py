@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import math
 import pkgutil
 import re
@@ -70,3 +71,23 @@ def test_every_link_of_the_documents_leads_somewhere():
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), (path.name, target)
+
+
+def test_what_a_tensor_of_tensorflow_cannot_do_is_what_is_expected_to_fail():
+    specification = importlib.util.spec_from_file_location("page", ROOT / "tests" / "array_api" / "page.py")
+    page = importlib.util.module_from_spec(specification)
+    # A dataclass looks its module up.
+    sys.modules["page"] = page
+    try:
+        specification.loader.exec_module(page)
+    finally:
+        del sys.modules["page"]
+    reasons = page.reasons(page.XFAILS.read_text())
+    tests = [test for reason in reasons for test in reason.tests]
+    assert len(tests) == len(set(tests)) > 10
+    assert all(reason.text and reason.tests for reason in reasons)
+    assert all(re.match(r"array_api_tests/test_\w+\.py::\w+", test) for test in tests)
+    listed = page.PAGE.read_text().split(page.START)[1].split(page.END)[0]
+    assert listed.strip() == page.written(reasons).strip()
+    # The numbers of the last run are stated by hand.
+    assert f"{len(tests)} failed as expected" in page.PAGE.read_text()

@@ -1285,6 +1285,18 @@ def test_decompositions_are_what_they_say(dtype, mode):
         )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_decompositions_of_large_numbers_do_not_overflow(dtype):
+    x = (matrices(dtype, (4, 3)) * 1e30).astype(dtype)
+    q, r = xp.linalg.qr(tf.constant(x))
+    np.testing.assert_allclose(q.numpy() @ (r.numpy() / 1e30), x / 1e30, atol=1e-5)
+    u, s, vh = xp.linalg.svd(tf.constant(x), full_matrices=False)
+    np.testing.assert_allclose((u.numpy() * (s.numpy() / 1e30)) @ vh.numpy(), x / 1e30, atol=1e-5)
+    hermitian = (x[:3] + np.conj(x[:3].T)) / 2
+    values = xp.linalg.eigvalsh(tf.constant(hermitian)).numpy() / 1e30
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(hermitian.astype("complex128") / 1e30), atol=1e-5)
+
+
 def test_tolerances_of_singular_values_are_relative_and_may_be_arrays():
     x = np.stack([np.diag([4.0, 1.0, 1e-3]), np.diag([1.0, 1.0, 0.0])])
     for rtol in (1e-2, np.array([0.5, 1e-9])):
@@ -1348,6 +1360,8 @@ def test_empty_matrices_equal_numpys():
     same(xp.linalg.det(tf.constant(none)).numpy(), np.linalg.det(none))
     same(xp.linalg.inv(tf.constant(none)).numpy(), np.linalg.inv(none))
     same(xp.matmul(xp.ones((2, 0)), xp.ones((0, 3))).numpy(), np.zeros((2, 3), "float32"))
+    for shape in ((2, 0, 3, 2), (2, 0, 3), (3, 0), (0, 0)):
+        same(xp.linalg.diagonal(xp.ones(shape)).numpy(), np.linalg.diagonal(np.ones(shape, "float32")))
     assert xp.linalg.matrix_rank(xp.ones((2, 0, 3))).numpy().tolist() == [0, 0]
     assert xp.linalg.pinv(xp.ones((2, 0, 3))).shape == (2, 3, 0)
 

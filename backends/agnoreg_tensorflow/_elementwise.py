@@ -417,16 +417,18 @@ bitwise_invert = _unary(
 )
 
 
-def _shift(name: str, function: Callable[[Array, Array], Array]) -> Callable[[Any, Any], Array]:
-    def apply(x: Array, y: Array) -> Array:
-        result = function(x, y)
-        if name == "bitwise_right_shift" and not _unsigned(x):
-            return result
-        # TensorFlow shifts by one bit less than there are, at most. (Signed numbers have only their sign left then.)
-        return tf.where(y < 8 * x.dtype.size, result, tf.zeros_like(result))
-
-    return _binary(name, apply, "integral")
+def _shifted_out(x: Array, y: Array, shifted: Array) -> Array:
+    """Return 0 where ``y`` shifts by all bits or more: TensorFlow shifts by one less, at most."""
+    return tf.where(y < 8 * x.dtype.size, shifted, tf.zeros_like(shifted))
 
 
-bitwise_left_shift = _shift("bitwise_left_shift", tf.bitwise.left_shift)
-bitwise_right_shift = _shift("bitwise_right_shift", tf.bitwise.right_shift)
+def _right_shift(x: Array, y: Array) -> Array:
+    shifted = tf.bitwise.right_shift(x, y)
+    # Of signed numbers the sign is left, by one bit less too.
+    return _shifted_out(x, y, shifted) if _unsigned(x) else shifted
+
+
+bitwise_left_shift = _binary(
+    "bitwise_left_shift", lambda x, y: _shifted_out(x, y, tf.bitwise.left_shift(x, y)), "integral"
+)
+bitwise_right_shift = _binary("bitwise_right_shift", _right_shift, "integral")

@@ -16,9 +16,10 @@ class NamespaceInfo:
     def capabilities(self) -> dict[str, Any]:
         """Return what the standard leaves to an implementation.
 
-        A tensor may have 254 dimensions, but TensorFlow slices, reverses and chooses from no more than 8.
+        A mask indexes a tensor unless it is a scalar, and never assigns to one. A tensor may have 254 dimensions, but
+        TensorFlow slices, reverses and chooses from no more than 8.
         """
-        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 8}
+        return {"boolean indexing": False, "data-dependent shapes": True, "max dimensions": 8}
 
     def default_device(self) -> str:
         """Return the device that new arrays are put on: the first GPU, or else the CPU."""

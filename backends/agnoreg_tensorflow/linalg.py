@@ -136,14 +136,11 @@ def matrix_power(x: Array, n: int, /) -> Array:
 def diagonal(x: Array, /, *, offset: int = 0) -> Array:
     """Return a diagonal of each matrix."""
     x = tensor(x, "diagonal")
-    rows, columns = sizes(x)[-2:]
+    *stack, rows, columns = sizes(x)
     length = tf.maximum(0, tf.minimum(rows + min(offset, 0), columns - max(offset, 0)))
-    index = tf.range(length)
-    pairs = tf.stack([index - min(offset, 0), index + max(offset, 0)], axis=1)
-    # gather_nd indexes leading axes: bring the two of the matrix there, and the one of the diagonal back.
-    rank = len(x.shape)
-    found = tf.gather_nd(tf.transpose(x, [rank - 2, rank - 1, *range(rank - 2)]), pairs)
-    return tf.transpose(found, [*range(1, rank - 1), 0])
+    # The diagonal of a matrix whose rows are joined to one.
+    index = tf.range(length) * (columns + 1) + (offset if offset > 0 else -offset * columns)
+    return tf.gather(tf.reshape(x, [*stack, rows * columns]), index, axis=-1)
 
 
 def trace(x: Array, /, *, offset: int = 0, dtype: Dtype = None) -> Array:
@@ -282,7 +279,12 @@ def qr(x: Array, /, *, mode: Literal["reduced", "complete"] = "reduced") -> QRRe
     """Return ``Q`` and ``R`` of each ``x = Q @ R``, with the square ``Q`` where ``mode`` is "complete"."""
     if mode not in ("reduced", "complete"):
         raise ValueError(f"mode must be 'reduced' or 'complete', got {mode!r}.")
-    return QRResult(*tf.linalg.qr(tensor(x, "qr", dt.FLOATING), full_matrices=mode == "complete"))
+    x = tensor(x, "qr", dt.FLOATING)
+    # The kernel squares the elements, which overflow from the root of the largest number on.
+    size = tf.math.maximum(tf.math.reduce_max(tf.math.abs(x), [-2, -1], keepdims=True), 1)
+    size = tf.cast(tf.stop_gradient(tf.where(tf.math.is_finite(size), size, tf.ones_like(size))), x.dtype)
+    q, r = tf.linalg.qr(x / size, full_matrices=mode == "complete")
+    return QRResult(q, r * size)
 
 
 def svd(x: Array, /, *, full_matrices: bool = True) -> SVDResult:

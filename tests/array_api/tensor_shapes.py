@@ -41,7 +41,8 @@ def pytest_configure() -> None:
     from ndindex import shapetools
 
     strategies = ["arrays", "broadcastable_shapes", "indices", "mutually_broadcastable_shapes"]
-    for where, names in ((shapetools, ["asshape"]), (pytest_helpers, ["assert_shape"]), (xps, strategies)):
+    checks = ["assert_result_shape", "assert_shape"]
+    for where, names in ((shapetools, ["asshape"]), (pytest_helpers, checks), (xps, strategies)):
         for name in names:
             setattr(where, name, _with_tuples(getattr(where, name)))
     suites = settings.get_profile("array-api-tests")
