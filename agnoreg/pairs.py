@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -182,9 +183,8 @@ def evaluate_pairs(
         raise InputError(f"{out} is no table that can be written: its name must end in {' or '.join(FORMATS)}.")
     check_outputs([out], [pairs])
     parts = _Parts(out.with_name(f"{out.name}.parts"), settings)
-    earlier = {pair.id: part["error"] for pair in rows if (part := parts.read(pair)) is not None}
-    # The error of each row that is done, empty where it is finished. What failed earlier is tried again.
-    errors = {name: error for name, error in earlier.items() if not error}
+    # The error of each row that is done, empty where it is finished. What failed in an earlier run is tried again.
+    errors = {pair.id: "" for pair in rows if (part := parts.read(pair)) is not None and not part["error"]}
     todo = [pair for pair in rows if pair.id not in errors]
     before, failed, interrupted, lost = len(errors), 0, False, ""
     report = progress or (lambda finished, failed, total: None)
@@ -202,11 +202,15 @@ def evaluate_pairs(
         interrupted = True
     except _LostError as error:
         lost = str(error)
-    errors = earlier | errors
-    there = [pair for pair in rows if pair.id in errors]
-    _write_table(out, columns, series, there, (parts.read(pair, whatever=True) for pair in there))
-    failures = {pair.id: errors[pair.id] for pair in there if errors[pair.id]}
-    return Summary(len(rows), len(there) - len(failures), before, failures, interrupted, lost)
+    # A row that this run did not get to may have failed in an earlier one, or been written as Ctrl-C was pressed.
+    read = ((pair, parts.read(pair, whatever=pair.id in errors)) for pair in rows)
+    table = [_row(pair, part, columns) for pair, part in read if part is not None]
+    there = {row["id"]: row["error"] for row in table}
+    if damaged := [name for name in errors if name not in there]:
+        raise InputError(f"What was written to {parts.folder} cannot be read again, as of the pair {damaged[0]}.")
+    _write_table(out, columns, series, table)
+    failures = {name: error for name, error in there.items() if error}
+    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost)
 
 
 def _check_packages() -> None:
@@ -573,35 +577,35 @@ def _columns(losses: Sequence[str], inputs: Sequence[str], ddf_units: str, affin
 def _name(series: Mapping[str, Any], label: int | str | None) -> str:
     arguments = ", ".join(f"{key}={value}" for key, value in series["arguments"].items())
     name = series["metric"] + (f"({arguments})" if arguments else "") + (f"[{label}]" if label is not None else "")
-    return name + (f" ({series['unit']})" if series["unit"] else "")
+    # Of thousands of rows, each has the same names.
+    return sys.intern(name + (f" ({series['unit']})" if series["unit"] else ""))
+
+
+def _row(pair: Pair, part: Mapping[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
+    """Return a row of the table, by column, without those that it lacks."""
+    values = {_name(value, value["label"]): value["value"] for value in part["values"]}
+    return {
+        "id": pair.id,
+        **{name: pair.cells[name] for name in inputs},
+        **values,
+        "warnings": "\n".join(part["warnings"]),
+        "error": part["error"],
+        "seconds": part["seconds"],
+        "labels": {value["label"] for value in part["values"] if isinstance(value["label"], int)},
+    }
 
 
 def _write_table(
-    out: Path,
-    inputs: Sequence[str],
-    series: Mapping[str, Series],
-    pairs: Sequence[Pair],
-    parts: Iterable[Mapping[str, Any] | None],
+    out: Path, inputs: Sequence[str], series: Mapping[str, Series], rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write rows in the order of ``pairs``: text, values, the error and the seconds."""
+    """Write rows: id and inputs, values, warnings, error and seconds."""
     import pandas
 
-    rows = []
-    labels: set[int] = set()
-    for pair, part in zip(pairs, parts, strict=True):
-        if part is None:
-            raise InputError(f"The file of pair {pair.id} in {out}.parts cannot be read any more.")
-        values = {_name(value, value["label"]): value["value"] for value in part["values"]}
-        labels.update(value["label"] for value in part["values"] if isinstance(value["label"], int))
-        text = {"warnings": "\n".join(part["warnings"]), "error": part["error"]}
-        rows.append(
-            {"id": pair.id, **{name: pair.cells[name] for name in inputs}, **values, **text}
-            | {"seconds": part["seconds"]}
-        )
+    labels = sorted(set().union(*(row["labels"] for row in rows)))
     numbers: list[str] = []
     for name, one in series.items():
-        # Whatever else differs between two runs, the order of the columns does not.
-        numbers += [_name(vars(one), label) for label in sorted(labels)] if one.measured == "labels" else []
+        # The mean's column has its name, and the labels' come before it.
+        numbers += [_name(vars(one), label) for label in labels] if one.measured == "labels" else []
         numbers.append(name)
     kinds = {"id": "string", **dict.fromkeys(inputs, "string"), **dict.fromkeys(numbers, "float64")}
     kinds |= {"warnings": "string", "error": "string", "seconds": "float64"}
@@ -610,7 +614,7 @@ def _write_table(
     if out.suffix.lower() == ".csv":
         table.to_csv(content, index=False, lineterminator="\n")
     else:
-        table.to_parquet(content, index=False)
+        table.to_parquet(content, engine="pyarrow", index=False)
     try:
         write_whole({out: content.getvalue()})
     except OSError as error:

@@ -24,7 +24,7 @@ from dask.base import clone_key
 from dask.core import flatten
 
 from agnoreg.backend import Backend, backend_of
-from agnoreg.differentiable import Measure, Run, finished
+from agnoreg.differentiable import Measure, PassingMeasure, Run, finished
 
 Array = Any
 Chunks = tuple[int, ...]
@@ -484,6 +484,7 @@ def _gradients_of_block(task: _Task, *parts: Any) -> tuple[Array, ...]:
 
 def _image_of_block(task: _Task, *parts: Any) -> tuple[Array, ...]:
     run = _run(task, *_given(task, parts))
+    assert isinstance(run.measure, PassingMeasure)
     return (run.measure.voxel_values(run),)
 
 
