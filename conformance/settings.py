@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 #: So that an image of a check has a few chunks.
@@ -16,6 +17,12 @@ QUICKLY = {
     "xla_cpu_parallel_codegen_split_count": 1,
     "xla_cpu_enable_concurrency_optimized_scheduler": False,
 }
+
+
+#: After so many checks what was compiled is dropped.
+MOST_KEPT = 200
+
+_checks = count(1)
 
 
 @contextmanager
@@ -44,6 +51,9 @@ def _jax(widest: str) -> Iterator[None]:
     finally:
         jax.config.update("jax_enable_x64", before[0])
         agnoreg_jax.COMPILER_OPTIONS = before[1]
+        # What was compiled for a check stays in memory until it is dropped, several gigabytes in all.
+        if next(_checks) % MOST_KEPT == 0:
+            jax.clear_caches()
 
 
 @lru_cache(maxsize=1)
