@@ -1,11 +1,13 @@
 # demo, test and bench do all their own set-up in .venv, with nothing but python3 and make.
 #   make demo PIP_ARGS="..."   and   make test PIP_ARGS="..."   pass PIP_ARGS on to pip install.
 #   make array-api-tests ARRAY_API_TESTS=path   runs the checkout of array-api-tests there on TensorFlow's namespace.
+#   make test TEST_JOBS=4   runs the tests in so many processes, of some 5 GB each.
 #   make bench BENCH_ARGS="--loss lncc --peer monai"   passes BENCH_ARGS on to python -m benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 BENCH_ARGS ?=
+TEST_JOBS ?= 2
 ARRAY_API_TESTS ?=
 ARRAY_API_EXAMPLES ?= 5
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS)
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -23,7 +23,8 @@ def test_backends_are_found_by_array_and_by_name(backend, rng):
 
 def test_an_unknown_backend_lists_the_known():
     with pytest.raises(
-        ValueError, match="Unknown backend 'tensorlow': the installed adapters are cupy, numpy, tensorflow"
+        ValueError,
+        match="Unknown backend 'tensorlow': the installed adapters are cupy, dask, jax, numpy, tensorflow, torch",
     ):
         agnoreg.get_backend("tensorlow")
     with pytest.raises(ValueError, match="Unknown backend 'json'"):
