@@ -7,7 +7,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BENCH_ARGS ?=
 ARRAY_API_TESTS ?=
-ARRAY_API_EXAMPLES ?= 5
+ARRAY_API_EXAMPLES ?= 100
 BIN := $(VENV)/bin
 
 .PHONY: demo test bench lint conformance array-api-tests array-api-suite clean
