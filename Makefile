@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BENCH_ARGS ?=
 TEST_JOBS ?= 2
 ARRAY_API_TESTS ?=
-ARRAY_API_EXAMPLES ?= 5
+ARRAY_API_EXAMPLES ?= 100
 BIN := $(VENV)/bin
 
 .PHONY: demo test bench lint conformance array-api-tests array-api-suite clean
