@@ -336,7 +336,7 @@ def stored(tmp_path_factory):
     for name, shape, chunks in [
         ("fixed", (1, 4992, 144, 144), (1, 96, 72, 72)),
         ("moving", (1, 4992, 144, 144), (1, 96, 72, 72)),
-        ("ddf", (1, 4480, 112, 128, 3), (1, 80, 56, 64, 3)),
+        ("ddf", (1, 4800, 112, 128, 3), (1, 80, 56, 64, 3)),
     ]:
         arrays[name] = rng.random(shape, dtype=np.float32)
         group.create_array(name, shape=shape, chunks=chunks, dtype="float32", compressors=None)[...] = arrays[name]
