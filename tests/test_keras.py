@@ -164,7 +164,7 @@ def test_a_sum_of_sums_comes_back():
 
 def test_a_loss_of_ones_own_comes_back(rng):
     @agnoreg.register_loss("keras-test-mae")
-    class MeanAbsoluteError(agnoreg.Loss):
+    class PowerOfError(agnoreg.Loss):
         power: float = 1.0
 
         def call(self, y_true, y_pred):
@@ -173,7 +173,7 @@ def test_a_loss_of_ones_own_comes_back(rng):
 
     loss = agnoreg_keras.Loss({"name": "keras-test-mae", "power": 2.0})
     x, y = rng.random((2, 2, 3, 4, 5), dtype="float32")
-    assert again(loss).loss == MeanAbsoluteError(power=2.0)
+    assert again(loss).loss == PowerOfError(power=2.0)
     np.testing.assert_allclose(float(again(loss)(x, y)), np.mean((x - y) ** 2), rtol=1e-6)
 
 
