@@ -20,7 +20,7 @@ import agnoreg
 from benchmarks.results import machine
 
 LOSSES = ("lncc", "gmi", "dice", "bending")
-SIZES = ((128, 192, 192), (256, 256, 320), (384, 448, 480))
+SIZES = ((128, 160, 192), (192, 256, 288), (320, 352, 384))
 CHUNK = 96
 MARKS = ("<!-- measured -->", "<!-- end of what was measured -->")
 
