@@ -439,7 +439,7 @@ class PassingMeasure(Measure):
     @property
     def lag(self) -> int:
         """After how many planes more a plane's windows are complete."""
-        raise NotImplementedError
+        return self.extent[0]
 
     @property
     def back_lag(self) -> int:

@@ -28,7 +28,6 @@ from agnoreg.differentiable import Measure, PassingMeasure, Run, finished
 
 Array = Any
 Chunks = tuple[int, ...]
-Slices = tuple[slice, slice, slice]
 
 #: The first axis of every array; the axes of which blocks are cut follow as 1, 2, ...
 BATCH = 0
@@ -181,7 +180,7 @@ class _Work:
     """One evaluation of a measure: the graph of its passes over blocks.
 
     What a block gives is any tuple of arrays. Dask takes it for a chunk of an array of objects, with a place for each
-    block; `_parts_of` makes arrays of it.
+    block; `value` and `_images` make arrays of it.
     """
 
     def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
@@ -192,10 +191,10 @@ class _Work:
         mask = measure.mask(backend, arrays)
         # Of no chunks at all, so that an arrangement is but a shape.
         blank = tuple(da.zeros(x.shape, chunks=x.shape, dtype=np.bool_) for x in self.inputs)
-        self.shape = backend.shape(measure.arrange(backend, blank)[0])
+        shape = backend.shape(measure.arrange(backend, blank)[0])
         self.parts = measure.parts(backend.shape(arrays[0]))
-        self.measure = measure.of_whole(self.shape)
-        self.count = measure.count(self.shape)
+        self.measure = measure.of_whole(shape)
+        self.count = measure.count(shape)
         self.chunks = self._chunks(self.inputs[-1], self.axes[-1])
         self.mask = () if mask is None else (mask,)
         #: How often the arrays were read.

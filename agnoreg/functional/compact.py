@@ -42,11 +42,6 @@ class CompactGradientEnergy(FirstDifferences):
         return x, y, z
 
     @property
-    def lag(self) -> int:
-        """The plane that a difference along axis 1 reads after its own."""
-        return 1 if self.spatial_dims == 3 else 0
-
-    @property
     def back_lag(self) -> int:
         """No plane after a plane has a difference that reads it."""
         return 0

@@ -121,11 +121,6 @@ class FieldMeasure(PassingMeasure):
         return self.crops
 
     @property
-    def lag(self) -> int:
-        """The planes that the differences of a plane read after it."""
-        return self.crops[0]
-
-    @property
     def back_lag(self) -> int:
         """The planes after a plane whose differences read it."""
         return self.crops[0]

@@ -313,11 +313,6 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         return x, y, z
 
     @property
-    def lag(self) -> int:
-        """The planes of a window after its middle."""
-        return len(self.taps[0]) // 2
-
-    @property
     def back_lag(self) -> int:
         """The planes of a window before its middle."""
         return (len(self.taps[0]) - 1) // 2
