@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import forced_slabs
 import numpy as np
 import pytest
 
@@ -30,3 +31,9 @@ def small_slabs(monkeypatch):
     monkeypatch.setattr(agnoreg.Backend, "slab_sizes", tiny)
     for name in ("torch", "tensorflow", "jax"):
         monkeypatch.setattr(type(agnoreg.get_backend(name)), "slab_sizes", tiny)
+
+
+@pytest.fixture
+def four_planes(monkeypatch):
+    """Cut every image into slabs of four planes."""
+    forced_slabs.force(monkeypatch.setattr)

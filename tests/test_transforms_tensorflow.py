@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import forced_slabs
 import numpy as np
 import pytest
 
@@ -18,12 +17,6 @@ import agnoreg  # noqa: E402
 LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 SHAPE = (12, 13, 14)
 RATE = 0.5
-
-
-@pytest.fixture
-def four_planes(monkeypatch):
-    """Cut every image into slabs of four planes."""
-    forced_slabs.force(monkeypatch.setattr)
 
 
 def images(loss, rng, shape=SHAPE, batch=2):

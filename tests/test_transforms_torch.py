@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import forced_slabs
 import numpy as np
 import pytest
 import torch
@@ -27,12 +26,6 @@ COMPILED = {
 
 # PyTorch's own compiler instantiates autograd.Function, and warns of it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-
-
-@pytest.fixture
-def four_planes(monkeypatch):
-    """Cut every image into slabs of four planes."""
-    forced_slabs.force(monkeypatch.setattr)
 
 
 def images(loss, rng, shape=SHAPE, batch=2):
