@@ -18,6 +18,7 @@ from distributed import Client, LocalCluster
 
 import agnoreg
 from benchmarks.results import machine
+from benchmarks.worker import Host
 
 LOSSES = ("lncc", "gmi", "dice", "bending")
 SIZES = ((128, 160, 192), (192, 256, 288), (320, 352, 384))
@@ -27,8 +28,7 @@ MARKS = ("<!-- measured -->", "<!-- end of what was measured -->")
 
 def peak():
     """Return the most memory that this process has held, in MiB."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    return Host().peak() / 2**20
 
 
 def stored(folder, size):
