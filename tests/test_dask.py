@@ -315,7 +315,7 @@ def test_inputs_that_other_neighbourhoods_made_are_made_again_as_they_were(rng):
 
 # --- larger than memory -----------------------------------------------------------------------------------------------
 
-LIMIT = 320 << 20
+LIMIT = 400 << 20
 #: Seconds after which a loss is given up: workers without memory pause for good.
 PATIENCE = 400
 
@@ -334,9 +334,9 @@ def stored(tmp_path_factory):
     group = zarr.open_group(path, mode="w")
     arrays = {}
     for name, shape, chunks in [
-        ("fixed", (1, 4992, 144, 144), (1, 96, 72, 72)),
-        ("moving", (1, 4992, 144, 144), (1, 96, 72, 72)),
-        ("ddf", (1, 4800, 112, 128, 3), (1, 80, 56, 64, 3)),
+        ("fixed", (1, 6240, 144, 144), (1, 96, 72, 72)),
+        ("moving", (1, 6240, 144, 144), (1, 96, 72, 72)),
+        ("ddf", (1, 6000, 112, 128, 3), (1, 80, 56, 64, 3)),
     ]:
         arrays[name] = rng.random(shape, dtype=np.float32)
         group.create_array(name, shape=shape, chunks=chunks, dtype="float32", compressors=None)[...] = arrays[name]

@@ -355,15 +355,19 @@ class Running:
         write_csv(("id", "fixed", "moved"), *((f"{i}", "fixed0.nii", "moved0.nii") for i in range(self.PAIRS)))
         os.replace("pairs.csv", folder / "many.csv")
         self.arguments = ("--pairs", folder / "many.csv", "--out", "out.parquet", "--loss", "lncc", "--loss", "ssd")
-        self.process = subprocess.Popen(
-            [*COMMAND, *self.arguments, "--workers", "2"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # Where the tests run in the background of a shell, Ctrl-C is ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        # Where the tests run in the background of a shell, Ctrl-C is ignored, and children would inherit that. (A
+        # preexec_fn would fork a process in which JAX's threads may run.)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                [*COMMAND, *self.arguments, "--workers", "2"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def wait_for(self, rows):
         """Wait until as many rows are finished."""
