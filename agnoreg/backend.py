@@ -50,6 +50,8 @@ class Backend:
     slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS
     #: From a measure's class to a subclass of it, with the same parameters, whose functions are this framework's own.
     overrides: ClassVar[dict[type, type]] = {}
+    #: Whether `override` may choose compiled kernels, where there are any; False makes it the core's own path.
+    kernels: bool = True
     #: Whether a measure may have arrays without axes among its parameters, such as a spacing that is traced.
     takes_parameters: ClassVar[bool] = False
 

@@ -1,12 +1,13 @@
 """The NumPy adapter."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
 import numpy as np
+from agnoreg_cpu import fused
+from agnoreg_cpu.threads import cores
 from array_api_compat import numpy as xp
 
 from agnoreg.backend import Backend, Gathered
@@ -18,19 +19,17 @@ Array = Any
 KINDS = (np.ndarray, np.generic)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class NumPyBackend(Backend):
     """NumPy arrays: no autodiff, so gradients come from `agnoreg.value_and_grad` alone.
 
     Attributes
     ----------
     threads
-        How many threads share the slabs of mutual information; None (the default): as many as this process may use
-        cores. Slabs of LNCC and of the regularisers follow one another, and those of other losses are done in less time
-        than threads take to agree.
+        How many threads share the slabs of mutual information, and the work of compiled kernels; None (the default): as
+        many as this process may use cores. Without kernels, slabs of LNCC and of the regularisers follow one another,
+        and those of other losses are done in less time than threads take to agree.
+    kernels
+        Whether compiled kernels are used where there are any; see `agnoreg_cpu`.
     """
 
     def __init__(self, name: str, xp: Any) -> None:
@@ -39,7 +38,7 @@ class NumPyBackend(Backend):
 
     @property
     def threads(self) -> int | None:
-        """How many threads share the slabs of mutual information; None: as many as this process may use cores."""
+        """How many threads share the work; None: as many as this process may use cores."""
         return self._threads
 
     @threads.setter
@@ -74,7 +73,7 @@ class NumPyBackend(Backend):
         parallel: bool = False,
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Run ``body`` over ``tiles``, in parallel by several threads; sums are added up in the tiles' order."""
-        threads = min(self.threads or _cores(), len(tiles) - 1)
+        threads = min(self.kernel_threads(), len(tiles) - 1)
         if not parallel or threads < 2:
             return super().loop(tiles, body)
         gathered = Gathered(self, slice(0, sum(tile.count for tile in tiles)), single=False)
@@ -94,6 +93,25 @@ class NumPyBackend(Backend):
             for sums, tile in zip(results, tiles[1:], strict=True):
                 gathered.add(sums, (), tile.count)
         return gathered.result()
+
+    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
+        """Return a measure of compiled kernels, where there is one for these arrays."""
+        measure = super().override(measure, arrays)
+        return fused(measure, self, arrays) if self.kernels else measure
+
+    # What the kernels ask for.
+
+    def on_host(self, array: Array) -> Array:
+        """Return the array."""
+        return np.asarray(array)
+
+    def from_host(self, array: Array) -> Array:
+        """Return the array."""
+        return array
+
+    def kernel_threads(self) -> int:
+        """Return how many threads kernels may share their work among."""
+        return self.threads or cores()
 
     def room(self, piece: Array, planes: int) -> Array:
         """Return memory for so many planes."""

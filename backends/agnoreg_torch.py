@@ -1,12 +1,13 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
-from agnoreg_cuda import Queue, fused, usable
+from agnoreg_cpu import fused as fused_on_host
+from agnoreg_cuda import Queue, usable
+from agnoreg_cuda import fused as fused_on_card
 from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
@@ -27,23 +28,20 @@ SECOND_DERIVATIVE = (
 
 
 class _Value(torch.autograd.Function):
-    """A function's value, and what its gradients need beside the arrays."""
-
-    generate_vmap_rule = True
+    """A function's value."""
 
     @staticmethod
-    def forward(function: Any, wrt: tuple[int, ...], *arrays: Array) -> tuple[Array, ...]:
+    def forward(ctx: Any, function: Any, wrt: tuple[int, ...], *arrays: Array) -> Array:
         value, saved = function.forward(backend, arrays, wrt)
-        return value, *saved
+        _Value.keep(ctx, function, wrt, arrays, saved)
+        return value
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
-        ctx.function, ctx.wrt, *arrays = inputs
-        ctx.count = len(arrays)
-        #: What the gradients need, or at least those arrays whose dtype they get.
-        ctx.kept = tuple(range(len(arrays))) if ctx.function.rereads else ctx.wrt
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*(arrays[index] for index in ctx.kept), *output[1:])
+    def keep(ctx: Any, function: Any, wrt: tuple[int, ...], arrays: Sequence[Array], saved: Sequence[Array]) -> None:
+        """Keep what the gradients need, or at least those arrays whose dtype they get."""
+        ctx.function, ctx.wrt, ctx.count = function, wrt, len(arrays)
+        ctx.kept = tuple(range(len(arrays))) if function.rereads else wrt
+        ctx.save_for_backward(*(arrays[index] for index in ctx.kept), *saved)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
@@ -62,8 +60,23 @@ class _Value(torch.autograd.Function):
         return None, None, *results
 
 
-# PyTorch asks for it at each call, and to find it out takes a while.
-_Value.forward.__signature__ = inspect.signature(_Value.forward)  # type: ignore[attr-defined]
+class _MappedValue(torch.autograd.Function):
+    """The same for torch.func and compilers, which take longer: what the gradients need is of its results."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(function: Any, wrt: tuple[int, ...], *arrays: Array) -> tuple[Array, ...]:
+        value, saved = function.forward(backend, arrays, wrt)
+        return value, *saved
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
+        function, wrt, *arrays = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        _Value.keep(ctx, function, wrt, arrays, output[1:])
+
+    backward = _Value.backward
 
 
 class _Gradient(torch.autograd.Function):
@@ -102,8 +115,8 @@ def _on_card(tensor: Array) -> bool:
 
 
 def _plain(tensor: Array) -> bool:
-    """Say whether this is memory on a card that nothing traces, batches or differentiates as it is read."""
-    if not _on_card(tensor) or type(tensor) not in PLAIN or tensor.is_neg():
+    """Say whether this is memory that nothing traces, batches or differentiates as it is read."""
+    if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided:
         return False
     if (torch.is_grad_enabled() and tensor.requires_grad) or unpack_dual(tensor).tangent is not None:
         return False
@@ -260,7 +273,9 @@ class TorchBackend(Backend):
         with _without_autocast(arrays[0].device.type):
             if not wrt:
                 return function.value(self, arrays)
-            return _Value.apply(function, wrt, *arrays)[0]
+            if _mapped():
+                return _MappedValue.apply(function, wrt, *arrays)[0]
+            return _Value.apply(function, wrt, *arrays)
 
     def value_and_grad(
         self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]
@@ -275,13 +290,28 @@ class TorchBackend(Backend):
         return value.detach(), gradients
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return a measure of CUDA kernels, where there is one for these tensors."""
+        """Return a measure of compiled kernels, where there is one for these tensors."""
         measure = super().override(measure, arrays)
-        if _traced() or not all(_plain(array) for array in arrays) or not usable():
+        if not self.kernels or _traced() or not all(map(_plain, arrays)):
             return measure
-        return fused(measure, self, arrays)
+        if all(map(_on_card, arrays)):
+            return fused_on_card(measure, self, arrays) if usable() else measure
+        return fused_on_host(measure, self, arrays)
 
-    # What the kernels ask for.
+    # What the kernels ask for: those on the host first.
+
+    def on_host(self, array: Array) -> Any:
+        """Return the tensor's memory as a NumPy array; None where that is not on the host, or NumPy lacks its dtype."""
+        known = array.device.type == "cpu" and (array.dtype in BITS or array.dtype == torch.bool)
+        return array.detach().numpy() if known else None
+
+    def from_host(self, array: Any) -> Array:
+        """Return a NumPy array's memory as a tensor."""
+        return torch.from_numpy(array)
+
+    def kernel_threads(self) -> int:
+        """Return how many threads kernels may share their work among."""
+        return torch.get_num_threads()
 
     def contiguous(self, array: Array) -> Array:
         """Return the tensor, or a copy whose last axis is contiguous."""

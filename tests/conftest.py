@@ -25,7 +25,13 @@ def rng():
 
 
 @pytest.fixture
-def small_slabs(monkeypatch):
+def no_kernels(monkeypatch):
+    """Have everything computed by the core."""
+    monkeypatch.setattr(agnoreg.Backend, "kernels", False)
+
+
+@pytest.fixture
+def small_slabs(no_kernels, monkeypatch):
     """Cut every image into slabs of one or a few planes, as large volumes are."""
     tiny = {"passing": 200, "windows": 200, "bins": 150, "voxels": 150}
     monkeypatch.setattr(agnoreg.Backend, "slab_sizes", tiny)

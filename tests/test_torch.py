@@ -59,7 +59,7 @@ def test_native_autodiff_has_right_second_derivatives(name):
     assert torch.autograd.gradgradcheck(lambda x: loss(*others, x), (last.requires_grad_(),), fast_mode=True)
 
 
-def test_only_what_is_wanted_is_computed(monkeypatch):
+def test_only_what_is_wanted_is_computed(no_kernels, monkeypatch):
     seen = []
     cls = agnoreg.loss.label.SumSquaredDifference().measure().__class__
     original = cls.gradient

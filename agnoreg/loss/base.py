@@ -156,7 +156,10 @@ class Loss:
         """Return the values ``(B,)`` of the samples reduced as `reduction` says."""
         if self.reduction == "none":
             return values
-        xp = backend_of(values).xp
+        backend = backend_of(values)
+        xp = backend.xp
+        if backend.shape(values) == (1,):
+            return xp.reshape(values, ())
         value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
         # Without keepdims NumPy would give a scalar, which is no array.
         return xp.reshape(value, ())

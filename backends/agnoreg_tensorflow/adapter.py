@@ -6,7 +6,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
+from agnoreg_cpu import fused
+from agnoreg_cpu.threads import cores
 
 from agnoreg import tiling
 from agnoreg.backend import CPU_SLABS, Backend
@@ -26,6 +29,9 @@ Step = tuple[Any, tuple[Array, ...], tuple[Array, ...]]
 MOST_UNROLLED = 4
 #: Of so many tiles that are alike.
 LEAST_LOOPED = 3
+
+#: Where a tensor's memory must begin: TensorFlow's operations read it by instructions that know no other places.
+ALIGNED = 64
 
 #: From so many voxels on a measure is compiled: tracing takes up to two seconds, once for a shape.
 LEAST_COMPILED = 1 << 18
@@ -101,9 +107,32 @@ class TensorFlowBackend(Backend):
         return bool(tf.reduce_all(result)) if "CPU" in result.device else None
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return the measure, compiled for a large image: each of the many operations on slabs is dear when eager."""
-        large = tf.executing_eagerly() and arrays[0].shape.num_elements() >= LEAST_COMPILED
-        return _Compiled(measure) if large else measure
+        """Return a measure of kernels where there is one, or the measure compiled for a large image.
+
+        Each of the many operations on slabs is dear when eager.
+        """
+        if not tf.executing_eagerly():
+            return measure
+        own = fused(measure, self, arrays) if self.kernels else measure
+        large = own is measure and arrays[0].shape.num_elements() >= LEAST_COMPILED
+        return _Compiled(measure) if large else own
+
+    # What the kernels ask for.
+
+    def on_host(self, array: Array) -> Any:
+        """Return an eager tensor's memory as a NumPy array, None where it is not on the host."""
+        known = array.dtype in (tf.float32, tf.float64, tf.bool) and array.device.endswith("CPU:0")
+        return np.asarray(memoryview(array)) if known else None
+
+    def from_host(self, array: Any) -> Array:
+        """Return a NumPy array as a tensor, in the same memory where TensorFlow can take that for its own."""
+        if array.ctypes.data % ALIGNED:
+            return tf.convert_to_tensor(array)
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+    def kernel_threads(self) -> int:
+        """Return how many threads kernels may share their work among."""
+        return tf.config.threading.get_intra_op_parallelism_threads() or cores()
 
     # --- work -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,442 @@
+"""Measures whose whole value and gradients are kernels; values and coefficients are made of the sums by the core."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from agnoreg.backend import Backend, get_backend
+from agnoreg.differentiable import Measure, Run, finished, voxels
+from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
+from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
+from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
+from agnoreg.stencil import boxes
+from agnoreg_cpu import pointwise, windows
+from agnoreg_cpu.threads import Part, parts, run
+
+Array = Any
+Arrays = tuple[Array, ...]
+
+#: Dtypes in which the kernels compute.
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+#: Where memory begins that any framework takes as it is.
+ALIGNED = 64
+#: For fewer voxels than these a thread costs more than it saves.
+LEAST = 1 << 15
+
+
+class Call:
+    """One evaluation of a measure of kernels, as `Backend.override` returns it for these arrays.
+
+    It has the images in the host's memory and their constants, and makes what the caller gets.
+    """
+
+    def __init__(
+        self, measure: "Kernels", backend: Any, given: Arrays, images: Arrays, mask: Array | None = None
+    ) -> None:
+        self.measure, self.backend, self.given, self.mask = measure, backend, given, mask
+        self.weights: Array | None = None
+        self.shapes = [array.shape for array in given]
+        self.images = tuple(map(_read_only, images))
+        self.dtype, self.shape = images[0].dtype, images[0].shape
+        self.samples, self.parts = self.shape[0], measure.parts(self.shapes[0])
+        #: How many voxels of a sample count; with a mask, of each, their weight.
+        self.count: Any = voxels(self.shape)
+        self.constants: Arrays = ()
+        most = self.samples * self.count // LEAST
+        self.threads: int = min(backend.kernel_threads(), most) if most > 1 else 1
+
+    # What a measure does for its caller, and what it saves, is the core's.
+
+    def compute(self, backend: Backend, arrays: Arrays) -> Array:
+        """Return the value, ``(B,)``."""
+        self._read_constants()
+        return self._returned(self._finish(self.measure.add_up(self))[0])
+
+    def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
+        """Return the value at every voxel, by the core's operations."""
+        return self.measure.compute_image(backend, arrays)  # type: ignore[attr-defined]
+
+    def compute_with_gradients(
+        self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, Arrays]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch."""
+        self._read_constants()
+        sums, made = self.measure.in_one_go(self, wrt, scale)
+        value, coefficients = self._finish(sums)
+        scaled = [(coefficient * scale).astype(self.dtype) for coefficient in coefficients]
+        made |= {index: self.measure.slope(self, scaled, index) for index in set(wrt) - made.keys()}
+        return self._returned(value), self._restored(made, wrt)
+
+    def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
+        """Return the value, and the gradient's coefficients and the constants; or the gradients, where those serve."""
+        if not self.measure.rereads:
+            return self.compute_with_gradients(backend, arrays, wrt)
+        self._read_constants()
+        value, coefficients = self._finish(self.measure.add_up(self))
+        return self._returned(value), tuple(map(self._returned, (*coefficients, *self.constants)))
+
+    def compute_backward(
+        self,
+        backend: Backend,
+        arrays: Arrays,
+        wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: Arrays,
+        cotangent: Array,
+    ) -> Arrays:
+        """Return the gradients for ``wrt`` times a cotangent ``(B,)``."""
+        numbers = [self.backend.on_host(array) for array in (*saved, cotangent)]
+        count = len(saved) - self.measure.constant_count
+        self.constants, factor = tuple(numbers[count:-1]), numbers[-1]
+        if self.parts > 1:
+            factor = np.repeat(factor, self.parts)
+        coefficients = [coefficient * factor for coefficient in numbers[:count]]
+        return self._restored({index: self.measure.slope(self, coefficients, index) for index in set(wrt)}, wrt)
+
+    def _read_constants(self) -> None:
+        if self.mask is not None:
+            run = Run(self.measure, get_backend("numpy"), (*self.given, self.mask))
+            self.constants, self.count = run.constants, run.count
+            self.weights = _read_only(np.ascontiguousarray(np.broadcast_to(run.weights[0], self.shape), self.dtype))
+        elif self.measure.constant_count:
+            self.constants = tuple(
+                np.asarray([pointwise.centre(_boxed(sample)) for sample in image], self.dtype) for image in self.images
+            )
+
+    def _finish(self, sums: Arrays) -> tuple[Array, list[Array]]:
+        """Return the value and the gradient's coefficients, by the core's formulas; NaN comes without a warning."""
+        with np.errstate(all="ignore"):
+            return finished(self.measure, np, self.dtype, sums, self.count, self.parts)
+
+    def _returned(self, numbers: Array) -> Array:
+        """Return numbers of each sample as the caller's array."""
+        return self.backend.from_host(numbers)
+
+    def _restored(self, gradients: dict[int, Array], wrt: Sequence[int]) -> Arrays:
+        """Return gradients as the caller's arrays, of the shape of the inputs as they came."""
+        return tuple(self.backend.from_host(gradients[index].reshape(self.shapes[index])) for index in wrt)
+
+    # What its measure needs.
+
+    def room(self) -> Array:
+        """Return memory for a gradient by an arranged image."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        memory = np.empty(size + ALIGNED, np.uint8)
+        start = -memory.ctypes.data % ALIGNED
+        return memory[start : start + size].view(self.dtype).reshape(self.shape)
+
+    def over_voxels(self, body: Callable[..., Any], *arrays: Array) -> list[list[Any]]:
+        """Call ``body(sample, *voxels)`` for parts of each sample of arrays, and return what comes of it by samples."""
+        rows = [array.reshape(self.samples, -1) for array in arrays]
+        if self.threads == 1:
+            return [[body(sample, *(row[sample] for row in rows))] for sample in range(self.samples)]
+        # Whole blocks, which are added up first: so the numbers do not depend on how many threads there are.
+        pieces = parts(voxels(self.shape), -(-self.threads // self.samples), int(pointwise.BLOCK))
+        jobs = [(sample, piece) for sample in range(self.samples) for piece in pieces]
+
+        def job(sample: int, piece: Part) -> Any:
+            return body(sample, *(row[sample, slice(*piece)] for row in rows))
+
+        results = run(job, jobs, self.threads)
+        return [results[i : i + len(pieces)] for i in range(0, len(results), len(pieces))]
+
+
+def _boxed(sample: Array) -> Array:
+    """Return a sample's voxels along three axes, further ones joined to the last."""
+    return sample.reshape(*sample.shape[:2], -1) if sample.ndim > 2 else sample.reshape(1, *sample.shape[:1], -1)
+
+
+def _read_only(image: Array) -> Array:
+    """Return an image that cannot be written into: a kernel is compiled once, whether its images can or cannot be."""
+    view = image.view()
+    view.flags.writeable = False
+    return view
+
+
+class Kernels(Measure):
+    """A measure of kernels: one adds up sums, one makes a gradient of coefficients."""
+
+    def suits(self, images: Arrays) -> bool:
+        """Say whether the kernels can do this with such images, arranged."""
+        return True
+
+    def takes_mask(self) -> bool:
+        """Say whether the kernels know masks."""
+        return False
+
+    def add_up(self, call: Call) -> Arrays:
+        """Return the core's sums, ``(samples,)`` each."""
+        raise NotImplementedError
+
+    def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        """Return the sums, and ``scale`` times such gradients as are made by the way, by their images' indices."""
+        return self.add_up(call), {}
+
+    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image, arranged."""
+        raise NotImplementedError
+
+
+# --- voxel by voxel ---------------------------------------------------------------------------------------------------
+
+
+class _Linear(Kernels):
+    """A function of two images' moments, whose gradient is a linear combination of the images and 1."""
+
+    def moments(self, call: Call) -> Array:
+        """Return the sums of both images less their centres, of their squares and product: ``(5, samples)``."""
+        centres = self.centres(call)
+
+        def body(sample: int, t: Array, p: Array) -> Any:
+            return pointwise.moments(t, p, centres[0][sample], centres[1][sample])
+
+        return np.stack([np.sum(results, axis=0) for results in call.over_voxels(body, *call.images)], axis=1)
+
+    def centres(self, call: Call) -> Arrays:
+        """Return what the images are less by."""
+        return call.constants or (np.zeros(call.samples, call.dtype),) * 2
+
+    def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
+        """Return the factors of an image itself (None for 0), of the other one, and of 1, ``(samples,)`` each."""
+        raise NotImplementedError
+
+    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image."""
+        by_own, by_other, constant = self.factors(coefficients, index)
+        own, other, out = call.images[index], call.images[1 - index], call.room()
+        if by_own is None:
+            call.over_voxels(lambda i, x, to: pointwise.line(x, by_other[i], constant[i], to), other, out)
+            return out
+        centres = self.centres(call)
+        numbers = np.stack([centres[index], centres[1 - index], by_own, by_other, constant], axis=1)
+        call.over_voxels(lambda i, x, y, to: pointwise.combination(x, y, *numbers[i], to), own, other, out)
+        return out
+
+
+class _Overlap(_Linear):
+    binary: bool
+    squared: bool | None
+
+    def suits(self, images: Arrays) -> bool:
+        """Say whether the labels are taken as they are."""
+        return not self.binary
+
+    def add_up(self, call: Call) -> Arrays:
+        """Return the sums of the product, and of the labels or their squares."""
+        t, p, tt, pp, tp = self.moments(call)
+        return tp, tt + pp if self.squared else t + p
+
+    def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
+        """Return the factors."""
+        by_product, by_both = coefficients
+        return (by_both + by_both, by_product, 0 * by_both) if self.squared else (None, by_product, by_both)
+
+
+class CpuDice(_Overlap, DiceOverlap):
+    """`DiceOverlap` by kernels."""
+
+
+class CpuJaccard(_Overlap, JaccardOverlap):
+    """`JaccardOverlap` by kernels."""
+
+
+class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
+    """`GlobalCorrelation` by kernels."""
+
+    def add_up(self, call: Call) -> Arrays:
+        """Return the first and second moments."""
+        return tuple(self.moments(call))
+
+    def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
+        """Return the factors."""
+        by_cov, *rest = coefficients
+        return rest[index], by_cov, rest[2 + index]
+
+
+class _Mean(Kernels):
+    """A mean over voxels, whose one coefficient is known before its value."""
+
+    def add_up(self, call: Call) -> Arrays:
+        """Return the sum."""
+        return _sums(call.over_voxels(lambda _, t, p: self.part(t, p), *call.images))
+
+    def part(self, t: Array, p: Array) -> float:
+        """Return the sum over some voxels."""
+        raise NotImplementedError
+
+    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
+        """Return the same, and write the gradient of one image times a factor."""
+        raise NotImplementedError
+
+    def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
+        """Write the gradient by one image times a factor."""
+        raise NotImplementedError
+
+    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image."""
+        (factor,), out = coefficients, call.room()
+        call.over_voxels(
+            lambda i, own, other, to: self.part_of_slope(own, other, factor[i], index, to),
+            call.images[index], call.images[1 - index], out,
+        )  # fmt: skip
+        return out
+
+    def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        """Return the sum, and ``scale`` times one gradient."""
+        if not wrt:
+            return self.add_up(call), {}
+        index, factor, out = wrt[0], call.dtype.type(scale / (call.count * call.parts)), call.room()
+        results = call.over_voxels(
+            lambda _, own, other, to: self.part_with_slope(own, other, factor, index, to),
+            call.images[index], call.images[1 - index], out,
+        )  # fmt: skip
+        return _sums(results), {index: out}
+
+
+def _sums(results: list[list[float]]) -> Arrays:
+    return (np.asarray([math.fsum(parts) for parts in results]),)
+
+
+class CpuSquaredDifference(_Mean, SquaredDifference):
+    """`SquaredDifference` by kernels."""
+
+    def part(self, t: Array, p: Array) -> float:
+        """Return the sum of squares."""
+        return pointwise.squares(t, p)
+
+    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
+        """Return the sum of squares, and write the differences."""
+        return pointwise.squares_and_difference(own, other, factor + factor, out)
+
+    def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
+        """Write the differences."""
+        pointwise.difference(own, other, factor + factor, out)
+
+
+class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
+    """`BinaryCrossEntropy` by kernels."""
+
+    def suits(self, images: Arrays) -> bool:
+        """Say whether the labels are taken as they are, in float32, of which a logarithm is made here."""
+        return not self.binary and images[0].dtype == np.float32
+
+    @property
+    def numbers(self) -> tuple[Any, Any]:
+        """The constant in the logarithms and the background's weight."""
+        return np.float32(self.smooth), np.float32(self.background_weight)
+
+    def part(self, t: Array, p: Array) -> float:
+        """Return the sum of logarithms."""
+        return pointwise.entropy(t, p, *self.numbers)
+
+    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
+        """Return the sum of logarithms, and write the gradient."""
+        if index == 1:
+            return pointwise.entropy_and_slope(other, own, *self.numbers, factor, out)
+        self.part_of_slope(own, other, factor, index, out)
+        return self.part(own, other)
+
+    def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
+        """Write the gradient."""
+        if index == 1:
+            pointwise.entropy_slope(other, own, *self.numbers, factor, out)
+        else:
+            pointwise.entropy_slope_of_true(other, *self.numbers, factor, out)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int) -> tuple[list[Part], list[Part]]:
+    """Return parts of the planes and of the lines of images, so that threads have as little to do as can be.
+
+    Beside its own a part takes the planes and lines ``around`` it.
+    """
+
+    def cost(divided: tuple[int, int]) -> int:
+        turns = -(-samples * math.prod(divided) // threads)
+        return turns * math.prod(-(-n // d) + more for n, d, more in zip(sizes, divided, around, strict=True))
+
+    most = [min(size, threads) for size in sizes]
+    divided = min(((a, b) for a in range(1, most[0] + 1) for b in range(1, most[1] + 1)), key=cost)
+    planes, lines = map(parts, sizes, divided)
+    return planes, lines
+
+
+class CpuLocalCorrelation(Kernels, LocalCorrelation):
+    """`LocalCorrelation` by one kernel."""
+
+    def suits(self, images: Arrays) -> bool:
+        """Say whether the kernels know these windows, of more than a voxel, and what is made of them."""
+        return max(map(len, self.taps)) > 1 and self.squared and self.flat_value is None and self.convention != "monai"
+
+    def takes_mask(self) -> bool:
+        """Say whether the windows are made of boxes."""
+        return all(map(boxes, self.taps))
+
+    def add_up(self, call: Call) -> Arrays:
+        """Return the sum of the values."""
+        return self.in_one_go(call, (), 1.0)[0]
+
+    def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        """Return the sum of the values, and ``scale`` times the gradients."""
+        made, number = {index: call.room() for index in set(wrt)}, call.dtype.type
+        nothing = np.empty((0, 0, 0), call.dtype)
+        # Of a sample that nothing counts of there is no gradient.
+        counts = np.where(np.greater(call.count, 0.0), call.count, math.inf)
+        factors = np.full(call.samples, self.units[1] * scale / call.parts) / counts
+        factors = factors.astype(call.dtype)
+        smooth = number(self.smooth_nr), number(self.smooth_dr)
+        widths = tuple(np.asarray(boxes(taps), np.int64) for taps in self.taps)
+        taps = tuple(np.asarray(() if boxes(taps) else taps) for taps in self.taps)
+        beyond = number(self.padding == "zero")
+        x, y, _ = ((len(taps) - 1) * (2 if wrt else 1) for taps in self.taps)
+        planes, lines = tiles(call.samples, call.shape[1:3], (x, y), call.threads)
+        jobs = [(i, some, rows) for i in range(call.samples) for some in planes for rows in lines]
+
+        def body(i: int, some: Part, rows: Part) -> float:
+            gradients = (made[index][i] if index in made else nothing for index in (0, 1))
+            centres = call.constants[0][i], call.constants[1][i]
+            images = (image[i] for image in call.images)
+            weights = nothing if call.weights is None else call.weights[i]
+            return windows.correlate(
+                *images, weights, beyond, centres, widths, taps, smooth, some, rows, factors[i], *gradients
+            )
+
+        return (np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1),), made
+
+
+KINDS: dict[type, Any] = {
+    LocalCorrelation: CpuLocalCorrelation,
+    GlobalCorrelation: CpuGlobalCorrelation,
+    DiceOverlap: CpuDice,
+    JaccardOverlap: CpuJaccard,
+    SquaredDifference: CpuSquaredDifference,
+    BinaryCrossEntropy: CpuCrossEntropy,
+}
+
+
+@lru_cache(maxsize=256)
+def _of_kernels(measure: Measure) -> Kernels:
+    parameters = {item.name: getattr(measure, item.name) for item in fields(measure)}  # type: ignore[arg-type]
+    return KINDS[type(measure)](**parameters)
+
+
+def of_kernels(measure: Measure, backend: Any, arrays: Arrays) -> Any:
+    """Return the evaluation of a measure by kernels, where they can do it with such arrays; else the measure itself."""
+    if type(measure) not in KINDS:
+        return measure
+    own, host = _of_kernels(measure), get_backend("numpy")
+    given, mask = tuple(map(backend.on_host, arrays[:2])), measure.mask(backend, arrays)
+    if mask is not None and (not own.takes_mask() or (mask := backend.on_host(mask)) is None):
+        return measure
+    if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
+        return measure
+    images = measure.arrange(host, given)
+    if not all(image.flags.c_contiguous and image.flags.aligned for image in images):
+        return measure
+    return Call(own, backend, given, images, mask) if own.suits(images) else measure

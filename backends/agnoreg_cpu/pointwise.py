@@ -1,0 +1,228 @@
+"""Sums over voxels of two images, and gradients that are made voxel by voxel, each in one pass.
+
+Images are a sample's voxels in a row. Blocks of voxels are added up in the images' dtype, eight or more numbers at
+once, and blocks in float64.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from agnoreg_cpu.compiling import OPTIONS, ROUNDING, SUMMING, Apart
+
+Array = Any
+
+#: How many voxels a block has: a sum of so few, in as many parts as are added at once, costs float32 no digits.
+BLOCK = np.uintp(256)
+
+
+@njit(**OPTIONS)
+def centre(image: Array) -> Any:
+    """Return a rough centre of an image ``(d1, d2, d3)``, as the core's `agnoreg.functional.ncc.centre` does."""
+    a, b, c = image.shape
+    x, y, z = max(1, a // 16), max(1, b // 16), max(1, c // 16)
+    total, most, count = 0.0, image.dtype.type(0.0), 0
+    for i in range(x // 2, a, x):
+        for j in range(y // 2, b, y):
+            for k in range(z // 2, c, z):
+                value = image[i, j, k]
+                total += value
+                most = max(most, abs(value))
+                count += 1
+    large = most + most
+    return image.dtype.type(image.dtype.type(total / count) + large) - large
+
+
+@njit(fastmath=SUMMING, **OPTIONS)
+def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, float, float, float, float]:
+    """Return the sums of both images less their centres, of their squares, and of their product."""
+    of_t, of_p, of_tt, of_pp, of_tp = 0.0, 0.0, 0.0, 0.0, 0.0
+    zero, count = t.dtype.type(0.0), np.uintp(t.shape[0])
+    for start in range(np.uintp(0), count, BLOCK):
+        a, b, aa, bb, ab = zero, zero, zero, zero, zero
+        for j in range(start, min(start + BLOCK, count)):
+            x, y = t[j] - t_centre, p[j] - p_centre
+            a += x
+            b += y
+            aa += x * x
+            bb += y * y
+            ab += x * y
+        of_t += a
+        of_p += b
+        of_tt += aa
+        of_pp += bb
+        of_tp += ab
+    return of_t, of_p, of_tt, of_pp, of_tp
+
+
+@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+def combination(
+    own: Array, other: Array, own_centre: Any, other_centre: Any, by_own: Any, by_other: Any, constant: Any, out: Array
+) -> None:
+    """Write a linear combination of two images, less their centres, and 1."""
+    for j in range(out.shape[0]):
+        out[j] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
+
+
+@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+def line(other: Array, by_other: Any, constant: Any, out: Array) -> None:
+    """Write a linear function of an image."""
+    for j in range(out.shape[0]):
+        out[j] = other[j] * by_other + constant
+
+
+@njit(fastmath=SUMMING, **OPTIONS)
+def squares(t: Array, p: Array) -> float:
+    """Return the sum of the squared differences."""
+    total = 0.0
+    zero, count = t.dtype.type(0.0), np.uintp(t.shape[0])
+    for start in range(np.uintp(0), count, BLOCK):
+        part = zero
+        for j in range(start, min(start + BLOCK, count)):
+            difference = t[j] - p[j]
+            part += difference * difference
+        total += part
+    return total
+
+
+@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
+def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
+    """Return the sum of the squared differences, and write them times a factor."""
+    total = 0.0
+    zero, count = own.dtype.type(0.0), np.uintp(own.shape[0])
+    for start in range(np.uintp(0), count, BLOCK):
+        part = zero
+        for j in range(start, min(start + BLOCK, count)):
+            difference = own[j] - other[j]
+            part += difference * difference
+            out[j] = difference * factor
+        total += part
+    return total
+
+
+@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+def difference(own: Array, other: Array, factor: Any, out: Array) -> None:
+    """Write the differences times a factor."""
+    for j in range(out.shape[0]):
+        out[j] = (own[j] - other[j]) * factor
+
+
+# --- cross-entropy, in float32 ----------------------------------------------------------------------------------------
+
+#: For 1 + f between sqrt(1/2) and sqrt(2), log(1 + f) = f - f^2 / 2 + f^3 q(f): the coefficients of q, a minimax fit.
+Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8 = (
+    np.float32(c)
+    for c in (
+        0.3333333118,
+        -0.2499999696,
+        0.2000071575,
+        -0.1666780232,
+        0.1424905765,
+        -0.1242568733,
+        0.1168541992,
+        -0.1147973385,
+        0.06971611471,
+    )
+)
+#: log(2), the first part with so few digits that an exponent times it is exact.
+LN2, LN2_REST = np.float32(0.693359375), np.float32(-2.12194440e-4)
+#: The bits of sqrt(1/2) in float32, those of a fraction, and the least normal number.
+HALF_ROOT, FRACTION, LEAST = np.int32(0x3F3504F3), np.int32(23), np.float32(2.0**-126)
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+#: By which a number below the normal ones is multiplied first.
+SCALE, LN_SCALE = np.float32(2.0**23), np.float32(23 * np.log(2))
+INFINITY, NO_NUMBER = np.float32(np.inf), np.float32(np.nan)
+
+
+@njit(fastmath=ROUNDING, **OPTIONS)
+def _normal_logarithm(x: Any) -> Any:
+    """Return the natural logarithm of a normal positive number."""
+    bits = np.float32(x).view(np.int32)
+    exponent = (bits - HALF_ROOT) >> FRACTION
+    f = np.int32(bits - (exponent << FRACTION)).view(np.float32) - ONE
+    e = np.float32(exponent)
+    q = Q0 + f * (Q1 + f * (Q2 + f * (Q3 + f * (Q4 + f * (Q5 + f * (Q6 + f * (Q7 + f * Q8)))))))
+    return f + (f * f * (f * q - HALF) + e * LN2_REST) + e * LN2
+
+
+@njit(fastmath=ROUNDING, **OPTIONS)
+def logarithm(x: Any) -> Any:
+    """Return the natural logarithm of a float32, within two units in the last place."""
+    small = x < LEAST
+    result = _normal_logarithm(x * SCALE if small else x) - (LN_SCALE if small else ZERO)
+    result = result if x < INFINITY else x
+    result = result if x > ZERO else -INFINITY
+    # NaN passes no comparison.
+    return result if x >= ZERO else NO_NUMBER
+
+
+@njit(fastmath=SUMMING, **OPTIONS)
+def _normal(p: Array, start: Any, stop: Any, slope: Any, constant: Any) -> bool:
+    """Say whether ``slope * p + constant`` is a normal positive number everywhere in a block."""
+    others = np.int32(0)
+    for j in range(start, stop):
+        x = p[j] * slope + constant
+        others += np.int32(not LEAST <= x < INFINITY)
+    return others == 0
+
+
+@njit(fastmath=SUMMING, **OPTIONS)
+def entropy(t: Array, p: Array, smooth: Any, weight: Any) -> float:
+    """Return the cross-entropy's sum of ``t log(p + s)`` and the background's, each times its weight."""
+    total, count = 0.0, np.uintp(t.shape[0])
+    for start in range(np.uintp(0), count, BLOCK):
+        part, stop = ZERO, min(start + BLOCK, count)
+        if _normal(p, start, stop, ONE, smooth):
+            for j in range(start, stop):
+                part += t[j] * _normal_logarithm(p[j] + smooth)
+        else:
+            for j in range(start, stop):
+                part += t[j] * logarithm(p[j] + smooth)
+        total -= part * (ONE - weight)
+        # Left out where it has no weight: beyond p = 1 + s its logarithm would be NaN.
+        if weight > ZERO:
+            part = ZERO
+            if _normal(p, start, stop, -ONE, smooth + ONE):
+                for j in range(start, stop):
+                    part += (ONE - t[j]) * _normal_logarithm(smooth - (p[j] - ONE))
+            else:
+                for j in range(start, stop):
+                    part += (ONE - t[j]) * logarithm(smooth - (p[j] - ONE))
+            total -= part * weight
+    return total
+
+
+@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+def entropy_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> None:
+    """Write the derivative of that sum by ``p`` times a factor."""
+    foreground, background = factor * -(ONE - weight), factor * weight
+    if weight == ZERO:
+        for j in range(out.shape[0]):
+            out[j] = t[j] / (p[j] + smooth) * foreground
+    else:
+        for j in range(out.shape[0]):
+            out[j] = t[j] / (p[j] + smooth) * foreground + (ONE - t[j]) / (smooth - (p[j] - ONE)) * background
+
+
+@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> None:
+    """Write the derivative of that sum by ``t`` times a factor."""
+    foreground, background = factor * -(ONE - weight), factor * weight
+    if weight == ZERO:
+        for j in range(out.shape[0]):
+            out[j] = logarithm(p[j] + smooth) * foreground
+    else:
+        for j in range(out.shape[0]):
+            out[j] = logarithm(p[j] + smooth) * foreground + logarithm(smooth - (p[j] - ONE)) * background
+
+
+@njit(**OPTIONS)
+def entropy_and_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> float:
+    """Return the sum, and write its derivative by ``p`` times a factor, while the voxels are in cache."""
+    total, step = 0.0, 4096
+    for start in range(0, t.shape[0], step):
+        part = slice(start, start + step)
+        total += entropy(t[part], p[part], smooth, weight)
+        entropy_slope(t[part], p[part], smooth, weight, factor, out[part])
+    return total

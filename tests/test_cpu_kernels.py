@@ -1,0 +1,484 @@
+"""Compiled kernels on the host agree with the core's path, which is their oracle, and are taken where they can be."""
+
+import itertools
+import math
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from agnoreg_cpu import pointwise, windows
+from agnoreg_cpu.measures import KINDS, Call, tiles
+from agnoreg_cpu.threads import parts
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import agnoreg
+from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
+from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
+from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
+
+NUMPY = agnoreg.get_backend("numpy")
+WRT = ((0,), (1,), (0, 1), (1, 0))
+MEASURES = {
+    "lncc": LocalCorrelation(),
+    "lncc of even width": LocalCorrelation(kernel_size=4),
+    "lncc of three widths": LocalCorrelation(kernel_size=(1, 7, 2)),
+    "lncc of lines": LocalCorrelation(kernel_size=31, spatial_dims=1),
+    "lncc of planes": LocalCorrelation(kernel_size=(3, 6), spatial_dims=2),
+    "lncc of triangles": LocalCorrelation(kernel_size=(7, 3, 5), kernel_type="triangular"),
+    "lncc of gaussians": LocalCorrelation(kernel_size=(4, 7, 1), kernel_type="gaussian"),
+    "lncc, cut off at the border": LocalCorrelation(kernel_size=5, padding="truncate"),
+    "lncc, voxelmorph's": LocalCorrelation(convention="voxelmorph"),
+    "lncc of channels": LocalCorrelation(kernel_size=3, data_format="channels_first"),
+    "gncc": GlobalCorrelation(),
+    "dice": DiceOverlap(),
+    "dice with a background": DiceOverlap(background_weight=0.3),
+    "dice of squares": DiceOverlap(squared=True, background_weight=0.1),
+    "dice of channels": DiceOverlap(convention="voxelmorph", data_format="channels_first"),
+    "jaccard": JaccardOverlap(),
+    "jaccard with a background": JaccardOverlap(background_weight=0.6),
+    "ssd": SquaredDifference(),
+    "cross-entropy": BinaryCrossEntropy(),
+    "cross-entropy with a background": BinaryCrossEntropy(background_weight=0.4, smooth=1e-3),
+}
+
+
+def shapes_of(measure):
+    """Return shapes that a measure takes: of a few voxels, of some samples, and of enough voxels for threads."""
+    lead, dims = ((2, 3) if measure.data_format else (2,)), measure.spatial_dims
+    return [(*lead, *size[:dims]) for size in ((3, 2, 5), (11, 9, 13), (*((90_000,) if dims == 1 else (45, 50)), 37))]
+
+
+def core(what, *arguments):
+    """Return what the core's path returns."""
+    NUMPY.kernels = False
+    try:
+        return what(NUMPY, *arguments)
+    finally:
+        del NUMPY.kernels
+
+
+def pair(rng, shape, dtype):
+    return tuple(rng.random(shape).astype(dtype) for _ in range(2))
+
+
+def assert_close(found, expected, dtype, digits=1.0):
+    """Assert that arrays are equal but for roundings, beside the largest of their entries.
+
+    Gradients by correlations are small differences of large sums, which costs float32 a digit.
+    """
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    tolerance = digits * (1e-5 if dtype == np.float32 else 1e-12)
+    # Of intensities that differ by less than 1, where a gradient may be nothing but roundings.
+    least = found.shape[0] / found.size
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), least))
+
+
+# --- they agree -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", MEASURES)
+def test_kernels_and_core_agree(name, dtype, rng):
+    measure = MEASURES[name]
+    for shape, wrt in itertools.product(shapes_of(measure), WRT):
+        arrays = pair(rng, shape, dtype)
+        cotangent = rng.standard_normal(shape[:1]).astype(dtype)
+        if dtype == np.float64 and isinstance(measure, BinaryCrossEntropy):
+            assert NUMPY.override(measure, arrays) is measure
+            continue
+        assert isinstance(NUMPY.override(measure, arrays), Call)
+        value, gradients = core(measure.value_and_gradients, arrays, wrt, 0.7)
+        assert_close(measure.value(NUMPY, arrays), value, dtype)
+        found, made = measure.value_and_gradients(NUMPY, arrays, wrt, 0.7)
+        assert_close(found, value, dtype)
+        for a, b in zip(made, gradients, strict=True):
+            assert_close(a, b, dtype)
+        found, saved = measure.forward(NUMPY, arrays, wrt)
+        assert_close(found, value, dtype)
+        made = measure.backward(NUMPY, arrays, wrt, wrt, saved, cotangent)
+        # What is saved means the same: either path goes on with it.
+        expected = core(measure.backward, arrays, wrt, wrt, saved, cotangent)
+        for a, b in zip(made, expected, strict=True):
+            assert_close(a, b, dtype)
+        _, saved = core(measure.forward, arrays, wrt)
+        for a, b in zip(measure.backward(NUMPY, arrays, wrt, wrt, saved, cotangent), made, strict=True):
+            assert_close(a, b, dtype)
+
+
+@pytest.mark.parametrize("padding", ["zero", "truncate"])
+@pytest.mark.parametrize("kind", ["bool", "weights", "of all samples", "nothing"])
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular"])
+def test_masked_windows_agree(kernel_type, kind, padding, rng):
+    measure = LocalCorrelation(kernel_size=5, kernel_type=kernel_type, padding=padding)
+    for dtype in (np.float32, np.float64):
+        arrays = pair(rng, (2, 11, 14, 9), dtype)
+        mask = rng.random((2, 11, 14, 9)) > 0.4
+        if kind == "weights":
+            mask = (mask * rng.random(mask.shape)).astype(dtype)
+        elif kind == "of all samples":
+            mask = mask[:1, :, :1]
+        elif kind == "nothing":
+            mask[1] = False
+        for image in arrays:
+            image[np.broadcast_to(mask == 0, image.shape)] = np.nan
+        assert isinstance(NUMPY.override(measure, (*arrays, mask)), Call)
+        value, gradients = core(measure.value_and_gradients, (*arrays, mask), (0, 1), 0.7)
+        found, made = measure.value_and_gradients(NUMPY, (*arrays, mask), (0, 1), 0.7)
+        np.testing.assert_array_equal(np.isnan(found), [False, kind == "nothing"])
+        np.testing.assert_allclose(found, value, rtol=1e-6 if dtype == np.float32 else 1e-13)
+        for a, b in zip(made, gradients, strict=True):
+            assert_close(a, b, dtype)
+            assert (a[np.broadcast_to(mask == 0, a.shape)] == 0).all()
+
+
+@given(
+    sizes=st.tuples(*(st.integers(1, 9),) * 3),
+    widths=st.tuples(*(st.integers(1, 12),) * 3).filter(lambda widths: max(widths) > 1),
+    kernel_type=st.sampled_from(("rectangular", "triangular", "gaussian")),
+    masked=st.booleans(),
+    wrt=st.sampled_from((*WRT, ())),
+    seed=st.integers(0, 99),
+)
+@example(sizes=(1, 1, 1), widths=(2, 2, 2), kernel_type="rectangular", masked=False, wrt=(1,), seed=0)
+@example(sizes=(9, 9, 9), widths=(7, 8, 11), kernel_type="rectangular", masked=False, wrt=(0, 1), seed=0)
+@example(sizes=(40, 3, 3), widths=(3, 1, 5), kernel_type="triangular", masked=True, wrt=(0, 1), seed=0)
+@settings(deadline=None, max_examples=120)
+def test_windows_of_any_size_agree(sizes, widths, kernel_type, masked, wrt, seed):
+    rng = np.random.default_rng(seed)
+    arrays = pair(rng, (2, *sizes), np.float64)
+    if kernel_type == "triangular":
+        widths = tuple(max(3, width // 2 * 2 + 1) for width in widths)
+    if masked and kernel_type != "gaussian":
+        arrays = (*arrays, rng.random((2, *sizes)) > 0.3)
+    measure = LocalCorrelation(kernel_size=widths, kernel_type=kernel_type)
+    assert isinstance(NUMPY.override(measure, arrays), Call)
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, wrt)
+    expected, wanted = core(measure.value_and_gradients, arrays, wrt)
+    assert_close(value, expected, np.float64)
+    for a, b in zip(gradients, wanted, strict=True):
+        assert_close(a, b, np.float64)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("boxes", [((9,), (9,), (9,)), ((2,), (5,), (4,)), ((2, 2), (1,), (3, 3))])
+def test_parts_of_an_image_make_the_whole(boxes, masked, rng):
+    t, p = pair(rng, (23, 17, 19), np.float32)
+    weights = rng.random(t.shape).astype(np.float32) if masked else np.empty((0, 0, 0), np.float32)
+    for image in (t, p, weights):
+        image.flags.writeable = False
+    widths, taps = tuple(np.asarray(box) for box in boxes), (np.empty(0),) * 3
+    given = (t, p, weights, np.float32(1), (np.float32(0.5), np.float32(0.4)), widths, taps, (np.float32(1e-5),) * 2)
+    whole = np.empty_like(t), np.empty_like(p)
+    total = windows.correlate(*given, (0, 23), (0, 17), np.float32(2), *whole)
+    made = np.full_like(t, np.nan), np.full_like(p, np.nan)
+    sums = [
+        windows.correlate(*given, planes, lines, np.float32(2), *made)
+        for planes in ((0, 1), (1, 20), (20, 23))
+        for lines in ((0, 4), (4, 5), (5, 17))
+    ]
+    assert math.fsum(sums) == pytest.approx(total, rel=1e-13)
+    for a, b in zip(made, whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@given(
+    samples=st.integers(1, 5),
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    around=st.tuples(st.integers(0, 20), st.integers(0, 20)),
+    threads=st.integers(1, 40),
+)
+@settings(deadline=None)
+def test_tiles_cover_an_image_once(samples, sizes, around, threads):
+    for ranges, size in zip(tiles(samples, sizes, around, threads), sizes, strict=True):
+        assert [i for start, stop in ranges for i in range(start, stop)] == list(range(size))
+        assert len(ranges) <= threads
+
+
+@given(size=st.integers(1, 1000), count=st.integers(1, 70), grain=st.sampled_from((1, 7, 256)))
+def test_parts_are_as_good_as_alike(size, count, grain):
+    found = parts(size, count, grain)
+    assert [i for start, stop in found for i in range(start, stop)] == list(range(size))
+    assert len(found) == min(count, -(-size // grain))
+    assert all(start % grain == 0 for start, _ in found)
+    sizes = [stop - start for start, stop in found[:-1]]
+    assert not sizes or max(sizes) - min(sizes) <= grain
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_logarithm_is_within_two_units_in_the_last_place(rng):
+    exponents = rng.uniform(-103, 88, 20_000)
+    x = np.concatenate([np.exp(exponents), rng.uniform(0.6, 1.5, 20_000), 1 + rng.uniform(-1e-5, 1e-5, 2_000)])
+    x = x.astype(np.float32)
+    exact = np.log(x.astype(np.float64))
+    found = np.asarray([pointwise.logarithm(one) for one in x], np.float32)
+    assert (np.abs(found - exact) <= 2 * np.spacing(np.abs(exact).astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("x", [0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, -1.0, 2.0**-126, 2.0**-149])
+def test_the_logarithm_of_numbers_that_are_special(x):
+    with np.errstate(all="ignore"):
+        expected = np.log(np.float32(x))
+    np.testing.assert_allclose(pointwise.logarithm(np.float32(x)), expected, rtol=2e-7)
+
+
+@pytest.mark.parametrize("name", ["lncc", "lncc of even width", "gncc", "dice", "ssd", "cross-entropy"])
+def test_what_is_no_number_spoils_what_it_spoils_in_the_core(name, rng):
+    measure = MEASURES[name]
+    for bad in (np.nan, np.inf, -np.inf):
+        arrays = pair(rng, (2, 17, 12, 14), np.float32)
+        arrays[1][0, 5, 6, 7] = bad
+        with np.errstate(all="ignore"):
+            value, gradients = core(measure.value_and_gradients, arrays, (0, 1))
+        found, made = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+        np.testing.assert_allclose(found, value, rtol=1e-5)
+        for a, b in zip(made, gradients, strict=True):
+            np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0, -1024.0])
+@pytest.mark.parametrize("name", ["lncc", "gncc"])
+def test_an_offset_costs_no_digits(name, offset, rng):
+    measure, wide = MEASURES[name], pair(rng, (1, 20, 22, 24), np.float64)
+    for image in wide:
+        image[:, 5:18, 4:16, 6:20] = image[:, :1, :1, :1]  # flat, like air around a patient
+        image += offset
+    narrow = tuple(image.astype(np.float32) for image in wide)
+    exact = tuple(image.astype(np.float64) for image in narrow)
+    value, (gradient,) = measure.value_and_gradients(NUMPY, narrow, (1,))
+    expected, (wanted,) = core(measure.value_and_gradients, exact, (1,))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_a_flat_window_scores_as_if_it_were_computed_exactly():
+    # Far from the centre of intensities, where sums of squares would round.
+    t = np.full((1, 24, 24, 24), -1000.37, np.float32)
+    p = np.full((1, 24, 24, 24), 3000.73, np.float32)
+    t[:, 20:] = p[:, :, 20:] = 17.0
+    measure, arrays = LocalCorrelation(kernel_size=3), (t, p)
+    exact = core(measure.value_and_gradients, tuple(x.astype(np.float64) for x in arrays), (0, 1))
+    rounded = core(measure.value_and_gradients, arrays, (0, 1))
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+    np.testing.assert_allclose(value, exact[0], rtol=1e-6)
+    for found, other, wanted in zip(gradients, rounded[1], exact[1], strict=True):
+        assert np.abs(found - wanted).max() <= 2 * np.abs(other - wanted).max()
+
+
+# --- they are taken where they can be, and nowhere else ---------------------------------------------------------------
+
+
+def kinds_of(backend, rng, shape=(1, 6, 7, 8)):
+    return tuple(backend.from_numpy(x) for x in pair(rng, shape, np.float32))
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "tensorflow"])
+@pytest.mark.parametrize("measure", [kind() for kind in KINDS])
+def test_frameworks_on_the_host_take_kernels(name, measure, rng):
+    backend = agnoreg.get_backend(name)
+    arrays = kinds_of(backend, rng)
+    assert isinstance(backend.override(measure, arrays), Call)
+    value, gradients = measure.value_and_gradients(backend, arrays, (0, 1))
+    expected, wanted = core(measure.value_and_gradients, tuple(map(backend.to_numpy, arrays)), (0, 1))
+    assert_close(backend.to_numpy(value), expected, np.float32)
+    for a, b in zip(gradients, wanted, strict=True):
+        assert type(a) is type(arrays[0])
+        assert_close(backend.to_numpy(a), b, np.float32)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "tensorflow"])
+def test_the_core_does_what_kernels_do_not_know(name, rng):
+    backend = agnoreg.get_backend(name)
+    arrays = kinds_of(backend, rng)
+
+    def core_takes(measure, *arrays):
+        return not isinstance(backend.override(measure, arrays), Call)
+
+    for measure in (
+        LocalCorrelation(kernel_size=1),
+        LocalCorrelation(squared=False),
+        LocalCorrelation(convention="ants"),
+        LocalCorrelation(convention="monai"),
+        LocalCorrelation(flat_value=0.0),
+        DiceOverlap(binary=True),
+        JaccardOverlap(binary=True),
+        BinaryCrossEntropy(binary=True),
+    ):
+        assert core_takes(measure, *arrays)
+    t, p = arrays
+    assert core_takes(DiceOverlap(), t, p, t)  # with a mask
+    assert core_takes(LocalCorrelation(kernel_type="gaussian"), t, p, t)
+    wide, half, whole = (backend.xp.astype(p, getattr(backend.xp, kind)) for kind in ("float64", "float16", "int32"))
+    for other in (wide, half, whole):
+        assert core_takes(DiceOverlap(), t, other)
+        assert core_takes(DiceOverlap(), other, t)
+    assert core_takes(DiceOverlap(), half, half)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_core_takes_images_that_do_not_lie_in_one_piece(name, rng):
+    backend = agnoreg.get_backend(name)
+    t, p = kinds_of(backend, rng, (1, 6, 7, 8, 2))
+    one = t[..., 0], p[..., 0]
+    assert not isinstance(backend.override(DiceOverlap(), one), Call)
+    assert isinstance(backend.override(DiceOverlap(), (t, p)), Call)
+    last = DiceOverlap(convention="voxelmorph", data_format="channels_last")
+    assert not isinstance(backend.override(last, (t, p)), Call)
+
+
+def test_kernels_can_be_switched_off(no_kernels, rng):
+    for name in ("numpy", "torch", "tensorflow"):
+        backend = agnoreg.get_backend(name)
+        assert not isinstance(backend.override(DiceOverlap(), kinds_of(backend, rng)), Call)
+
+
+def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng, tmp_path):
+    t, p = pair(rng, (1, 6, 7, 8), np.float32)
+    expected = agnoreg.functional.dice(t, p)
+    shifted = np.empty(t.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(t.shape)
+    shifted[...] = p
+    assert not isinstance(NUMPY.override(DiceOverlap(), (t, shifted)), Call)
+    np.testing.assert_allclose(agnoreg.functional.dice(t, shifted), expected, rtol=1e-6)
+    big = p.astype(">f4")
+    np.testing.assert_allclose(agnoreg.functional.dice(t, big), expected, rtol=1e-6)
+
+
+def test_images_that_may_not_be_written_into_are_read(rng, tmp_path):
+    t, p = pair(rng, (1, 6, 7, 8), np.float32)
+    np.save(tmp_path / "p.npy", p)
+    mapped = np.load(tmp_path / "p.npy", mmap_mode="r")
+    t.flags.writeable = False
+    value, gradient = agnoreg.value_and_grad(agnoreg.build_loss("lncc"), t, mapped)
+    expected, wanted = agnoreg.value_and_grad(agnoreg.build_loss("lncc"), t.copy(), p)
+    assert value == expected
+    np.testing.assert_array_equal(gradient, wanted)
+    assert gradient.flags.writeable
+
+
+def test_pytorch_differentiates_through_kernels():
+    generator = torch.Generator().manual_seed(3)
+    t, p = torch.rand((2, 2, 5, 6, 7), generator=generator, dtype=torch.float64)
+    for name in ("lncc", "gncc", "dice", "jaccard", "ssd"):
+        loss = agnoreg.build_loss({"name": name, "reduction": "none"})
+        leaves = t.clone().requires_grad_(), p.clone().requires_grad_()
+        assert torch.autograd.gradcheck(loss, leaves)
+        value = loss(*leaves).sum()
+        first = torch.autograd.grad(value, leaves, retain_graph=True)
+        for a, b in zip(first, torch.autograd.grad(value, leaves), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_pytorchs_transforms_and_compilers_take_the_core(rng):
+    t, p = torch.rand(2, 2, 1, 6, 7, 8)
+    backend, seen = agnoreg.get_backend("torch"), []
+
+    def note(t, p):
+        seen.append(isinstance(backend.override(DiceOverlap(), (t, p)), Call))
+        return t.sum()
+
+    torch.func.vmap(note)(t, p)
+    torch.func.grad(note)(t[0], p[0])
+    note(t[0].requires_grad_(), p[0])
+    with torch.no_grad():
+        note(t[0].requires_grad_(), p[0])
+    assert seen == [False, False, False, True]
+
+
+def test_a_traced_function_of_tensorflow_takes_the_core():
+    backend, seen = agnoreg.get_backend("tensorflow"), []
+
+    @tf.function
+    def traced(t, p):
+        seen.append(isinstance(backend.override(DiceOverlap(), (t, p)), Call))
+        return t
+
+    traced(tf.zeros((1, 4, 4, 4)), tf.zeros((1, 4, 4, 4)))
+    assert seen == [False]
+
+
+def test_what_tensorflow_gets_is_a_tensor_like_any_other(rng):
+    t, p = map(tf.constant, pair(rng, (2, 9, 10, 11), np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(p)
+        value = agnoreg.build_loss("lncc")(t, p)
+    gradient = tape.gradient(value, p)
+    assert np.asarray(memoryview(gradient)).ctypes.data % 64 == 0
+    doubled = tf.function(lambda x: x + x)(gradient)
+    np.testing.assert_array_equal(doubled.numpy(), 2 * gradient.numpy())
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lncc", "gncc", "ssd", "dice of squares"])
+def test_the_number_of_threads_changes_nothing(name, rng, monkeypatch):
+    measure = MEASURES[name]
+    arrays = pair(rng, (3, 40, 44, 50), np.float32)
+    results = []
+    for threads in (1, 2, 5, 16):
+        monkeypatch.setattr(NUMPY, "_threads", threads)
+        results.append(measure.value_and_gradients(NUMPY, arrays, (0, 1)))
+        again = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+        np.testing.assert_array_equal(results[-1][0], again[0])
+    for value, gradients in results[1:]:
+        np.testing.assert_array_equal(value, results[0][0])
+        for a, b in zip(gradients, results[0][1], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_calls_at_the_same_time_do_not_disturb_each_other(rng):
+    measure = MEASURES["lncc"]
+    pairs = [pair(rng, (1, 40, 44, 40), np.float32) for _ in range(6)]
+    expected = [measure.value_and_gradients(NUMPY, arrays, (1,)) for arrays in pairs]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda arrays: measure.value_and_gradients(NUMPY, arrays, (1,)), pairs))
+    for (value, (gradient,)), (wanted, (other,)) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+        np.testing.assert_array_equal(gradient, other)
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system forks no processes")
+def test_a_forked_process_has_threads_of_its_own():
+    out = run_python(
+        """
+        import os
+        import numpy as np
+        import agnoreg
+        agnoreg.get_backend("numpy").threads = 4
+        t, p = np.random.default_rng(0).random((2, 1, 64, 64, 64), dtype=np.float32)
+        before = agnoreg.functional.dice(t, p)
+        child = os.fork()
+        if not child:
+            os._exit(0 if agnoreg.functional.dice(t, p) == before else 3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+    )
+    assert out == "0\n"
+
+
+def test_without_numba_everything_is_computed_by_the_core():
+    out = run_python(
+        """
+        import sys
+        sys.modules["numba"] = None
+        import numpy as np
+        import agnoreg
+        t, p = np.random.default_rng(0).random((2, 1, 8, 8, 8))
+        print(agnoreg.functional.dice(t, p).shape, agnoreg.functional.lncc(t, p).shape)
+        """
+    )
+    assert out == "(1,) (1,)\n"
