@@ -52,7 +52,7 @@ class CuPyBackend(Backend):
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure of CUDA kernels, where there is one for these arrays."""
         measure = super().override(measure, arrays)
-        return fused(measure, self, arrays) if usable() else measure
+        return fused(measure, self, arrays) if self.kernels and usable() else measure
 
     # What the kernels ask for.
 

@@ -16,6 +16,8 @@ STYLES = {
     ("agnoreg", "cupy"): ("agnoreg, CuPy", "#1f6fb4", "-"),
     ("agnoreg", "tensorflow"): ("agnoreg, TensorFlow eager", "#2b8a3e", "-"),
     ("agnoreg", "tensorflow graph"): ("agnoreg, TensorFlow graph", "#66b36f", "-"),
+    ("agnoreg", "torch plain"): ("agnoreg, PyTorch, no kernels", "#eda18b", "-"),
+    ("agnoreg", "numpy plain"): ("agnoreg, NumPy, no kernels", "#90b9dc", "-"),
     ("monai", None): ("MONAI", "#777777", "--"),
     ("voxelmorph", None): ("VoxelMorph", "#999999", "--"),
     ("fireants", None): ("FireANTs", "#b3b3b3", "--"),

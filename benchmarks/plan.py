@@ -6,6 +6,8 @@ LOSSES = WINDOWED + POINTWISE
 
 CPU_BACKENDS = ("torch", "numpy", "tensorflow", "tensorflow graph")
 GPU_BACKENDS = ("torch", "cupy")
+#: Computed by the core alone, beside those that take compiled kernels.
+WITHOUT_KERNELS = {"torch": "torch plain", "numpy": "numpy plain"}
 CPU_PEERS = ("monai", "voxelmorph", "deepreg-formula", "simpleitk", "ants")
 #: To be asked for by name: its CPU path takes about as long as MONAI's, of which it is a variant.
 OPTIONAL_PEERS = ("fireants",)
@@ -41,6 +43,11 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
         chosen = [backend for backend in backends if among is None or backend in among]
         return [job("agnoreg", backend, loss, **keywords) for backend in chosen]
 
+    def by_the_core(loss):
+        """Return what LNCC takes without kernels; on a CPU, the losses beside it have none."""
+        taken = loss["name"] == "lncc" and device is None
+        return [job("agnoreg", WITHOUT_KERNELS[b], loss) for b in backends if taken and b in WITHOUT_KERNELS]
+
     def others(loss, modes=("tensorflow", "tensorflow graph"), **keywords):
         return [
             job(peer, mode, loss, **keywords)
@@ -58,7 +65,7 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
         return [job("plain", backend, {"name": name}, **keywords) for backend in backends]
 
     makers = {
-        "reference": lambda: [ours(loss) + others(loss) for loss in named(WINDOWED)],
+        "reference": lambda: [ours(loss) + by_the_core(loss) + others(loss) for loss in named(WINDOWED)],
         "windows": lambda: [
             [j for window in WINDOWS for j in ours(loss | window, ("torch", "numpy", "cupy"), what=GRADIENT)]
             for loss in named(["lncc"])

@@ -16,6 +16,8 @@ FRAMEWORKS = {
     "cupy": "CuPy",
     "tensorflow": "TensorFlow eager",
     "tensorflow graph": "TensorFlow graph",
+    "torch plain": "PyTorch without kernels",
+    "numpy plain": "NumPy without kernels",
 }
 TITLES = {
     "lncc": "LNCC, windows of 9³",
@@ -58,6 +60,8 @@ How it is measured:
   repeated for half a second, and a process's figure is the median.
 - Memory is the greatest resident set during the call, above what was resident with the inputs in place: the gradient
   itself is part of it. On a GPU it is the allocator's peak.
+- agnoreg has its extra `numba`, whose kernels serve LNCC and the losses voxel by voxel where nothing is traced
+  ("without kernels": the core alone). What Numba compiles at the first call of all is not counted either.
 - Every library may use all cores of the process, by its affinity and by its own setting.
 - On a GPU a time is that between CUDA events around one call among many that are queued without waiting; "alone" is one
   call from start to synchronised end.

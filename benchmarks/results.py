@@ -39,6 +39,8 @@ def versions(job):
     framework = (job["backend"] or "").split(" ")[0] or {"simpleitk": "", "ants": ""}.get(job["subject"], "torch")
     wanted = [DISTRIBUTIONS.get(job["subject"]), "numpy"]
     wanted += {"cupy": ["cupy-cuda12x", "cupy-cuda13x"]}.get(framework, [framework])
+    if job["subject"] == "agnoreg" and job["device"] is None:
+        wanted.append("numba")
     found = {"python": platform.python_version()}
     for name in filter(None, wanted):
         try:

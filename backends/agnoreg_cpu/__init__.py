@@ -3,15 +3,15 @@
 Numba compiles them when they are first used, for float32 or float64, and keeps what it compiled on disk. It is
 optional: without it, and for all that the kernels do not know, the core's path is taken, which is their oracle.
 
-- Local correlation, `LocalCorrelation`, with masks where windows are rectangular or triangular: rows of voxels that stay
-  in cache are joined to windows as in the core, so that offsets cost no digits and flat windows have moments of
+- Local correlation, `LocalCorrelation`, with masks where windows are rectangular or triangular: rows of voxels that
+  stay in cache are joined to windows as in the core, so that offsets cost no digits and flat windows have moments of
   exactly 0.
 - Dice, Jaccard and the global correlation: one pass for their sums, one for a gradient; the core makes the value and
   the coefficients. The mean squared difference and, in float32, cross-entropy: both in one pass.
 
-The core's path serves other masks, thresholded labels, images that do not lie in memory one number after the other, other
-dtypes, and whatever a framework traces or differentiates itself. Threads are Python's own, as many as the framework
-uses; how many they are changes no digit of float32.
+The core's path serves other masks, thresholded labels, images that do not lie in memory one number after the other,
+other dtypes, and whatever a framework traces or differentiates itself. Threads are Python's own, as many as the
+framework uses; how many they are changes no digit of float32.
 """
 
 from functools import lru_cache
@@ -24,10 +24,10 @@ __all__ = ["fused", "usable"]
 
 @lru_cache(maxsize=1)
 def usable() -> bool:
-    """Say whether Numba can be imported."""
+    """Say whether Numba can be imported: it may be broken, or not know this NumPy yet."""
     try:
         import numba  # noqa: F401
-    except ImportError:
+    except (ImportError, AttributeError, RuntimeError, OSError):
         return False
     return True
 

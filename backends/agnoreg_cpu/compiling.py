@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from numba import njit
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 #: A product and a sum may be one operation, and 0 may lose its sign. Nothing is assumed of NaN and infinity.
@@ -9,7 +10,21 @@ ROUNDING = {"contract", "nsz"}
 #: A sum may be added up in any order, too.
 SUMMING = ROUNDING | {"reassoc"}
 
-OPTIONS: Any = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+def _can_keep() -> bool:
+    """Say whether there is a place on disk for what is compiled; Numba raises an error where there is none."""
+
+    def nothing() -> None:
+        pass
+
+    try:
+        njit(cache=True)(nothing)
+    except RuntimeError:
+        return False
+    return True
+
+
+OPTIONS: Any = {"nogil": True, "cache": _can_keep(), "error_model": "numpy"}
 
 
 class Apart(CompilerBase):

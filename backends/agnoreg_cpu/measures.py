@@ -118,16 +118,21 @@ class Call:
 
     def _restored(self, gradients: dict[int, Array], wrt: Sequence[int]) -> Arrays:
         """Return gradients as the caller's arrays, of the shape of the inputs as they came."""
-        return tuple(self.backend.from_host(gradients[index].reshape(self.shapes[index])) for index in wrt)
+        host, restored = get_backend("numpy"), []
+        for index in wrt:
+            gradient = self.measure.arrange_back(host, gradients[index], self.shapes[index])
+            if not gradient.flags.c_contiguous:
+                there = _room(gradient.shape, self.dtype)
+                there[...] = gradient
+                gradient = there
+            restored.append(self.backend.from_host(gradient))
+        return tuple(restored)
 
     # What its measure needs.
 
     def room(self) -> Array:
         """Return memory for a gradient by an arranged image."""
-        size = math.prod(self.shape) * self.dtype.itemsize
-        memory = np.empty(size + ALIGNED, np.uint8)
-        start = -memory.ctypes.data % ALIGNED
-        return memory[start : start + size].view(self.dtype).reshape(self.shape)
+        return _room(self.shape, self.dtype)
 
     def over_voxels(self, body: Callable[..., Any], *arrays: Array) -> list[list[Any]]:
         """Call ``body(sample, *voxels)`` for parts of each sample of arrays, and return what comes of it by samples."""
@@ -148,6 +153,14 @@ class Call:
 def _boxed(sample: Array) -> Array:
     """Return a sample's voxels along three axes, further ones joined to the last."""
     return sample.reshape(*sample.shape[:2], -1) if sample.ndim > 2 else sample.reshape(1, *sample.shape[:1], -1)
+
+
+def _room(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return memory that any framework takes as it is."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNED, np.uint8)
+    start = -memory.ctypes.data % ALIGNED
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _read_only(image: Array) -> Array:

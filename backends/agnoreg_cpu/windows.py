@@ -64,10 +64,10 @@ def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array,
     zero = a.dtype.type(0.0)
     ahead, count = np.uintp(ahead), np.uintp(count)
     for j in range(count):
-        weight = a[ia, 5, j] + b[ib, 5, ahead + j]
-        share = b[ib, 5, ahead + j] / weight
+        weight = a[ia, WEIGHT, j] + b[ib, WEIGHT, ahead + j]
+        share = b[ib, WEIGHT, ahead + j] / weight
         share = share if weight != zero else zero
-        between = share * a[ia, 5, j]
+        between = share * a[ia, WEIGHT, j]
         dt = b[ib, 0, ahead + j] - a[ia, 0, j]
         dp = b[ib, 1, ahead + j] - a[ia, 1, j]
         out[io, 0, j] = a[ia, 0, j] + dt * share
@@ -75,7 +75,7 @@ def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array,
         out[io, 2, j] = a[ia, 2, j] + b[ib, 2, ahead + j] + dt * dt * between
         out[io, 3, j] = a[ia, 3, j] + b[ib, 3, ahead + j] + dp * dp * between
         out[io, 4, j] = a[ia, 4, j] + b[ib, 4, ahead + j] + dt * dp * between
-        out[io, 5, j] = weight
+        out[io, WEIGHT, j] = weight
 
 
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
@@ -318,14 +318,14 @@ def _read_weights(weights: Array, z: int, y: int, beyond: Any, before: Any, out:
     there = 0 <= z < planes and 0 <= y < lines
     zero = weights.dtype.type(0.0)
     for j in range(out.shape[2]):
-        out[io, 5, j] = beyond
+        out[io, WEIGHT, j] = beyond
     if there:
         before, entries = np.uintp(before), np.uintp(entries)
         for j in range(entries):
-            out[io, 5, before + j] = weights[z, y, j]
+            out[io, WEIGHT, before + j] = weights[z, y, j]
     for j in range(out.shape[2]):
-        out[io, 0, j] = out[io, 0, j] if out[io, 5, j] != zero else zero
-        out[io, 1, j] = out[io, 1, j] if out[io, 5, j] != zero else zero
+        out[io, 0, j] = out[io, 0, j] if out[io, WEIGHT, j] != zero else zero
+        out[io, 1, j] = out[io, 1, j] if out[io, WEIGHT, j] != zero else zero
 
 
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
@@ -446,7 +446,7 @@ def correlate(
     depth, height, width = t.shape
     (top, bottom), (left, right) = planes, lines
     wants_t, wants_p, masked = by_t.shape[0] > 0, by_p.shape[0] > 0, weights.shape[0] > 0
-    known_of = MOMENTS + 1 if masked else MOMENTS
+    facts = MOMENTS + 1 if masked else MOMENTS
     back = wants_t or wants_p
     # The windows that are wanted: a gradient collects from all that its voxel lies in.
     low_z, high_z, low_y, high_y = top, bottom, left, right
@@ -468,10 +468,10 @@ def correlate(
     # So many planes of windows are made of the planes around them, line by line, which stay in cache.
     at_once = min(max(BLOCK, 2 * (wz - 1)), high_z - low_z)
     plans_z = np.zeros((at_once + wz - 1, *steps_z.shape), np.int64)
-    ring_z = np.zeros((places_z[-1], known_of, size), t.dtype)
-    ring_y = np.zeros((at_once * slots, known_of, size), t.dtype)
-    beside = np.zeros((places_x[-1], known_of, size), t.dtype)
-    moments = np.zeros((1, known_of, size), t.dtype)
+    ring_z = np.zeros((places_z[-1], facts, size), t.dtype)
+    ring_y = np.zeros((at_once * slots, facts, size), t.dtype)
+    beside = np.zeros((places_x[-1], facts, size), t.dtype)
+    moments = np.zeros((1, facts, size), t.dtype)
     value, inverse = np.empty(width, t.dtype), np.empty(width, t.dtype)
     share = np.empty(width, t.dtype) if masked else inverse
     # The planes that gradients still wait for.

@@ -6,12 +6,16 @@ from benchmarks.subjects import Work, by_autograd, by_tape
 
 
 def build(loss, arrays, backend, device):
-    """Return the loss on ``backend``: an adapter's name, or ``tensorflow graph`` for TensorFlow in a tf.function."""
+    """Return the loss on ``backend``: an adapter's name, ``torch plain`` or ``numpy plain`` without compiled kernels.
+
+    ``tensorflow graph`` is TensorFlow in a tf.function.
+    """
     import agnoreg
     from benchmarks.inputs import ball
 
     name, _, mode = backend.partition(" ")
     adapter = agnoreg.get_backend(name)
+    adapter.kernels = mode != "plain"
     function = agnoreg.build_loss({key: value for key, value in loss.items() if key != "mask"})
     options = {"mask": adapter.from_numpy(ball(arrays[0].shape[1:]), device=device)} if "mask" in loss else {}
     arrays = [adapter.from_numpy(x, device=device) for x in arrays]
