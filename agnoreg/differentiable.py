@@ -52,6 +52,11 @@ def native_autodiff() -> Iterator[None]:
         _native.wanted = before
 
 
+def natively_differentiated() -> bool:
+    """Say whether this thread is inside `native_autodiff`: nothing may be hidden from the framework then."""
+    return _native.wanted
+
+
 class Differentiable:
     """A function of images or fields with a value ``(B,)`` and, for every input, a gradient.
 

@@ -97,7 +97,7 @@ class NumPyBackend(Backend):
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure of compiled kernels, where there is one for these arrays."""
         measure = super().override(measure, arrays)
-        return fused(measure, self, arrays) if self.kernels else measure
+        return fused(measure, self, arrays, measure) if self.kernels else measure
 
     # What the kernels ask for.
 

@@ -45,7 +45,9 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
-        kept, saved = ctx.saved_tensors[: len(ctx.kept)], ctx.saved_tensors[len(ctx.kept) :]
+        # Read once: a checkpoint computes them for that.
+        tensors = ctx.saved_tensors
+        kept, saved = tensors[: len(ctx.kept)], tensors[len(ctx.kept) :]
         # An array that is not kept is not read.
         arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
         with torch.no_grad(), _without_autocast(cotangent.device.type):
@@ -116,7 +118,7 @@ def _on_card(tensor: Array) -> bool:
 
 def _plain(tensor: Array) -> bool:
     """Say whether this is memory that nothing traces, batches or differentiates as it is read."""
-    if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided:
+    if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided or tensor._is_zerotensor():
         return False
     if (torch.is_grad_enabled() and tensor.requires_grad) or unpack_dual(tensor).tangent is not None:
         return False
@@ -292,18 +294,18 @@ class TorchBackend(Backend):
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure of compiled kernels, where there is one for these tensors."""
         measure = super().override(measure, arrays)
-        if not self.kernels or _traced() or not all(map(_plain, arrays)):
+        if not self.kernels or _traced():
             return measure
-        if all(map(_on_card, arrays)):
-            return fused_on_card(measure, self, arrays) if usable() else measure
-        return fused_on_host(measure, self, arrays)
+        if not all(map(_on_card, arrays)):
+            return fused_on_host(measure, self, arrays, measure)
+        return fused_on_card(measure, self, arrays) if all(map(_plain, arrays)) and usable() else measure
 
     # What the kernels ask for: those on the host first.
 
     def on_host(self, array: Array) -> Any:
-        """Return the tensor's memory as a NumPy array; None where that is not on the host, or NumPy lacks its dtype."""
+        """Return the tensor's memory as a NumPy array; None where it has none on the host that is no one else's."""
         known = array.device.type == "cpu" and (array.dtype in BITS or array.dtype == torch.bool)
-        return array.detach().numpy() if known else None
+        return array.detach().numpy() if known and _plain(array) else None
 
     def from_host(self, array: Any) -> Array:
         """Return a NumPy array's memory as a tensor."""

@@ -41,7 +41,6 @@ MEASURES = {
     "dice with a background": DiceOverlap(background_weight=0.3),
     "dice of squares": DiceOverlap(squared=True, background_weight=0.1),
     "dice of channels": DiceOverlap(convention="voxelmorph", data_format="channels_first"),
-    "dice of channels that go last": DiceOverlap(convention="monai", data_format="channels_last"),
     "jaccard": JaccardOverlap(),
     "jaccard with a background": JaccardOverlap(background_weight=0.6),
     "ssd": SquaredDifference(),
@@ -250,6 +249,31 @@ def test_what_is_no_number_spoils_what_it_spoils_in_the_core(name, rng):
             np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
+def test_the_cross_entropy_of_labels_that_are_certain(weight):
+    # 1 + s has fewer digits of s than 1 - p + s.
+    t = np.asarray([[0, 0, 1, 1]], np.float32).repeat(300, axis=1)
+    p = np.asarray([[0, 1, 0, 1]], np.float32).repeat(300, axis=1)
+    measure = BinaryCrossEntropy(background_weight=weight)
+    value, _ = measure.value_and_gradients(NUMPY, (t, p), ())
+    exact, _ = measure.value_and_gradients(NUMPY, (t.astype(float), p.astype(float)), ())
+    np.testing.assert_allclose(value, exact, rtol=1e-6)
+
+
+def test_a_sum_beyond_all_numbers_is_infinite_however_many_threads_there_are(monkeypatch):
+    t = np.zeros((1, 1 << 18))
+    for threads in (1, 4):
+        monkeypatch.setattr(NUMPY, "_threads", threads)
+        assert agnoreg.functional.ssd(t, t + 4.5e151) == np.inf
+
+
+def test_what_is_no_number_is_no_error_of_numpys():
+    t, p = torch.full((1, 5, 5, 5), torch.inf), torch.full((1, 5, 5, 5), -torch.inf)
+    with np.errstate(all="raise"):
+        for name in ("dice", "gncc", "lncc", "ssd"):
+            assert agnoreg.build_loss(name)(t, p.requires_grad_()).isnan() or name == "ssd"
+
+
 @pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0, -1024.0])
 @pytest.mark.parametrize("name", ["lncc", "gncc"])
 def test_an_offset_costs_no_digits(name, offset, rng):
@@ -358,7 +382,7 @@ def test_kernels_can_be_switched_off(no_kernels, rng):
         assert not isinstance(backend.override(DiceOverlap(), kinds_of(backend, rng)), Call)
 
 
-def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng, tmp_path):
+def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng):
     t, p = pair(rng, (1, 6, 7, 8), np.float32)
     expected = agnoreg.functional.dice(t, p)
     shifted = np.empty(t.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(t.shape)
@@ -367,6 +391,39 @@ def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng, tmp_p
     np.testing.assert_allclose(agnoreg.functional.dice(t, shifted), expected, rtol=1e-6)
     big = p.astype(">f4")
     np.testing.assert_allclose(agnoreg.functional.dice(t, big), expected, rtol=1e-6)
+
+
+def test_images_that_lie_otherwise_are_copied_for_windows_alone(rng):
+    t, p = (np.asfortranarray(x) for x in pair(rng, (2, 6, 7, 8), np.float32))
+    measure = LocalCorrelation(kernel_size=3)
+    assert isinstance(NUMPY.override(measure, (t, p)), Call)
+    value, (gradient,) = measure.value_and_gradients(NUMPY, (t, p), (1,))
+    expected, (wanted,) = core(measure.value_and_gradients, (t, p), (1,))
+    assert_close(value, expected, np.float32)
+    assert_close(gradient, wanted, np.float32)
+    assert not isinstance(NUMPY.override(DiceOverlap(), (t, p)), Call)
+    channels = pair(rng, (2, 6, 7, 8, 3), np.float32)
+    assert not isinstance(NUMPY.override(DiceOverlap(convention="monai", data_format="channels_last"), channels), Call)
+
+
+@pytest.mark.parametrize("name", ["gncc", "dice", "ssd", "cross-entropy"])
+def test_samples_of_one_or_no_axis(name, rng):
+    numbers = pair(rng, (3,), np.float32)
+    assert_close(MEASURES[name].value(NUMPY, numbers), core(MEASURES[name].value, numbers), np.float32)
+    for shape in ((3, 5), (2, 3, 4), (2, 3, 4, 2, 5, 3)):
+        arrays = pair(rng, shape, np.float32)
+        value, gradients = MEASURES[name].value_and_gradients(NUMPY, arrays, (0, 1))
+        expected, wanted = core(MEASURES[name].value_and_gradients, arrays, (0, 1))
+        assert_close(value, expected, np.float32)
+        for a, b in zip(gradients, wanted, strict=True):
+            assert_close(a, b, np.float32)
+
+
+def test_gradients_by_the_same_image_are_two_arrays(rng):
+    for name in ("lncc", "gncc", "ssd"):
+        _, (a, b) = MEASURES[name].value_and_gradients(NUMPY, pair(rng, (1, 6, 7, 8), np.float32), (1, 1))
+        np.testing.assert_array_equal(a, b)
+        assert not np.shares_memory(a, b)
 
 
 def test_images_that_may_not_be_written_into_are_read(rng, tmp_path):
@@ -392,6 +449,16 @@ def test_pytorch_differentiates_through_kernels():
         first = torch.autograd.grad(value, leaves, retain_graph=True)
         for a, b in zip(first, torch.autograd.grad(value, leaves), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_pytorchs_computes_a_loss_again():
+    t, p = torch.rand(2, 1, 6, 7, 8)
+    for name in ("dice", "lncc"):
+        loss = agnoreg.build_loss({"name": name, "reduction": "sum"})
+        leaves = [p.clone().requires_grad_() for _ in range(2)]
+        loss(t, leaves[0]).backward()
+        torch.utils.checkpoint.checkpoint(lambda x, loss=loss: loss(t, x), leaves[1], use_reentrant=False).backward()
+        torch.testing.assert_close(leaves[1].grad, leaves[0].grad, rtol=0, atol=0)
 
 
 def test_pytorchs_transforms_and_compilers_take_the_core(rng):
@@ -467,6 +534,40 @@ def run_python(code):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_thread_that_goes_on_while_python_shuts_down_is_served():
+    out = run_python(
+        """
+        import threading, time
+        import numpy as np
+        import agnoreg
+        agnoreg.get_backend("numpy").threads = 2
+        t, p = np.random.default_rng(0).random((2, 1, 64, 64, 64), dtype=np.float32)
+        agnoreg.functional.dice(t, p)
+        def late():
+            threading.main_thread().join()
+            time.sleep(0.2)
+            print(agnoreg.functional.dice(t, p).shape)
+        threading.Thread(target=late).start()
+        """
+    )
+    assert out == "(1,)\n"
+
+
+def test_where_numba_is_told_not_to_compile_the_core_computes():
+    out = run_python(
+        """
+        import os
+        os.environ["NUMBA_DISABLE_JIT"] = "1"
+        import numpy as np
+        import agnoreg
+        t, p = np.random.default_rng(0).random((2, 1, 8, 8, 8))
+        measure = agnoreg.functional.dice.measure()
+        print(agnoreg.get_backend("numpy").override(measure, (t, p)) is measure)
+        """
+    )
+    assert out == "True\n"
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system forks no processes")

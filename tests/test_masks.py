@@ -671,7 +671,7 @@ def test_threads_change_no_bit_of_a_masked_loss(rng):
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "float16"])
 @pytest.mark.parametrize("name", ["lncc", "gncc", "ssd", "dice", "dice of scales"])
-def test_images_of_other_dtypes_are_masked_as_the_float32_that_they_become(framework, rng, name, dtype):
+def test_images_of_other_dtypes_are_masked_as_the_float32_that_they_become(no_kernels, framework, rng, name, dtype):
     loss = VARIANTS["dice, scales"] if name == "dice of scales" else NAMED[name]
     arrays = [np.round(x).astype(dtype) for x in arrays_for(loss, rng)]
     mask = mask_for(loss, rng)

@@ -17,25 +17,25 @@ framework uses; how many they are changes no digit of float32.
 from functools import lru_cache
 from typing import Any
 
-from agnoreg.differentiable import Measure
+from agnoreg.differentiable import Measure, natively_differentiated
 
 __all__ = ["fused", "usable"]
 
 
 @lru_cache(maxsize=1)
 def usable() -> bool:
-    """Say whether Numba can be imported: it may be broken, or not know this NumPy yet."""
+    """Say whether Numba compiles: it may be absent, broken, told not to, or not know this NumPy yet."""
     try:
-        import numba  # noqa: F401
-    except (ImportError, AttributeError, RuntimeError, OSError):
+        import numba
+    except Exception:  # A broken library raises what it likes.
         return False
-    return True
+    return not getattr(numba.config, "DISABLE_JIT", False)
 
 
-def fused(measure: Measure, backend: Any, arrays: tuple[Any, ...]) -> Any:
-    """Return the evaluation of a measure by kernels, where they can do it with such arrays; else the measure itself."""
-    if not usable():
-        return measure
+def fused(measure: Measure, backend: Any, arrays: tuple[Any, ...], otherwise: Any) -> Any:
+    """Return the evaluation of a measure by kernels, where they can do it with such arrays; or what else there is."""
+    if natively_differentiated() or not usable():
+        return otherwise
     from agnoreg_cpu.measures import of_kernels
 
-    return of_kernels(measure, backend, arrays)
+    return of_kernels(measure, backend, arrays, otherwise)

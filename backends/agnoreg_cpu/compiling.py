@@ -5,6 +5,8 @@ from typing import Any
 from numba import njit
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
+# Numba compiles a file again where that file has changed, not where this one has: remove what it kept then.
+
 #: A product and a sum may be one operation, and 0 may lose its sign. Nothing is assumed of NaN and infinity.
 ROUNDING = {"contract", "nsz"}
 #: A sum may be added up in any order, too.
@@ -28,7 +30,10 @@ OPTIONS: Any = {"nogil": True, "cache": _can_keep(), "error_model": "numpy"}
 
 
 class Apart(CompilerBase):
-    """Compile a function that writes nothing that it reads: its loops need not be ready for it, and are vectorised."""
+    """Compile a function that reaches what it writes through one argument only: its loops can be vectorised then.
+
+    What is read through one argument and written through another must be different places, though it may be one array.
+    """
 
     def define_pipelines(self) -> list[Any]:
         """Say so to LLVM."""

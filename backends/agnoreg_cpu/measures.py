@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,19 +25,24 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 #: Where memory begins that any framework takes as it is.
 ALIGNED = 64
 #: For fewer voxels than these a thread costs more than it saves.
-LEAST = 1 << 15
+VOXELS_A_THREAD = 1 << 15
+#: A kernel knows no warnings: what is no number comes without one from all that belongs to it.
+quiet = partial(np.errstate, all="ignore")
 
 
 class Call:
     """One evaluation of a measure of kernels, as `Backend.override` returns it for these arrays.
 
-    It has the images in the host's memory and their constants, and makes what the caller gets.
+    It has the images in the host's memory and their constants, and makes what the caller gets. It is asked as a measure
+    would be, with the arrays that it has.
     """
 
     def __init__(
-        self, measure: "Kernels", backend: Any, given: Arrays, images: Arrays, mask: Array | None = None
+        self, measure: "Kernels", backend: Any, given: Arrays, images: Arrays, mask: Array | None, otherwise: Any
     ) -> None:
         self.measure, self.backend, self.given, self.mask = measure, backend, given, mask
+        #: What computes the same, and more, without kernels.
+        self.otherwise = otherwise
         self.weights: Array | None = None
         self.shapes = [array.shape for array in given]
         self.images = tuple(map(_read_only, images))
@@ -46,37 +51,40 @@ class Call:
         #: How many voxels of a sample count; with a mask, of each, their weight.
         self.count: Any = voxels(self.shape)
         self.constants: Arrays = ()
-        most = self.samples * self.count // LEAST
+        most = self.samples * self.count // VOXELS_A_THREAD
         self.threads: int = min(backend.kernel_threads(), most) if most > 1 else 1
 
     # What a measure does for its caller, and what it saves, is the core's.
 
     def compute(self, backend: Backend, arrays: Arrays) -> Array:
         """Return the value, ``(B,)``."""
-        self._read_constants()
-        return self._returned(self._finish(self.measure.add_up(self))[0])
+        with quiet():
+            self._read_constants()
+            return self._returned(self._finish(self.measure.add_up(self))[0])
 
     def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value at every voxel, by the core's operations."""
-        return self.measure.compute_image(backend, arrays)  # type: ignore[attr-defined]
+        """Return the value at every voxel, which no kernel does."""
+        return self.otherwise.compute_image(backend, arrays)
 
     def compute_with_gradients(
         self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, Arrays]:
         """Return the value and ``scale`` times the gradient of its sum over the batch."""
-        self._read_constants()
-        sums, made = self.measure.in_one_go(self, wrt, scale)
-        value, coefficients = self._finish(sums)
-        scaled = [(coefficient * scale).astype(self.dtype) for coefficient in coefficients]
-        made |= {index: self.measure.slope(self, scaled, index) for index in set(wrt) - made.keys()}
-        return self._returned(value), self._restored(made, wrt)
+        with quiet():
+            self._read_constants()
+            sums, made = self.measure.in_one_go(self, wrt, scale)
+            value, coefficients = self._finish(sums)
+            scaled = [(coefficient * scale).astype(self.dtype) for coefficient in coefficients]
+            made |= {index: self.measure.slope(self, scaled, index) for index in set(wrt) - made.keys()}
+            return self._returned(value), self._restored(made, wrt)
 
     def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
         """Return the value, and the gradient's coefficients and the constants; or the gradients, where those serve."""
         if not self.measure.rereads:
             return self.compute_with_gradients(backend, arrays, wrt)
-        self._read_constants()
-        value, coefficients = self._finish(self.measure.add_up(self))
+        with quiet():
+            self._read_constants()
+            value, coefficients = self._finish(self.measure.add_up(self))
         return self._returned(value), tuple(map(self._returned, (*coefficients, *self.constants)))
 
     def compute_backward(
@@ -90,11 +98,15 @@ class Call:
     ) -> Arrays:
         """Return the gradients for ``wrt`` times a cotangent ``(B,)``."""
         numbers = [self.backend.on_host(array) for array in (*saved, cotangent)]
+        if any(array is None for array in numbers):
+            # The framework maps over the cotangent, or differentiates by it.
+            return self.otherwise.compute_backward(backend, arrays, wrt, of, saved, cotangent)
         count = len(saved) - self.measure.constant_count
         self.constants, factor = tuple(numbers[count:-1]), numbers[-1]
         if self.parts > 1:
             factor = np.repeat(factor, self.parts)
-        coefficients = [coefficient * factor for coefficient in numbers[:count]]
+        with quiet():
+            coefficients = [coefficient * factor for coefficient in numbers[:count]]
         return self._restored({index: self.measure.slope(self, coefficients, index) for index in set(wrt)}, wrt)
 
     def _read_constants(self) -> None:
@@ -104,13 +116,12 @@ class Call:
             self.weights = _read_only(np.ascontiguousarray(np.broadcast_to(run.weights[0], self.shape), self.dtype))
         elif self.measure.constant_count:
             self.constants = tuple(
-                np.asarray([pointwise.centre(_boxed(sample)) for sample in image], self.dtype) for image in self.images
+                np.asarray([pointwise.centre(sample) for sample in _boxed(image)], self.dtype) for image in self.images
             )
 
     def _finish(self, sums: Arrays) -> tuple[Array, list[Array]]:
-        """Return the value and the gradient's coefficients, by the core's formulas; NaN comes without a warning."""
-        with np.errstate(all="ignore"):
-            return finished(self.measure, np, self.dtype, sums, self.count, self.parts)
+        """Return the value and the gradient's coefficients, by the core's formulas."""
+        return finished(self.measure, np, self.dtype, sums, self.count, self.parts)
 
     def _returned(self, numbers: Array) -> Array:
         """Return numbers of each sample as the caller's array."""
@@ -118,13 +129,16 @@ class Call:
 
     def _restored(self, gradients: dict[int, Array], wrt: Sequence[int]) -> Arrays:
         """Return gradients as the caller's arrays, of the shape of the inputs as they came."""
-        host, restored = get_backend("numpy"), []
+        host = get_backend("numpy")
+        restored: list[Array] = []
         for index in wrt:
             gradient = self.measure.arrange_back(host, gradients[index], self.shapes[index])
             if not gradient.flags.c_contiguous:
                 there = _room(gradient.shape, self.dtype)
                 there[...] = gradient
                 gradient = there
+            if index in wrt[: len(restored)]:
+                gradient = gradient.copy()
             restored.append(self.backend.from_host(gradient))
         return tuple(restored)
 
@@ -150,9 +164,10 @@ class Call:
         return [results[i : i + len(pieces)] for i in range(0, len(results), len(pieces))]
 
 
-def _boxed(sample: Array) -> Array:
-    """Return a sample's voxels along three axes, further ones joined to the last."""
-    return sample.reshape(*sample.shape[:2], -1) if sample.ndim > 2 else sample.reshape(1, *sample.shape[:1], -1)
+def _boxed(image: Array) -> Array:
+    """Return an image whose samples have three axes; further ones are joined to the last."""
+    axes = image.shape[1:]
+    return image.reshape(image.shape[0], *(1,) * (2 - len(axes[:2])), *axes[:2], -1)
 
 
 def _room(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -173,8 +188,11 @@ def _read_only(image: Array) -> Array:
 class Kernels(Measure):
     """A measure of kernels: one adds up sums, one makes a gradient of coefficients."""
 
-    def suits(self, images: Arrays) -> bool:
-        """Say whether the kernels can do this with such images, arranged."""
+    #: Whether there is so much to do that images which do not lie in one piece are copied.
+    worth_a_copy: ClassVar[bool] = False
+
+    def suits(self, dtype: Any) -> bool:
+        """Say whether the kernels can do this with images of this dtype."""
         return True
 
     def takes_mask(self) -> bool:
@@ -234,7 +252,7 @@ class _Overlap(_Linear):
     binary: bool
     squared: bool | None
 
-    def suits(self, images: Arrays) -> bool:
+    def suits(self, dtype: Any) -> bool:
         """Say whether the labels are taken as they are."""
         return not self.binary
 
@@ -311,7 +329,7 @@ class _Mean(Kernels):
 
 
 def _sums(results: list[list[float]]) -> Arrays:
-    return (np.asarray([math.fsum(parts) for parts in results]),)
+    return (np.asarray([sum(parts) for parts in results]),)
 
 
 class CpuSquaredDifference(_Mean, SquaredDifference):
@@ -333,9 +351,9 @@ class CpuSquaredDifference(_Mean, SquaredDifference):
 class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
     """`BinaryCrossEntropy` by kernels."""
 
-    def suits(self, images: Arrays) -> bool:
+    def suits(self, dtype: Any) -> bool:
         """Say whether the labels are taken as they are, in float32, of which a logarithm is made here."""
-        return not self.binary and images[0].dtype == np.float32
+        return not self.binary and dtype == np.float32
 
     @property
     def numbers(self) -> tuple[Any, Any]:
@@ -364,6 +382,7 @@ class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
 def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int) -> tuple[list[Part], list[Part]]:
     """Return parts of the planes and of the lines of images, so that threads have as little to do as can be.
 
@@ -375,7 +394,9 @@ def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads
         return turns * math.prod(-(-n // d) + more for n, d, more in zip(sizes, divided, around, strict=True))
 
     most = [min(size, threads) for size in sizes]
-    divided = min(((a, b) for a in range(1, most[0] + 1) for b in range(1, most[1] + 1)), key=cost)
+    # As many parts as there are threads, of one sample or of all.
+    pairs = {(a, b) for a in range(1, most[0] + 1) for b in (threads // a, threads // (a * samples))}
+    divided = min(sorted((a, min(max(b, 1), most[1])) for a, b in pairs), key=cost)
     planes, lines = map(parts, sizes, divided)
     return planes, lines
 
@@ -383,7 +404,9 @@ def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads
 class CpuLocalCorrelation(Kernels, LocalCorrelation):
     """`LocalCorrelation` by one kernel."""
 
-    def suits(self, images: Arrays) -> bool:
+    worth_a_copy: ClassVar[bool] = True
+
+    def suits(self, dtype: Any) -> bool:
         """Say whether the kernels know these windows, of more than a voxel, and what is made of them."""
         return max(map(len, self.taps)) > 1 and self.squared and self.flat_value is None and self.convention != "monai"
 
@@ -439,17 +462,28 @@ def _of_kernels(measure: Measure) -> Kernels:
     return KINDS[type(measure)](**parameters)
 
 
-def of_kernels(measure: Measure, backend: Any, arrays: Arrays) -> Any:
-    """Return the evaluation of a measure by kernels, where they can do it with such arrays; else the measure itself."""
+def of_kernels(measure: Measure, backend: Any, arrays: Arrays, otherwise: Any) -> Any:
+    """Return the evaluation of a measure by kernels, where they can do it with such arrays; or what else there is."""
     if type(measure) not in KINDS:
-        return measure
+        return otherwise
     own, host = _of_kernels(measure), get_backend("numpy")
-    given, mask = tuple(map(backend.on_host, arrays[:2])), measure.mask(backend, arrays)
+    mask = measure.mask(backend, arrays)
     if mask is not None and (not own.takes_mask() or (mask := backend.on_host(mask)) is None):
-        return measure
+        return otherwise
+    given = tuple(map(backend.on_host, arrays[:2]))
     if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
-        return measure
+        return otherwise
+    if not own.suits(given[0].dtype):
+        return otherwise
     images = measure.arrange(host, given)
-    if not all(image.flags.c_contiguous and image.flags.aligned for image in images):
-        return measure
-    return Call(own, backend, given, images, mask) if own.suits(images) else measure
+    if own.worth_a_copy:
+        images = tuple(np.require(image, requirements=("C", "A")) for image in images)
+    elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):
+        return otherwise
+    return Call(own, backend, given, images, mask, otherwise)
+
+
+def _in_one_piece(image: Array, given: Array) -> bool:
+    """Say whether an image's numbers lie one after the other in the memory where they came."""
+    flags = image.flags
+    return bool(flags.c_contiguous and flags.aligned and (image is given or np.may_share_memory(image, given)))

@@ -19,7 +19,7 @@ BLOCK = np.uintp(256)
 
 @njit(**OPTIONS)
 def centre(image: Array) -> Any:
-    """Return a rough centre of an image ``(d1, d2, d3)``, as the core's `agnoreg.functional.ncc.centre` does."""
+    """Return a rough centre of an image ``(d1, d2, d3)``, which the core's `agnoreg.functional.ncc.centre` explains."""
     a, b, c = image.shape
     x, y, z = max(1, a // 16), max(1, b // 16), max(1, c // 16)
     total, most, count = 0.0, image.dtype.type(0.0), 0
@@ -34,6 +34,12 @@ def centre(image: Array) -> Any:
     return image.dtype.type(image.dtype.type(total / count) + large) - large
 
 
+@njit(fastmath=ROUNDING, **OPTIONS)
+def _less(x: Any, centre: Any) -> Any:
+    """Return ``x - centre``: within a sum that may be added up in any order, this comes first."""
+    return x - centre
+
+
 @njit(fastmath=SUMMING, **OPTIONS)
 def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, float, float, float, float]:
     """Return the sums of both images less their centres, of their squares, and of their product."""
@@ -42,7 +48,7 @@ def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, fl
     for start in range(np.uintp(0), count, BLOCK):
         a, b, aa, bb, ab = zero, zero, zero, zero, zero
         for j in range(start, min(start + BLOCK, count)):
-            x, y = t[j] - t_centre, p[j] - p_centre
+            x, y = _less(t[j], t_centre), _less(p[j], p_centre)
             a += x
             b += y
             aa += x * x
@@ -128,7 +134,7 @@ Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8 = (
 #: log(2), the first part with so few digits that an exponent times it is exact.
 LN2, LN2_REST = np.float32(0.693359375), np.float32(-2.12194440e-4)
 #: The bits of sqrt(1/2) in float32, those of a fraction, and the least normal number.
-HALF_ROOT, FRACTION, LEAST = np.int32(0x3F3504F3), np.int32(23), np.float32(2.0**-126)
+HALF_ROOT, FRACTION, LEAST_NORMAL = np.int32(0x3F3504F3), np.int32(23), np.float32(2.0**-126)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 #: By which a number below the normal ones is multiplied first.
 SCALE, LN_SCALE = np.float32(2.0**23), np.float32(23 * np.log(2))
@@ -149,7 +155,7 @@ def _normal_logarithm(x: Any) -> Any:
 @njit(fastmath=ROUNDING, **OPTIONS)
 def logarithm(x: Any) -> Any:
     """Return the natural logarithm of a float32, within two units in the last place."""
-    small = x < LEAST
+    small = x < LEAST_NORMAL
     result = _normal_logarithm(x * SCALE if small else x) - (LN_SCALE if small else ZERO)
     result = result if x < INFINITY else x
     result = result if x > ZERO else -INFINITY
@@ -157,39 +163,41 @@ def logarithm(x: Any) -> Any:
     return result if x >= ZERO else NO_NUMBER
 
 
+@njit(fastmath=ROUNDING, **OPTIONS)
+def _argument(p: Any, smooth: Any, background: bool) -> Any:
+    """Return ``p + s``, or ``1 - p + s`` so that ``1 + s``, which has fewer digits of ``s``, is not added up first."""
+    return smooth - (p - ONE) if background else p + smooth
+
+
 @njit(fastmath=SUMMING, **OPTIONS)
-def _normal(p: Array, start: Any, stop: Any, slope: Any, constant: Any) -> bool:
-    """Say whether ``slope * p + constant`` is a normal positive number everywhere in a block."""
+def _sum_of_logarithms(t: Array, p: Array, start: Any, stop: Any, smooth: Any, background: bool) -> Any:
+    """Return the sum over a block of ``t log(p + s)``, or of ``(1 - t) log(1 - p + s)``."""
     others = np.int32(0)
     for j in range(start, stop):
-        x = p[j] * slope + constant
-        others += np.int32(not LEAST <= x < INFINITY)
-    return others == 0
+        x = _argument(p[j], smooth, background)
+        others += np.int32(not LEAST_NORMAL <= x < INFINITY)
+    total = ZERO
+    if others == 0:
+        for j in range(start, stop):
+            factor = ONE - t[j] if background else t[j]
+            total += factor * _normal_logarithm(_argument(p[j], smooth, background))
+    else:
+        for j in range(start, stop):
+            factor = ONE - t[j] if background else t[j]
+            total += factor * logarithm(_argument(p[j], smooth, background))
+    return total
 
 
-@njit(fastmath=SUMMING, **OPTIONS)
+@njit(**OPTIONS)
 def entropy(t: Array, p: Array, smooth: Any, weight: Any) -> float:
     """Return the cross-entropy's sum of ``t log(p + s)`` and the background's, each times its weight."""
     total, count = 0.0, np.uintp(t.shape[0])
     for start in range(np.uintp(0), count, BLOCK):
-        part, stop = ZERO, min(start + BLOCK, count)
-        if _normal(p, start, stop, ONE, smooth):
-            for j in range(start, stop):
-                part += t[j] * _normal_logarithm(p[j] + smooth)
-        else:
-            for j in range(start, stop):
-                part += t[j] * logarithm(p[j] + smooth)
-        total -= part * (ONE - weight)
+        stop = min(start + BLOCK, count)
+        total -= _sum_of_logarithms(t, p, start, stop, smooth, False) * (ONE - weight)
         # Left out where it has no weight: beyond p = 1 + s its logarithm would be NaN.
         if weight > ZERO:
-            part = ZERO
-            if _normal(p, start, stop, -ONE, smooth + ONE):
-                for j in range(start, stop):
-                    part += (ONE - t[j]) * _normal_logarithm(smooth - (p[j] - ONE))
-            else:
-                for j in range(start, stop):
-                    part += (ONE - t[j]) * logarithm(smooth - (p[j] - ONE))
-            total -= part * weight
+            total -= _sum_of_logarithms(t, p, start, stop, smooth, True) * weight
     return total
 
 

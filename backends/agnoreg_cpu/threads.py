@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
+#: More threads than these are never started; they are when there is work for them.
+MOST = 1024
 #: Where a part of a range begins and ends.
 Part = tuple[int, int]
 
@@ -43,13 +45,20 @@ class _Pool:
 
         if len(shares) == 1:
             return work(*shares[0])
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(thread_name_prefix="agnoreg")
-        others = [self._executor.submit(work, *share) for share in shares[1:]]
+        others = [self._submit(work, *share) for share in shares[1:]]
         done = work(*shares[0])
-        for other in others:
-            done += other.result()
+        for other, share in zip(others, shares[1:], strict=True):
+            done += work(*share) if other is None else other.result()
         return done
+
+    def _submit(self, work: Callable[..., Any], start: int, stop: int) -> Future[Any] | None:
+        """Have a thread do some work; None where Python shuts down and starts none any more."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(MOST, thread_name_prefix="agnoreg")
+        try:
+            return self._executor.submit(work, start, stop)
+        except RuntimeError:
+            return None
 
 
 run = _Pool().run

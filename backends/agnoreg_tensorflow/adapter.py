@@ -113,9 +113,9 @@ class TensorFlowBackend(Backend):
         """
         if not tf.executing_eagerly():
             return measure
-        own = fused(measure, self, arrays) if self.kernels else measure
-        large = own is measure and arrays[0].shape.num_elements() >= LEAST_COMPILED
-        return _Compiled(measure) if large else own
+        large = arrays[0].shape.num_elements() >= LEAST_COMPILED
+        otherwise = _Compiled(measure) if large else measure
+        return fused(measure, self, arrays, otherwise) if self.kernels else otherwise
 
     # What the kernels ask for.
 
