@@ -438,7 +438,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
             gradients = (made[index][i] if index in made else nothing for index in (0, 1))
             centres = call.constants[0][i], call.constants[1][i]
             images = (image[i] for image in call.images)
-            weights = nothing if call.weights is None else call.weights[i]
+            weights = _read_only(nothing) if call.weights is None else call.weights[i]
             return windows.correlate(
                 *images, weights, beyond, centres, widths, taps, smooth, some, rows, factors[i], *gradients
             )
