@@ -316,7 +316,7 @@ def test_inputs_that_other_neighbourhoods_made_are_made_again_as_they_were(rng):
 # --- larger than memory -----------------------------------------------------------------------------------------------
 
 LIMIT = 400 << 20
-#: Seconds after which a loss is given up: workers without memory pause for good.
+#: Seconds after which a loss is given up.
 PATIENCE = 400
 
 
@@ -355,6 +355,9 @@ def test_pairs_several_times_larger_than_the_workers_memory(stored, tmp_path):
     }
     group = zarr.open_group(path)
     with (
+        # A worker that pauses because the system has not taken its memory back yet may wait for good. The peak is
+        # asserted below, and a worker that comes near the limit is killed all the same.
+        dask.config.set({"distributed.worker.memory.pause": False}),
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
