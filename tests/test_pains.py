@@ -159,15 +159,21 @@ def run_python(code, **environment):
     return done.stdout
 
 
-def test_pain_07_import_loads_no_framework(capsys):
+# Numba brings scipy along with the first loss.
+@pytest.mark.parametrize(
+    ("before", "others"),
+    [("sys.modules.update(numba=None)", ["scipy"]), ("pass", [])],
+    ids=["without numba", "with numba"],
+)
+def test_pain_07_import_loads_no_framework(before, others, capsys):
+    others = ["torch", "tensorflow", "jax", "cupy", "dask", "keras", "nibabel", *others]
     code = (
-        "import sys, time; start = time.perf_counter(); import agnoreg\n"
+        f"import sys; {before}\n"
+        "import time; start = time.perf_counter(); import agnoreg\n"
         "print(f'import agnoreg: {time.perf_counter() - start:.2f} s', file=sys.stdout)\n"
         "assert 'scipy' not in sys.modules\n"
         "import numpy as np; agnoreg.build_loss('ssd')(np.zeros((1, 2)), np.ones((1, 2)))\n"
-        # Numba, where it is installed, brings scipy along with the first loss.
-        "others = ('torch', 'tensorflow', 'jax', 'cupy', 'dask', 'keras', 'nibabel')\n"
-        "print([m for m in others if m in sys.modules])"
+        f"print([m for m in {others} if m in sys.modules])"
     )
     timing, loaded = run_python(code).strip().splitlines()
     with capsys.disabled():

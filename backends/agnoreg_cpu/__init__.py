@@ -19,7 +19,10 @@ from typing import Any
 
 from agnoreg.differentiable import Measure, natively_differentiated
 
-__all__ = ["fused", "usable"]
+__all__ = ["ALIGNED", "fused", "usable"]
+
+#: Gradients' memory begins at multiples of so many bytes, so that any framework takes it for its own.
+ALIGNED = 64
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
 from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
 from agnoreg.stencil import boxes
-from agnoreg_cpu import pointwise, windows
+from agnoreg_cpu import ALIGNED, pointwise, windows
 from agnoreg_cpu.threads import Part, parts, run
 
 Array = Any
@@ -22,8 +22,6 @@ Arrays = tuple[Array, ...]
 
 #: Dtypes in which the kernels compute.
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-#: Where memory begins that any framework takes as it is.
-ALIGNED = 64
 #: For fewer voxels than these a thread costs more than it saves.
 VOXELS_A_THREAD = 1 << 15
 #: A kernel knows no warnings: what is no number comes without one from all that belongs to it.

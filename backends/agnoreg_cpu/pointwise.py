@@ -15,6 +15,8 @@ Array = Any
 
 #: How many voxels a block has: a sum of so few, in as many parts as are added at once, costs float32 no digits.
 BLOCK = np.uintp(256)
+#: How many voxels are read a second time at once, some blocks.
+IN_CACHE = 4096
 
 
 @njit(**OPTIONS)
@@ -92,26 +94,22 @@ def squares(t: Array, p: Array) -> float:
     return total
 
 
-@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
-def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
-    """Return the sum of the squared differences, and write them times a factor."""
-    total = 0.0
-    zero, count = own.dtype.type(0.0), np.uintp(own.shape[0])
-    for start in range(np.uintp(0), count, BLOCK):
-        part = zero
-        for j in range(start, min(start + BLOCK, count)):
-            difference = own[j] - other[j]
-            part += difference * difference
-            out[j] = difference * factor
-        total += part
-    return total
-
-
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
 def difference(own: Array, other: Array, factor: Any, out: Array) -> None:
     """Write the differences times a factor."""
     for j in range(out.shape[0]):
         out[j] = (own[j] - other[j]) * factor
+
+
+@njit(**OPTIONS)
+def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
+    """Return the sum of the squared differences, and write them times a factor, while the voxels are in cache."""
+    total = 0.0
+    for start in range(0, own.shape[0], IN_CACHE):
+        part = slice(start, start + IN_CACHE)
+        total += squares(own[part], other[part])
+        difference(own[part], other[part], factor, out[part])
+    return total
 
 
 # --- cross-entropy, in float32 ----------------------------------------------------------------------------------------
@@ -207,10 +205,11 @@ def entropy_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out
     foreground, background = factor * -(ONE - weight), factor * weight
     if weight == ZERO:
         for j in range(out.shape[0]):
-            out[j] = t[j] / (p[j] + smooth) * foreground
+            out[j] = t[j] / _argument(p[j], smooth, False) * foreground
     else:
         for j in range(out.shape[0]):
-            out[j] = t[j] / (p[j] + smooth) * foreground + (ONE - t[j]) / (smooth - (p[j] - ONE)) * background
+            of_background = (ONE - t[j]) / _argument(p[j], smooth, True) * background
+            out[j] = t[j] / _argument(p[j], smooth, False) * foreground + of_background
 
 
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
@@ -219,18 +218,19 @@ def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: 
     foreground, background = factor * -(ONE - weight), factor * weight
     if weight == ZERO:
         for j in range(out.shape[0]):
-            out[j] = logarithm(p[j] + smooth) * foreground
+            out[j] = logarithm(_argument(p[j], smooth, False)) * foreground
     else:
         for j in range(out.shape[0]):
-            out[j] = logarithm(p[j] + smooth) * foreground + logarithm(smooth - (p[j] - ONE)) * background
+            of_background = logarithm(_argument(p[j], smooth, True)) * background
+            out[j] = logarithm(_argument(p[j], smooth, False)) * foreground + of_background
 
 
 @njit(**OPTIONS)
 def entropy_and_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> float:
     """Return the sum, and write its derivative by ``p`` times a factor, while the voxels are in cache."""
-    total, step = 0.0, 4096
-    for start in range(0, t.shape[0], step):
-        part = slice(start, start + step)
+    total = 0.0
+    for start in range(0, t.shape[0], IN_CACHE):
+        part = slice(start, start + IN_CACHE)
         total += entropy(t[part], p[part], smooth, weight)
         entropy_slope(t[part], p[part], smooth, weight, factor, out[part])
     return total

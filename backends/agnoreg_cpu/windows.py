@@ -33,6 +33,20 @@ BLOCK = 16
 # --- joining ----------------------------------------------------------------------------------------------------------
 
 
+@njit(fastmath=ROUNDING, **OPTIONS)
+def _join_entry(
+    a: Array, ia: int, j: Any, b: Array, ib: int, k: Any, out: Array, io: int, share: Any, between: Any
+) -> None:
+    """Join the moments of two windows, of which the second is ``share`` of both."""
+    dt = b[ib, 0, k] - a[ia, 0, j]
+    dp = b[ib, 1, k] - a[ia, 1, j]
+    out[io, 0, j] = a[ia, 0, j] + dt * share
+    out[io, 1, j] = a[ia, 1, j] + dp * share
+    out[io, 2, j] = a[ia, 2, j] + b[ib, 2, k] + dt * dt * between
+    out[io, 3, j] = a[ia, 3, j] + b[ib, 3, k] + dp * dp * between
+    out[io, 4, j] = a[ia, 4, j] + b[ib, 4, k] + dt * dp * between
+
+
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
 def _join(
     a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, share: Any, between: Any, count: Any
@@ -40,13 +54,7 @@ def _join(
     """Join the moments of windows; those of ``b`` begin ``ahead`` entries further on, and are ``share`` of both."""
     ahead, count = np.uintp(ahead), np.uintp(count)
     for j in range(count):
-        dt = b[ib, 0, ahead + j] - a[ia, 0, j]
-        dp = b[ib, 1, ahead + j] - a[ia, 1, j]
-        out[io, 0, j] = a[ia, 0, j] + dt * share
-        out[io, 1, j] = a[ia, 1, j] + dp * share
-        out[io, 2, j] = a[ia, 2, j] + b[ib, 2, ahead + j] + dt * dt * between
-        out[io, 3, j] = a[ia, 3, j] + b[ib, 3, ahead + j] + dp * dp * between
-        out[io, 4, j] = a[ia, 4, j] + b[ib, 4, ahead + j] + dt * dp * between
+        _join_entry(a, ia, j, b, ib, ahead + j, out, io, share, between)
 
 
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
@@ -68,13 +76,7 @@ def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array,
         share = b[ib, WEIGHT, ahead + j] / weight
         share = share if weight != zero else zero
         between = share * a[ia, WEIGHT, j]
-        dt = b[ib, 0, ahead + j] - a[ia, 0, j]
-        dp = b[ib, 1, ahead + j] - a[ia, 1, j]
-        out[io, 0, j] = a[ia, 0, j] + dt * share
-        out[io, 1, j] = a[ia, 1, j] + dp * share
-        out[io, 2, j] = a[ia, 2, j] + b[ib, 2, ahead + j] + dt * dt * between
-        out[io, 3, j] = a[ia, 3, j] + b[ib, 3, ahead + j] + dp * dp * between
-        out[io, 4, j] = a[ia, 4, j] + b[ib, 4, ahead + j] + dt * dp * between
+        _join_entry(a, ia, j, b, ib, ahead + j, out, io, share, between)
         out[io, WEIGHT, j] = weight
 
 
@@ -188,6 +190,15 @@ def _levels(width: int) -> int:
 
 
 @njit(**OPTIONS)
+def _steps_of_box(width: int) -> int:
+    """Return in how many steps a box is made: windows are doubled and then joined, or one row is taken as it is."""
+    levels = digits = _levels(width)
+    for k in range(levels):
+        digits -= 1 - (width >> k & 1)
+    return max(levels + digits - 2, 1)
+
+
+@njit(**OPTIONS)
 def _places(boxes: Array, taps: Array, past: bool) -> Array:
     """Return for each box's windows of 1, 2, 4, ... where their rows begin, then two spare rows, and the end of all.
 
@@ -230,10 +241,7 @@ def _steps(boxes: Array, taps: Array) -> Array:
         return np.zeros((1, NEEDS + 1), np.int64)
     count = 0
     for width in boxes:
-        digits = 0
-        for k in range(_levels(width)):
-            digits += (width >> k) & 1
-        count += max(_levels(width) + digits - 2, 1)
+        count += _steps_of_box(width)
     return np.zeros((count, NEEDS + 1), np.int64)
 
 
@@ -247,11 +255,7 @@ def _plan(steps: Array, boxes: Array, taps: Array, places: Array, row: int, alon
     spare = places[places.shape[0] - 2]
     n, base, unit, before = 0, 0, 1, 0
     for width in boxes:
-        levels = _levels(width)
-        begin, end = n, n + max(levels - 1, 0)
-        for k in range(levels):
-            end += (width >> k) & 1
-        end = max(end - 1, begin + 1)
+        levels, end = _levels(width), n + _steps_of_box(width)
         # What a box makes is what the next one is made of; what the last one makes goes elsewhere.
         after = _place(places, base + levels, row)
         if width == 1:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
-from agnoreg_cpu import fused
+from agnoreg_cpu import ALIGNED, fused
 from agnoreg_cpu.threads import cores
 
 from agnoreg import tiling
@@ -29,9 +29,6 @@ Step = tuple[Any, tuple[Array, ...], tuple[Array, ...]]
 MOST_UNROLLED = 4
 #: Of so many tiles that are alike.
 LEAST_LOOPED = 3
-
-#: Where a tensor's memory must begin: TensorFlow's operations read it by instructions that know no other places.
-ALIGNED = 64
 
 #: From so many voxels on a measure is compiled: tracing takes up to two seconds, once for a shape.
 LEAST_COMPILED = 1 << 18
@@ -125,7 +122,10 @@ class TensorFlowBackend(Backend):
         return np.asarray(memoryview(array)) if known else None
 
     def from_host(self, array: Any) -> Array:
-        """Return a NumPy array as a tensor, in the same memory where TensorFlow can take that for its own."""
+        """Return a NumPy array as a tensor, in the same memory where TensorFlow can take that for its own.
+
+        Its operations read memory by instructions that know no places but aligned ones.
+        """
         if array.ctypes.data % ALIGNED:
             return tf.convert_to_tensor(array)
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
