@@ -72,6 +72,8 @@ class Differentiable:
     composed: ClassVar[bool] = False
     #: Whether `backward` reads the arrays.
     rereads: bool = False
+    #: Whether `value_and_gradients` goes over the arrays once for both.
+    one_pass: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -353,9 +355,6 @@ class Measure(Differentiable):
 
     # How one evaluation goes over the slabs of its arrays.
 
-    #: Whether value and gradient can share one pass over the arrays, `in_one_pass`.
-    one_pass: ClassVar[bool] = False
-
     def sum_up(self, run: "Run") -> tuple[Array, ...]:
         """Return the sums of all slabs."""
         return run.sums()
@@ -421,7 +420,7 @@ class MeanMeasure(Measure):
         value = sums[0] / count
         return value, (xp.ones_like(value) / count,)
 
-    one_pass: ClassVar[bool] = True
+    one_pass: ClassVar[bool] = True  # type: ignore[misc]
 
     def in_one_pass(
         self, run: "Run", wrt: tuple[int, ...], scale: float
@@ -435,7 +434,7 @@ class PassingMeasure(Measure):
 
     kind: ClassVar[str] = "passing"
     rereads: ClassVar[bool] = False  # type: ignore[misc]
-    one_pass: ClassVar[bool] = True
+    one_pass: ClassVar[bool] = True  # type: ignore[misc]
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """Return how planes of images of this shape are laid out."""

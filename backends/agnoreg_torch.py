@@ -11,7 +11,7 @@ from agnoreg_cuda import fused as fused_on_card
 from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
-from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
 
 Array = torch.Tensor
 
@@ -32,8 +32,14 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Any, wrt: tuple[int, ...], *arrays: Array) -> Array:
-        value, saved = function.forward(backend, arrays, wrt)
-        _Value.keep(ctx, function, wrt, arrays, saved)
+        if function.one_pass and function.rereads:
+            # A gradient that costs no pass of its own is made now, and given away at the first time it is asked for.
+            value, gradients = function.value_and_gradients(backend, arrays, wrt)
+            _Value.keep(ctx, function, wrt, arrays, ())
+            ctx.gradients = gradients
+        else:
+            value, saved = function.forward(backend, arrays, wrt)
+            _Value.keep(ctx, function, wrt, arrays, saved)
         return value
 
     @staticmethod
@@ -51,7 +57,13 @@ class _Value(torch.autograd.Function):
         # An array that is not kept is not read.
         arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
         with torch.no_grad(), _without_autocast(cotangent.device.type):
-            gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
+            if saved:
+                gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
+            else:
+                made, ctx.gradients = ctx.gradients, None
+                if made is None:
+                    _, made = ctx.function.value_and_gradients(backend, arrays, ctx.wrt)
+                gradients = _scaled(made, cotangent)
         results: list[Array | None] = [None] * ctx.count
         for index, gradient in zip(ctx.wrt, gradients, strict=True):
             result = gradient.to(arrays[index].dtype)
@@ -110,6 +122,15 @@ def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
     except RuntimeError:  # a device that knows no autocast
         active = False
     return torch.autocast(device_type, enabled=False) if active else nullcontext()
+
+
+def _scaled(gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
+    """Return gradients times a cotangent ``(B,)``, in their own memory where that is known to be no batch of them."""
+    unchanged = backend.known(lambda: cotangent == 1.0)
+    if unchanged:
+        return gradients
+    multiply = torch.mul if unchanged is None else torch.Tensor.mul_
+    return [multiply(gradient, per_sample(xp, cotangent, gradient)) for gradient in gradients]
 
 
 def _on_card(tensor: Array) -> bool:

@@ -13,8 +13,8 @@ import tensorflow as tf
 import torch
 from agnoreg_cpu import pointwise, windows
 from agnoreg_cpu.measures import KINDS, Call, tiles
-from agnoreg_cpu.threads import parts
-from hypothesis import example, given, settings
+from agnoreg_cpu.threads import parts, run
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import agnoreg
@@ -156,6 +156,8 @@ def test_masked_windows_agree(kernel_type, kind, padding, rng):
 @example(sizes=(40, 3, 3), widths=(3, 1, 5), kernel_type="triangular", masked=True, wrt=(0, 1), seed=0)
 @settings(deadline=None, max_examples=120)
 def test_windows_of_any_size_agree(sizes, widths, kernel_type, masked, wrt, seed):
+    # A lone voxel correlates with itself whatever it is: its gradient is nothing but roundings, the larger the darker.
+    assume(any(size > 1 and width > 1 for size, width in zip(sizes, widths, strict=True)) or set(sizes) == {1})
     rng = np.random.default_rng(seed)
     arrays = pair(rng, (2, *sizes), np.float64)
     if kernel_type == "triangular":
@@ -255,9 +257,12 @@ def test_the_cross_entropy_of_labels_that_are_certain(weight):
     t = np.asarray([[0, 0, 1, 1]], np.float32).repeat(300, axis=1)
     p = np.asarray([[0, 1, 0, 1]], np.float32).repeat(300, axis=1)
     measure = BinaryCrossEntropy(background_weight=weight)
-    value, _ = measure.value_and_gradients(NUMPY, (t, p), ())
-    exact, _ = measure.value_and_gradients(NUMPY, (t.astype(float), p.astype(float)), ())
-    np.testing.assert_allclose(value, exact, rtol=1e-6)
+    exact, slopes = measure.value_and_gradients(NUMPY, (t.astype(float), p.astype(float)), (1,))
+    for wrt in ((), (1,)):
+        value, gradients = measure.value_and_gradients(NUMPY, (t, p), wrt)
+        np.testing.assert_allclose(value, exact, rtol=1e-6)
+        for gradient, slope in zip(gradients, slopes, strict=False):
+            np.testing.assert_allclose(gradient, slope, rtol=1e-5)
 
 
 def test_a_sum_beyond_all_numbers_is_infinite_however_many_threads_there_are(monkeypatch):
@@ -528,6 +533,20 @@ def test_calls_at_the_same_time_do_not_disturb_each_other(rng):
     for (value, (gradient,)), (wanted, (other,)) in zip(found, expected, strict=True):
         np.testing.assert_array_equal(value, wanted)
         np.testing.assert_array_equal(gradient, other)
+
+
+def test_an_error_in_a_thread_is_raised_and_the_thread_serves_again():
+    def body(number, kind):
+        if kind is not None:
+            raise kind(f"number {number}")
+        return number
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="number 0"):
+            run(body, [(0, ZeroDivisionError), (1, None), (2, None)], 3)
+        with pytest.raises(KeyboardInterrupt, match="number 2"):
+            run(body, [(0, None), (1, None), (2, KeyboardInterrupt)], 3)
+        assert run(body, [(i, None) for i in range(7)], 3) == list(range(7))
 
 
 def run_python(code):

@@ -9,7 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
 
-from agnoreg_tensorflow import backend  # noqa: E402
+from agnoreg_tensorflow import adapter, backend  # noqa: E402
 
 import agnoreg  # noqa: E402
 from agnoreg.differentiable import Differentiable  # noqa: E402
@@ -449,6 +449,61 @@ def test_forward_mode_is_refused(way):
         tf.autodiff.ForwardAccumulator(p, tf.ones_like(p)) as accumulator,
     ):
         accumulator.jvp(loss(t, p))
+
+
+def test_what_is_recorded_is_what_a_tape_keeps():
+    t, p = two_images()
+    whole = tf.constant([1, 2])
+
+    def agree(recorded, *others):
+        for x in recorded:
+            assert adapter._recorded(x)
+            assert adapter._kept_by_a_tape(x)
+        for x in others:
+            assert not adapter._recorded(x)
+            assert not adapter._kept_by_a_tape(x)
+
+    agree([], t, p, whole)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(p)
+        agree([p, p + 1.0], t, whole)
+        with tf.GradientTape() as inner:
+            inner.watch(t)
+            agree([t, p, t * 2.0])
+            with tape.stop_recording():
+                agree([t], p)
+        agree([p], t)
+    agree([], t, p)
+    with tf.autodiff.ForwardAccumulator(p, tf.ones_like(p)):
+        assert [adapter._recorded(x) for x in (p, p + 1.0, t, whole)] == [True, True, False, False]
+    agree([], t, p)
+
+
+def test_where_tensorflow_does_not_say_what_it_records_a_probe_finds_out(monkeypatch):
+    for name in ("could_possibly_record", "record_operation", "should_record_backprop", "pack_tangents"):
+        monkeypatch.setattr(adapter, name, None)
+    t, p = two_images()
+    with tf.GradientTape() as tape:
+        tape.watch(p)
+        value = backend.differentiable(Weighted(), (t, p))
+    np.testing.assert_allclose(tape.gradient(value, p), 2 * t * p, rtol=1e-6)
+    np.testing.assert_allclose(backend.differentiable(Weighted(), (t, p)), value)
+    test_a_second_derivative_is_refused("t")
+    test_persistent_and_nested_tapes_work("eager")
+    test_forward_mode_is_refused("eager")
+
+
+@pytest.mark.parametrize("name", ["ssd", "lncc"])
+def test_a_gradient_that_is_made_with_the_value_meets_any_cotangent(name):
+    t, p = (tf.constant(numbers("float32", (3, 4, 5, 4), seed=i)) for i in range(2))
+    loss = agnoreg.build_loss({"name": name, "reduction": "none"})
+    _, expected = agnoreg.value_and_grad(loss, t, p)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(p)
+        value = loss(t, p)
+    for cotangent in (tf.ones(3), tf.constant([1.0, -2.0, 0.5])):
+        gradient = tape.gradient(value, p, output_gradients=cotangent)
+        np.testing.assert_allclose(gradient, expected * cotangent[:, None, None, None], rtol=1e-6)
 
 
 def test_a_loss_with_a_loop_has_its_gradient_in_a_traced_function():

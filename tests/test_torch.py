@@ -61,11 +61,11 @@ def test_native_autodiff_has_right_second_derivatives(name):
 
 def test_only_what_is_wanted_is_computed(no_kernels, monkeypatch):
     seen = []
-    cls = agnoreg.loss.label.SumSquaredDifference().measure().__class__
+    cls = agnoreg.loss.label.DiceScore().measure().__class__
     original = cls.gradient
     monkeypatch.setattr(cls, "gradient", lambda s, slab, c, wrt: (seen.append(wrt), original(s, slab, c, wrt))[1])
     t, p = torch.rand(2, 1, 4, 4, 4)
-    loss = agnoreg.build_loss("ssd")
+    loss = agnoreg.build_loss("dice")
     loss(t, p)
     with torch.no_grad():
         loss(t, p.clone().requires_grad_())
@@ -124,6 +124,21 @@ def test_backward_can_be_called_twice_and_with_another_cotangent():
     weights = torch.tensor([1.0, -2.0, 0.5])
     weighted = torch.autograd.grad(value, p, weights)[0]
     torch.testing.assert_close(weighted, ones * weights[:, None, None, None])
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("name", ["ssd", "cross-entropy"])
+def test_a_gradient_that_is_made_with_the_value_is_given_away_once(name, kernels, monkeypatch):
+    monkeypatch.setattr(agnoreg.get_backend("torch"), "kernels", kernels)
+    t, p = torch.rand(2, 3, 4, 5, 4)
+    loss = agnoreg.build_loss({"name": name, "reduction": "none"})
+    _, expected = agnoreg.value_and_grad(loss, t, p)
+    value = loss(t, p.requires_grad_())
+    for cotangent in (torch.ones(3), torch.tensor([1.0, -2.0, 0.5]), torch.ones(3)):
+        (gradient,) = torch.autograd.grad(value, p, cotangent, retain_graph=True)
+        torch.testing.assert_close(gradient, expected * cotangent[:, None, None, None])
+        # It is the caller's, who may write to it: the next one is another.
+        gradient.zero_()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

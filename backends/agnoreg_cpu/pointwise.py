@@ -14,9 +14,7 @@ from agnoreg_cpu.compiling import OPTIONS, ROUNDING, SUMMING, Apart
 Array = Any
 
 #: How many voxels a block has: a sum of so few, in as many parts as are added at once, costs float32 no digits.
-BLOCK = np.uintp(256)
-#: How many voxels are read a second time at once, some blocks.
-IN_CACHE = 4096
+BLOCK = np.uintp(1024)
 
 
 @njit(**OPTIONS)
@@ -101,14 +99,18 @@ def difference(own: Array, other: Array, factor: Any, out: Array) -> None:
         out[j] = (own[j] - other[j]) * factor
 
 
-@njit(**OPTIONS)
+@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
 def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
-    """Return the sum of the squared differences, and write them times a factor, while the voxels are in cache."""
+    """Return the sum of the squared differences, and write the differences times a factor."""
     total = 0.0
-    for start in range(0, own.shape[0], IN_CACHE):
-        part = slice(start, start + IN_CACHE)
-        total += squares(own[part], other[part])
-        difference(own[part], other[part], factor, out[part])
+    zero, count = own.dtype.type(0.0), np.uintp(own.shape[0])
+    for start in range(np.uintp(0), count, BLOCK):
+        part = zero
+        for j in range(start, min(start + BLOCK, count)):
+            difference = own[j] - other[j]
+            part += difference * difference
+            out[j] = difference * factor
+        total += part
     return total
 
 
@@ -133,6 +135,8 @@ Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8 = (
 LN2, LN2_REST = np.float32(0.693359375), np.float32(-2.12194440e-4)
 #: The bits of sqrt(1/2) in float32, those of a fraction, and the least normal number.
 HALF_ROOT, FRACTION, LEAST_NORMAL = np.int32(0x3F3504F3), np.int32(23), np.float32(2.0**-126)
+#: Its bits, and how many normal positive numbers there are.
+FIRST_NORMAL, NORMALS = np.uint32(0x00800000), np.uint32(0x7F000000)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 #: By which a number below the normal ones is multiplied first.
 SCALE, LN_SCALE = np.float32(2.0**23), np.float32(23 * np.log(2))
@@ -146,8 +150,11 @@ def _normal_logarithm(x: Any) -> Any:
     exponent = (bits - HALF_ROOT) >> FRACTION
     f = np.int32(bits - (exponent << FRACTION)).view(np.float32) - ONE
     e = np.float32(exponent)
-    q = Q0 + f * (Q1 + f * (Q2 + f * (Q3 + f * (Q4 + f * (Q5 + f * (Q6 + f * (Q7 + f * Q8)))))))
-    return f + (f * f * (f * q - HALF) + e * LN2_REST) + e * LN2
+    # By powers of f^2, so that a term need not wait for all before it.
+    g = f * f
+    h = g * g
+    q = (Q0 + f * Q1) + g * (Q2 + f * Q3) + h * ((Q4 + f * Q5) + g * (Q6 + f * Q7) + h * Q8)
+    return f + (g * (f * q - HALF) + e * LN2_REST) + e * LN2
 
 
 @njit(fastmath=ROUNDING, **OPTIONS)
@@ -161,6 +168,12 @@ def logarithm(x: Any) -> Any:
     return result if x >= ZERO else NO_NUMBER
 
 
+@njit(**OPTIONS)
+def _beyond_normal(x: Any) -> Any:
+    """Return by how many steps a number lies above the least normal one: `NORMALS` and more if it is none of them."""
+    return np.uint32(np.float32(x).view(np.uint32) - FIRST_NORMAL)
+
+
 @njit(fastmath=ROUNDING, **OPTIONS)
 def _argument(p: Any, smooth: Any, background: bool) -> Any:
     """Return ``p + s``, or ``1 - p + s`` so that ``1 + s``, which has fewer digits of ``s``, is not added up first."""
@@ -170,16 +183,14 @@ def _argument(p: Any, smooth: Any, background: bool) -> Any:
 @njit(fastmath=SUMMING, **OPTIONS)
 def _sum_of_logarithms(t: Array, p: Array, start: Any, stop: Any, smooth: Any, background: bool) -> Any:
     """Return the sum over a block of ``t log(p + s)``, or of ``(1 - t) log(1 - p + s)``."""
-    others = np.int32(0)
+    total, furthest = ZERO, np.uint32(0)
     for j in range(start, stop):
         x = _argument(p[j], smooth, background)
-        others += np.int32(not LEAST_NORMAL <= x < INFINITY)
-    total = ZERO
-    if others == 0:
-        for j in range(start, stop):
-            factor = ONE - t[j] if background else t[j]
-            total += factor * _normal_logarithm(_argument(p[j], smooth, background))
-    else:
+        furthest = max(furthest, _beyond_normal(x))
+        factor = ONE - t[j] if background else t[j]
+        total += factor * _normal_logarithm(x)
+    if furthest >= NORMALS:
+        total = ZERO
         for j in range(start, stop):
             factor = ONE - t[j] if background else t[j]
             total += factor * logarithm(_argument(p[j], smooth, background))
@@ -225,12 +236,30 @@ def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: 
             out[j] = logarithm(_argument(p[j], smooth, False)) * foreground + of_background
 
 
-@njit(**OPTIONS)
+@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
+def _sum_and_slope(
+    t: Array, p: Array, start: Any, stop: Any, smooth: Any, background: bool, factor: Any, out: Array
+) -> Any:
+    """Return the sum over a block, and write its derivative by ``p`` times a factor; add that of the background."""
+    total, furthest = ZERO, np.uint32(0)
+    for j in range(start, stop):
+        x = _argument(p[j], smooth, background)
+        furthest = max(furthest, _beyond_normal(x))
+        weight = ONE - t[j] if background else t[j]
+        total += weight * _normal_logarithm(x)
+        slope = weight / x * factor
+        out[j] = out[j] - slope if background else slope
+    return total if furthest < NORMALS else _sum_of_logarithms(t, p, start, stop, smooth, background)
+
+
+@njit(pipeline_class=Apart, **OPTIONS)
 def entropy_and_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> float:
-    """Return the sum, and write its derivative by ``p`` times a factor, while the voxels are in cache."""
-    total = 0.0
-    for start in range(0, t.shape[0], IN_CACHE):
-        part = slice(start, start + IN_CACHE)
-        total += entropy(t[part], p[part], smooth, weight)
-        entropy_slope(t[part], p[part], smooth, weight, factor, out[part])
+    """Return the sum, and write its derivative by ``p`` times a factor."""
+    total, count = 0.0, np.uintp(t.shape[0])
+    foreground, background = factor * -(ONE - weight), factor * -weight
+    for start in range(np.uintp(0), count, BLOCK):
+        stop = min(start + BLOCK, count)
+        total -= _sum_and_slope(t, p, start, stop, smooth, False, foreground, out) * (ONE - weight)
+        if weight > ZERO:
+            total -= _sum_and_slope(t, p, start, stop, smooth, True, background, out) * weight
     return total

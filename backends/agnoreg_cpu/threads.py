@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
+from threading import Lock, Thread
 from typing import Any
 
-#: More threads than these are never started; they are when there is work for them.
-MOST = 1024
 #: Where a part of a range begins and ends.
 Part = tuple[int, int]
 
@@ -25,38 +24,84 @@ def parts(size: int, count: int, grain: int = 1) -> list[Part]:
     return list(pairwise(bounds))
 
 
+class _Thread:
+    """A thread that does one piece of work after another; a lock hands it over sooner than a queue would."""
+
+    def __init__(self) -> None:
+        self._begin, self._done = Lock(), Lock()
+        self._begin.acquire()
+        self._done.acquire()
+        self._work: Callable[[], list[Any]] | None = None
+        self._outcome: list[Any] | BaseException = []
+        Thread(target=self._loop, name="agnoreg", daemon=True).start()
+
+    def begin(self, work: Callable[[], list[Any]]) -> None:
+        """Begin with some work."""
+        self._work = work
+        self._begin.release()
+
+    def end(self) -> list[Any] | BaseException:
+        """Wait for the work to be done, and return what came of it, or what it raised."""
+        self._done.acquire()
+        outcome, self._outcome = self._outcome, []
+        return outcome
+
+    def _loop(self) -> None:
+        while True:
+            self._begin.acquire()
+            assert self._work is not None
+            try:
+                self._outcome = self._work()
+            except BaseException as error:
+                self._outcome = error
+            # The arrays of a call are its caller's alone when it is over.
+            self._work = None
+            self._done.release()
+
+
 class _Pool:
     """Threads that are started when they are first needed; a process that was forked starts its own."""
 
     def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
+        self._idle: list[_Thread] = []
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._executor = None
+            os.register_at_fork(after_in_child=self._idle.clear)
 
     def run(self, body: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:
-        """Return what ``body`` returns of each job; every thread does about as many, this one the first."""
-        shares = parts(len(jobs), threads)
+        """Return what ``body`` returns of each job; every thread does about as many, this one the last."""
 
         def work(start: int, stop: int) -> list[Any]:
             return [body(*job) for job in jobs[start:stop]]
 
-        if len(shares) == 1:
-            return work(*shares[0])
-        others = [self._submit(work, *share) for share in shares[1:]]
-        done = work(*shares[0])
-        for other, share in zip(others, shares[1:], strict=True):
-            done += work(*share) if other is None else other.result()
-        return done
-
-    def _submit(self, work: Callable[..., Any], start: int, stop: int) -> Future[Any] | None:
-        """Have a thread do some work; None where Python shuts down and starts none any more."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(MOST, thread_name_prefix="agnoreg")
+        shares = parts(len(jobs), threads)
+        others: list[_Thread] = []
+        for share in shares[:-1]:
+            other = self._thread()
+            if other is None:
+                break
+            other.begin(partial(work, *share))
+            others.append(other)
         try:
-            return self._executor.submit(work, start, stop)
+            own = [result for share in shares[len(others) :] for result in work(*share)]
+        finally:
+            # Also where this thread's share failed: nothing goes on behind the caller's back.
+            outcomes = [other.end() for other in others]
+            self._idle += others
+        results: list[Any] = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            results += outcome
+        return results + own
+
+    def _thread(self) -> _Thread | None:
+        """Return a thread that has nothing to do; None where Python shuts down and starts none any more."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        try:
+            return _Thread()
         except RuntimeError:
             return None
 

@@ -12,14 +12,15 @@ from agnoreg_cpu import ALIGNED, fused
 from agnoreg_cpu.threads import cores
 
 from agnoreg import tiling
-from agnoreg.backend import CPU_SLABS, Backend
+from agnoreg.backend import CPU_SLABS, Backend, per_sample
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
 
-try:
-    from tensorflow.python.eager.record import should_record_backprop as should_record
-except ImportError:  # it is no public function
-    should_record = None
+try:  # what records now: these are no public functions
+    from tensorflow.python.eager.forwardprop_util import pack_tangents
+    from tensorflow.python.eager.record import could_possibly_record, record_operation, should_record_backprop
+except ImportError:
+    could_possibly_record = record_operation = should_record_backprop = pack_tangents = None
 
 Array = Any
 Results = tuple[tuple[Array, ...], tuple[Array, ...]]
@@ -32,6 +33,9 @@ LEAST_LOOPED = 3
 
 #: From so many voxels on a measure is compiled: tracing takes up to two seconds, once for a shape.
 LEAST_COMPILED = 1 << 18
+
+#: Fewer numbers are copied sooner than memory is handed over.
+LEAST_SHARED = 1 << 12
 
 SECOND_DERIVATIVE = (
     "The second derivative of an agnoreg loss (and forward mode) is not defined through its closed-form gradient: "
@@ -126,13 +130,13 @@ class TensorFlowBackend(Backend):
 
         Its operations read memory by instructions that know no places but aligned ones.
         """
-        if array.ctypes.data % ALIGNED:
+        if array.size < LEAST_SHARED or array.ctypes.data % ALIGNED:
             return tf.convert_to_tensor(array)
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
     def kernel_threads(self) -> int:
         """Return how many threads kernels may share their work among."""
-        return tf.config.threading.get_intra_op_parallelism_threads() or cores()
+        return _threads() or cores()
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -203,40 +207,48 @@ class TensorFlowBackend(Backend):
         the function itself uses gets no gradient.
         """
         arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
+        eager = tf.executing_eagerly()
+        if eager and _unwatched():
+            return function.value(self, arrays)
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
         # A mask, which may follow the inputs, is a constant.
         floating = [i for i, array in enumerate(arrays[: function.inputs]) if array.dtype.is_floating]
         wanted = tuple(i for i in floating if _recorded(arrays[i]))
         saved: tuple[Array, ...] = ()
-        if wanted:
+        made: tuple[Array, ...] = ()
+        if wanted and eager and function.one_pass:
+            value, made = function.value_and_gradients(self, fixed, wanted)
+        elif wanted:
             value, saved = function.forward(self, fixed, wanted)
         else:
             value = function.value(self, fixed)
         # Cut off here too, for a traced function, whose loops would otherwise keep their intermediate results for a
         # gradient that goes nowhere.
         value, saved = tf.stop_gradient(value), tuple(tf.stop_gradient(x) for x in saved)
-        zero = tf.zeros_like(value)
 
-        def carrier(wrt: int) -> Array:
-            @tf.custom_gradient
-            def carry(x: Array) -> Any:
-                def backward(cotangent: Array) -> Array:
-                    def gradient(cotangent: Array) -> Array:
-                        of, known = wanted, saved
-                        if wrt not in wanted:
-                            of = (wrt,)
-                            _, known = function.forward(self, fixed, of)
-                        return function.backward(self, fixed, (wrt,), of, known, cotangent)[0]
+        def carrier(wrt: int, carried: Array) -> Array:
+            def backward(cotangent: Array) -> Array:
+                def gradient(cotangent: Array) -> Array:
+                    if made and wrt in wanted:
+                        own = made[wanted.index(wrt)]
+                        whole = self.known(lambda: cotangent == 1.0)
+                        return own if whole else own * per_sample(xp, cotangent, own)
+                    of, known = wanted, saved
+                    if wrt not in wanted:
+                        of = (wrt,)
+                        _, known = function.forward(self, fixed, of)
+                    return function.backward(self, fixed, (wrt,), of, known, cotangent)[0]
 
-                    return _undifferentiable(gradient, cotangent, x.dtype, [arrays[i] for i in floating])
+                return _undifferentiable(gradient, cotangent, arrays[wrt].dtype, [arrays[i] for i in floating])
 
-                return tf.identity(zero), _as_written(backward)
+            return _carrying(carried, arrays[wrt], _as_written(backward))
 
-            return carry(arrays[wrt])
-
-        for i in floating:
-            value = value + carrier(i)
-        return value
+        # When eager, what is not recorded now never will be; but the probe does not see forward mode.
+        first, *others = (wanted if eager and pack_tangents is not None else floating) or (None,)
+        if first is None:
+            return value
+        zeros = [carrier(i, tf.zeros_like(value)) for i in others]
+        return sum(zeros, carrier(first, value))
 
     @_as_written
     def value_and_grad(
@@ -260,6 +272,12 @@ class TensorFlowBackend(Backend):
         gradients = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Whatever else the function used (a variable of the user's, say), another tape may have watched.
         return tf.stop_gradient(value), tuple(tf.stop_gradient(tf.convert_to_tensor(one)) for one in gradients)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> int:
+    """Return how many threads TensorFlow was told to use, which it takes no more once there are tensors."""
+    return tf.config.threading.get_intra_op_parallelism_threads()
 
 
 class _Compiled:
@@ -311,19 +329,40 @@ def _graph_of(backend: Backend, measure: Any, what: str, *options: Any) -> Calla
     return tf.function(function, autograph=False)
 
 
+def _carrying(result: Array, x: Array, backward: Callable[[Array], Array]) -> Array:
+    """Return a result, with a function of its cotangent recorded as its gradient by ``x``."""
+    if tf.executing_eagerly() and record_operation is not None:
+        # Without the checks of a custom gradient, which take longer than a small image's loss.
+        result = tf.identity(result)
+        record_operation("agnoreg", [result], [x], lambda cotangent: [backward(cotangent)])
+        return result
+    return tf.custom_gradient(lambda x: (tf.identity(result), backward))(x)
+
+
 class _Kept:
     """Something that a backward function keeps alive."""
+
+
+def _unwatched() -> bool:
+    """Say whether nothing at all is recorded now, by tapes or by forward mode; no may be wrong."""
+    return could_possibly_record is not None and not could_possibly_record()
 
 
 def _recorded(x: Array) -> bool:
     """Say whether a tape records what is done with a tensor; no may be wrong while a function is traced.
 
-    TensorFlow does not say so in public. But eagerly, a tape that records an operation keeps its backward function, and
-    if no tape does, nobody keeps that function. (Where a Python does not count references the answer may be yes too
-    often.) While a function is traced its graph keeps it, so that only TensorFlow's own record of tapes is left to ask.
+    TensorFlow does not say so in public; where its own record cannot be asked, a probe finds out. Eagerly, a tape that
+    records an operation keeps its backward function, and if no tape does, nobody keeps that function. (Where a Python
+    does not count references the answer may be yes too often.) While a function is traced its graph keeps it.
     """
-    if not tf.executing_eagerly():
-        return should_record is not None and bool(should_record([x]))
+    if should_record_backprop is not None:
+        recorded = bool(should_record_backprop([x]))
+        return recorded or (tf.executing_eagerly() and bool(pack_tangents([x]).tangents))
+    return tf.executing_eagerly() and _kept_by_a_tape(x)
+
+
+def _kept_by_a_tape(x: Array) -> bool:
+    """Say whether a tape keeps the backward function of an operation on a tensor."""
 
     def probe() -> Any:
         kept = _Kept()
@@ -336,9 +375,9 @@ def _recorded(x: Array) -> bool:
 
     result, reference = probe()
     # The result must be alive when this is looked up: with it, a tape forgets the operation.
-    recorded = reference() is not None
+    kept = reference() is not None
     del result
-    return recorded
+    return kept
 
 
 def _undifferentiable(gradient: Callable[[Array], Array], cotangent: Array, dtype: Any, inputs: list[Array]) -> Array:
@@ -347,6 +386,8 @@ def _undifferentiable(gradient: Callable[[Array], Array], cotangent: Array, dtyp
     The gradient depends on the inputs in a way that no tape sees. They are arguments here, so that a tape that follows
     one of them comes past this refusal.
     """
+    if tf.executing_eagerly() and _unwatched():
+        return tf.cast(gradient(cotangent), dtype)
 
     @tf.custom_gradient
     def product(cotangent: Array, *inputs: Array) -> Any:
