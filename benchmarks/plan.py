@@ -118,7 +118,7 @@ def _gmi_of_64_bins(named, ours):
 
 def runs(section, job, most):
     """Return how many processes a job's figures are the median of: what an aim is set for gets all, sweeps get one."""
-    if section in ("overhead", "memory", "voxels", "cores"):
+    if section in ("memory", "voxels", "cores"):
         return 1
     if section == "reference" and job["subject"] in ("agnoreg", *CHARTED):
         return most

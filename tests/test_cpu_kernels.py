@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from agnoreg_cpu import pointwise, windows
+from agnoreg_cpu import histograms, pointwise, windows
 from agnoreg_cpu.measures import KINDS, Call, tiles
 from agnoreg_cpu.threads import parts, run
 from hypothesis import assume, example, given, settings
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
+from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
 
@@ -46,7 +47,19 @@ MEASURES = {
     "ssd": SquaredDifference(),
     "cross-entropy": BinaryCrossEntropy(),
     "cross-entropy with a background": BinaryCrossEntropy(background_weight=0.4, smooth=1e-3),
+    "information": ParzenInformation(),
+    "information of many bins": ParzenInformation(num_bins=64, sigma_ratio=0.52),
+    "information of two bins": ParzenInformation(num_bins=2, convention="monai"),
+    "information of narrow windows": ParzenInformation(num_bins=9, sigma_ratio=0.1),
+    "information of channels that go last": ParzenInformation(spatial_dims=2, data_format="channels_last"),
 }
+#: What has kernels in float32 only.
+NARROW = BinaryCrossEntropy, ParzenInformation
+
+
+def digits_of(measure):
+    """Return by how much more a gradient may round."""
+    return 10.0 if isinstance(measure, ParzenInformation) else 1.0
 
 
 def shapes_of(measure):
@@ -74,7 +87,7 @@ def pair(rng, shape, dtype):
 def assert_close(found, expected, dtype, digits=1.0):
     """Assert that arrays are equal but for roundings, beside the largest of their entries.
 
-    Gradients by correlations are small differences of large sums, which costs float32 a digit.
+    Gradients by correlations and histograms are small differences of large sums, which costs float32 a digit.
     """
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
@@ -92,10 +105,11 @@ def assert_close(found, expected, dtype, digits=1.0):
 @pytest.mark.parametrize("name", MEASURES)
 def test_kernels_and_core_agree(name, dtype, rng):
     measure = MEASURES[name]
+    digits = digits_of(measure)
     for shape, wrt in itertools.product(shapes_of(measure), WRT):
         arrays = pair(rng, shape, dtype)
         cotangent = rng.standard_normal(shape[:1]).astype(dtype)
-        if dtype == np.float64 and isinstance(measure, BinaryCrossEntropy):
+        if dtype == np.float64 and isinstance(measure, NARROW):
             assert NUMPY.override(measure, arrays) is measure
             continue
         assert isinstance(NUMPY.override(measure, arrays), Call)
@@ -104,17 +118,70 @@ def test_kernels_and_core_agree(name, dtype, rng):
         found, made = measure.value_and_gradients(NUMPY, arrays, wrt, 0.7)
         assert_close(found, value, dtype)
         for a, b in zip(made, gradients, strict=True):
-            assert_close(a, b, dtype)
+            assert_close(a, b, dtype, digits)
         found, saved = measure.forward(NUMPY, arrays, wrt)
         assert_close(found, value, dtype)
         made = measure.backward(NUMPY, arrays, wrt, wrt, saved, cotangent)
         # What is saved means the same: either path goes on with it.
         expected = core(measure.backward, arrays, wrt, wrt, saved, cotangent)
         for a, b in zip(made, expected, strict=True):
-            assert_close(a, b, dtype)
+            assert_close(a, b, dtype, digits)
         _, saved = core(measure.forward, arrays, wrt)
         for a, b in zip(measure.backward(NUMPY, arrays, wrt, wrt, saved, cotangent), made, strict=True):
-            assert_close(a, b, dtype)
+            assert_close(a, b, dtype, digits)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURES if name.startswith("information")])
+def test_a_histogram_by_kernels_is_as_exact_as_the_cores(name, rng):
+    measure = MEASURES[name]
+    arrays = pair(rng, shapes_of(measure)[2], np.float32)
+    arrays[1][...] = 0.3 * arrays[1] + 0.7 * arrays[0]
+    arrays[0].flat[:6] = arrays[1].flat[3:9] = [-0.5, 0.0, 1.0, 1.0 + 1e-6, 2.0, -0.0]
+    exact, wanted = core(measure.value_and_gradients, tuple(x.astype(np.float64) for x in arrays), (0, 1))
+    _, others = core(measure.value_and_gradients, arrays, (0, 1))
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+    np.testing.assert_allclose(value, exact, rtol=1e-6)
+    for found, other, gradient, image in zip(gradients, others, wanted, arrays, strict=True):
+        error, usual = (np.abs(x - gradient).max() / np.abs(gradient).max() for x in (found, other))
+        assert error <= 2 * usual + 1e-6
+        np.testing.assert_array_equal(found[(image < 0) | (image > 1)], 0)
+
+
+def test_powers_of_two():
+    x = np.linspace(-126, 0, 100_001, dtype=np.float32)
+    exact = np.exp2(x.astype(np.float64))
+    found = np.asarray([histograms.power(one) for one in x], np.float32)
+    assert (np.abs(found - exact) <= 2 * np.spacing(exact.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("kind", ["bool", "weights", "of all samples", "nothing"])
+def test_masked_histograms_agree(kind, rng):
+    measure = MEASURES["information"]
+    arrays = pair(rng, (2, 31, 24, 29), np.float32)
+    mask = rng.random(arrays[0].shape) > 0.4
+    if kind == "weights":
+        mask = (mask * rng.random(mask.shape)).astype(np.float32)
+    elif kind == "of all samples":
+        mask = mask[:1, :, :1]
+    elif kind == "nothing":
+        mask[1] = False
+    left_out = np.broadcast_to(mask == 0, arrays[0].shape)
+    for image in arrays:
+        image[left_out] = np.nan
+    assert isinstance(NUMPY.override(measure, (*arrays, mask)), Call)
+    cotangent = np.asarray([2.0, -3.0], np.float32)
+    expected, wanted = core(measure.value_and_gradients, (*arrays, mask), (0, 1))
+    value, gradients = measure.value_and_gradients(NUMPY, (*arrays, mask), (0, 1))
+    _, saved = measure.forward(NUMPY, (*arrays, mask), (0, 1))
+    later = measure.backward(NUMPY, (*arrays, mask), (0, 1), (0, 1), saved, cotangent)
+    np.testing.assert_array_equal(np.isnan(value), [False, kind == "nothing"])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for found, other, gradient in zip(gradients, later, wanted, strict=True):
+        assert_close(found[:1], gradient[:1], np.float32, 10.0)
+        np.testing.assert_array_equal(found[left_out], 0)
+        assert_close(other[:1], 2 * found[:1], np.float32)
+        if kind != "nothing":
+            assert_close(other[1:], -3 * found[1:], np.float32)
 
 
 @pytest.mark.parametrize("padding", ["zero", "truncate"])
@@ -237,7 +304,7 @@ def test_the_logarithm_of_numbers_that_are_special(x):
     np.testing.assert_allclose(pointwise.logarithm(np.float32(x)), expected, rtol=2e-7)
 
 
-@pytest.mark.parametrize("name", ["lncc", "lncc of even width", "gncc", "dice", "ssd", "cross-entropy"])
+@pytest.mark.parametrize("name", ["lncc", "lncc of even width", "gncc", "dice", "ssd", "cross-entropy", "information"])
 def test_what_is_no_number_spoils_what_it_spoils_in_the_core(name, rng):
     measure = MEASURES[name]
     for bad in (np.nan, np.inf, -np.inf):
@@ -338,7 +405,7 @@ def test_frameworks_without_kernels_find_the_same(name, measure, rng, no_kernels
     value, gradients = measure.value_and_gradients(backend, tuple(map(backend.from_numpy, arrays)), (0, 1))
     assert_close(backend.to_numpy(value), expected, np.float32)
     for a, b in zip(gradients, wanted, strict=True):
-        assert_close(backend.to_numpy(a), b, np.float32)
+        assert_close(backend.to_numpy(a), b, np.float32, digits_of(measure))
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch", "tensorflow"])
@@ -358,6 +425,9 @@ def test_the_core_does_what_kernels_do_not_know(name, rng):
         DiceOverlap(binary=True),
         JaccardOverlap(binary=True),
         BinaryCrossEntropy(binary=True),
+        ParzenInformation(num_bins=65),
+        ParzenInformation(sigma_ratio=0.09),
+        ParzenInformation(sigma_ratio=0.53),
     ):
         assert core_takes(measure, *arrays)
     t, p = arrays
@@ -508,7 +578,7 @@ def test_what_tensorflow_gets_is_a_tensor_like_any_other(rng):
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lncc", "gncc", "ssd", "dice of squares"])
+@pytest.mark.parametrize("name", ["lncc", "gncc", "ssd", "dice of squares", "information"])
 def test_the_number_of_threads_changes_nothing(name, rng, monkeypatch):
     measure = MEASURES[name]
     arrays = pair(rng, (3, 40, 44, 50), np.float32)

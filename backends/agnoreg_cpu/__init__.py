@@ -6,6 +6,8 @@ optional: without it, and for all that the kernels do not know, the core's path 
 - Local correlation, `LocalCorrelation`, with masks where windows are rectangular or triangular: rows of voxels that
   stay in cache are joined to windows as in the core, so that offsets cost no digits and flat windows have moments of
   exactly 0.
+- Mutual information, `ParzenInformation`, in float32, with masks, too: of a voxel's weights in the bins only those that
+  count.
 - Dice, Jaccard and the global correlation: one pass for their sums, one for a gradient; the core makes the value and
   the coefficients. The mean squared difference and, in float32, cross-entropy: both in one pass.
 

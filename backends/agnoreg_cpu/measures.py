@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend import Backend, get_backend
+from agnoreg.backend import Backend, get_backend, per_sample
 from agnoreg.differentiable import Measure, Run, finished, voxels
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
+from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
 from agnoreg.stencil import boxes
-from agnoreg_cpu import ALIGNED, pointwise, windows
+from agnoreg_cpu import ALIGNED, histograms, pointwise, windows
 from agnoreg_cpu.threads import Part, parts, run
 
 Array = Any
@@ -100,11 +101,14 @@ class Call:
             # The framework maps over the cotangent, or differentiates by it.
             return self.otherwise.compute_backward(backend, arrays, wrt, of, saved, cotangent)
         count = len(saved) - self.measure.constant_count
-        self.constants, factor = tuple(numbers[count:-1]), numbers[-1]
+        factor = numbers[-1]
         if self.parts > 1:
             factor = np.repeat(factor, self.parts)
         with quiet():
-            coefficients = [coefficient * factor for coefficient in numbers[:count]]
+            if self.mask is not None:
+                self._read_constants()
+            self.constants = tuple(numbers[count:-1])
+            coefficients = [coefficient * per_sample(np, factor, coefficient) for coefficient in numbers[:count]]
         return self._restored({index: self.measure.slope(self, coefficients, index) for index in set(wrt)}, wrt)
 
     def _read_constants(self) -> None:
@@ -198,7 +202,7 @@ class Kernels(Measure):
         return False
 
     def add_up(self, call: Call) -> Arrays:
-        """Return the core's sums, ``(samples,)`` each."""
+        """Return the core's sums, ``(samples, ...)`` each."""
         raise NotImplementedError
 
     def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
@@ -377,6 +381,56 @@ class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
             pointwise.entropy_slope_of_true(other, *self.numbers, factor, out)
 
 
+# --- histograms -------------------------------------------------------------------------------------------------------
+
+
+class CpuInformation(Kernels, ParzenInformation):
+    """`ParzenInformation` by kernels."""
+
+    worth_a_copy: ClassVar[bool] = True
+
+    def suits(self, dtype: Any) -> bool:
+        """Say whether eight bins are all that a voxel has a weight in, and the histogram is small."""
+        least, most = histograms.SIGMAS
+        few = self.num_bins <= histograms.MOST_BINS
+        return bool(dtype == np.float32 and least <= self.sigma_ratio <= most and few)
+
+    def takes_mask(self) -> bool:
+        """Say that a mask is one more factor of a voxel's weights."""
+        return True
+
+    @property
+    def scale(self) -> Any:
+        """What a window's exponent of 2 is the square of the distance in bins times."""
+        return np.float32(0.5 / (self.sigma_ratio**2 * math.log(2.0)))
+
+    def weights(self, call: Call) -> Array:
+        """Return the mask's weights, or, where there is none, what stands for it."""
+        nothing = np.empty((call.samples, 0), call.dtype)
+        return _read_only(nothing) if call.weights is None else call.weights
+
+    def add_up(self, call: Call) -> Arrays:
+        """Return the joint histogram."""
+
+        def body(_: int, t: Array, p: Array, weights: Array) -> Any:
+            return histograms.histogram(t, p, weights, self.num_bins, self.scale)
+
+        results = call.over_voxels(body, *call.images, self.weights(call))
+        return (np.stack([np.sum(parts, axis=0) for parts in results]),)
+
+    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image."""
+        out, bins = call.room(), slice(histograms.BELOW, histograms.BELOW + self.num_bins)
+        matrices = np.zeros((call.samples, *(self.num_bins + histograms.LANES - 1,) * 2), call.dtype)
+        matrices[:, bins, bins] = coefficients[index]
+
+        def body(sample: int, own: Array, other: Array, weights: Array, to: Array) -> None:
+            histograms.slope(own, other, weights, matrices[sample], self.scale, to)
+
+        call.over_voxels(body, call.images[index], call.images[1 - index], self.weights(call), out)
+        return out
+
+
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
@@ -449,6 +503,7 @@ KINDS: dict[type, Any] = {
     GlobalCorrelation: CpuGlobalCorrelation,
     DiceOverlap: CpuDice,
     JaccardOverlap: CpuJaccard,
+    ParzenInformation: CpuInformation,
     SquaredDifference: CpuSquaredDifference,
     BinaryCrossEntropy: CpuCrossEntropy,
 }
