@@ -521,8 +521,12 @@ def of_kernels(measure: Measure, backend: Any, arrays: Arrays, otherwise: Any) -
         return otherwise
     own, host = _of_kernels(measure), get_backend("numpy")
     mask = measure.mask(backend, arrays)
-    if mask is not None and (not own.takes_mask() or (mask := backend.on_host(mask)) is None):
-        return otherwise
+    if mask is not None:
+        if not own.takes_mask():
+            return otherwise
+        mask = _mask_on_host(backend, mask, arrays[0].dtype)
+        if mask is None:
+            return otherwise
     given = tuple(map(backend.on_host, arrays[:2]))
     if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
         return otherwise
@@ -534,6 +538,12 @@ def of_kernels(measure: Measure, backend: Any, arrays: Arrays, otherwise: Any) -
     elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):
         return otherwise
     return Call(own, backend, given, images, mask, otherwise)
+
+
+def _mask_on_host(backend: Any, mask: Array, dtype: Any) -> Array | None:
+    """Return a mask in the host's memory; one of numbers that kernels do not know as the images' numbers."""
+    found = backend.on_host(mask)
+    return backend.on_host(backend.xp.astype(mask, dtype)) if found is None else found
 
 
 def _in_one_piece(image: Array, given: Array) -> bool:
