@@ -33,7 +33,8 @@ def no_kernels(monkeypatch):
 @pytest.fixture
 def small_slabs(no_kernels, monkeypatch):
     """Cut every image into slabs of one or a few planes, as large volumes are."""
-    tiny = {"passing": 200, "windows": 200, "bins": 150, "voxels": 150}
+    # Bins: a weight in each of 23 for some forty voxels.
+    tiny = {"passing": 200, "windows": 200, "bins": 1000, "voxels": 150}
     monkeypatch.setattr(agnoreg.Backend, "slab_sizes", tiny)
     for name in ("torch", "tensorflow", "jax"):
         monkeypatch.setattr(type(agnoreg.get_backend(name)), "slab_sizes", tiny)

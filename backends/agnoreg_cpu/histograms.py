@@ -18,7 +18,7 @@ Array = Any
 
 #: How many bins a window has, and how many of them lie below its voxel's intensity, less one.
 LANES, BELOW = 8, 3
-#: Over how many bins a window's standard deviation may be: beyond eight its weight is as little as the core's least.
+#: The least and the greatest standard deviation, in bins: beyond eight bins a window is no more than the core's least.
 SIGMAS = (0.1, 0.52)
 #: With more bins it takes longer to add up the histograms of blocks than to make them.
 MOST_BINS = 64
@@ -76,6 +76,7 @@ def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array
         for i in range(np.uintp(total.shape[0])):
             far = distances[i] - np.float32(lane)
             weight = power(max(far * far * -scale, LEAST_POWER))
+            # NaN lies at the first bins, before which there are none: it passes on to the sum.
             there = (first[i] + lane >= np.int32(BELOW)) & (first[i] + lane <= last)
             windows[j, i] = weight if there else ZERO * far
             total[i] += windows[j, i]
