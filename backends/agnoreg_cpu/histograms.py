@@ -83,11 +83,21 @@ def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array
 
 
 @njit(**OPTIONS)
-def _turn(windows: Array, rows: Array, count: Any) -> None:
-    """Write the weights of so many voxels as ``(voxels, LANES)``."""
+def _weigh_both(
+    one: Array, other: Array, counts: Array, bins: Any, scale: Any, first: Array, distances: Array, windows: Array,
+    sums: Array, rows: Array,
+) -> None:  # fmt: skip
+    """Write the first bins, weights and sums of weights of a block of both images; the other's as rows, too.
+
+    ``rows`` are ``(voxels, LANES)``.
+    """
+    count = np.uintp(one.shape[0])
+    for index, image in enumerate((one, other)):
+        _place(image, counts, bins, first[index], distances)
+        _weigh(first[index], distances, bins, scale, windows[index], sums[index, :count])
     for i in range(count):
         for j in range(WIDTH):
-            rows[i, j] = windows[j, i]
+            rows[i, j] = windows[1, j, i]
 
 
 @njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
@@ -117,11 +127,9 @@ def histogram(t: Array, p: Array, weights: Array, bins: Any, scale: Any) -> Arra
     sums, shares = np.empty((2, BLOCK), np.float32), np.empty(BLOCK, np.float32)
     for start in range(np.uintp(0), count, BLOCK):
         n = min(BLOCK, count - start)
-        counts = weights[start : start + n]
-        for index, image in enumerate((t, p)):
-            _place(image[start : start + n], counts, bins, first[index], distances)
-            _weigh(first[index], distances, bins, scale, windows[index], sums[index, :n])
-        _turn(windows[1], rows, n)
+        block = slice(start, start + n)
+        counts = weights[block]
+        _weigh_both(t[block], p[block], counts, bins, scale, first, distances, windows, sums, rows)
         for i in range(n):
             shares[i] = ONE / (sums[0, i] * sums[1, i])
         if counts.shape[0] > 0:
@@ -182,11 +190,9 @@ def slope(own: Array, other: Array, weights: Array, matrix: Array, scale: Any, o
     mean = np.empty(BLOCK, np.float32)
     for start in range(np.uintp(0), count, BLOCK):
         n = min(BLOCK, count - start)
-        counts = weights[start : start + n]
-        for index, image in enumerate((own, other)):
-            _place(image[start : start + n], counts, bins, first[index], distances)
-            _weigh(first[index], distances, bins, scale, windows[index], sums[index, :n])
-        _turn(windows[1], rows, n)
+        block = slice(start, start + n)
+        counts = weights[block]
+        _weigh_both(own[block], other[block], counts, bins, scale, first, distances, windows, sums, rows)
         _moments(windows[0], rows, first[0, :n], first[1, :n], matrix, by_bin)
         mean[:] = ZERO
         for k in range(WIDTH):
