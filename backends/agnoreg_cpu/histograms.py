@@ -10,9 +10,8 @@ is written or read, voxel by voxel, for eight bins at once.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from agnoreg_cpu.compiling import OPTIONS, ROUNDING, SUMMING, Apart
+from agnoreg_cpu.compiling import ROUNDING, SUMMING, Apart, kernel
 
 Array = Any
 
@@ -38,7 +37,7 @@ P0, P1, P2, P3, P4, P5, P6 = (
 BIAS, FRACTION = np.int32(127), np.int32(23)
 
 
-@njit(fastmath=ROUNDING, **OPTIONS)
+@kernel(fastmath=ROUNDING)
 def power(x: Any) -> Any:
     """Return ``2^x`` for a float32 between -126 and 0, within two units in the last place."""
     whole = np.int32(x - HALF)
@@ -47,7 +46,7 @@ def power(x: Any) -> Any:
     return q * np.int32((whole + BIAS) << FRACTION).view(np.float32)
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Array) -> None:
     """Write each voxel's first bin, counted from `BELOW` before the histogram's, and its distance from that bin."""
     last = np.float32(bins - 1)
@@ -65,7 +64,7 @@ def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Arr
         distances[i] = x - np.float32(whole) + np.float32(BELOW)
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array, total: Array) -> None:
     """Write the weights ``(LANES, voxels)`` in those bins that there are, and their sums."""
     last = np.int32(bins - 1 + BELOW)
@@ -82,7 +81,7 @@ def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array
             total[i] += windows[j, i]
 
 
-@njit(**OPTIONS)
+@kernel()
 def _weigh_both(
     one: Array, other: Array, counts: Array, bins: Any, scale: Any, first: Array, distances: Array, windows: Array,
     sums: Array, rows: Array,
@@ -100,7 +99,7 @@ def _weigh_both(
             rows[i, j] = windows[1, j, i]
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def _count(of_t: Array, of_p: Array, first_t: Array, first_p: Array, shares: Array, histograms: Array) -> None:
     """Add each voxel's products of weights, times its share, to one of the histograms."""
     entries, size, lanes = histograms.reshape(-1), np.uintp(histograms.shape[1]), np.uintp(of_p.shape[1])
@@ -113,7 +112,7 @@ def _count(of_t: Array, of_p: Array, first_t: Array, first_p: Array, shares: Arr
             start += size
 
 
-@njit(**OPTIONS)
+@kernel()
 def histogram(t: Array, p: Array, weights: Array, bins: Any, scale: Any) -> Array:
     """Return the joint histogram ``(bins, bins)``; each voxel's entries add up to 1, or to its weight if there are any.
 
@@ -146,7 +145,7 @@ def histogram(t: Array, p: Array, weights: Array, bins: Any, scale: Any) -> Arra
     return total[BELOW : BELOW + bins, BELOW : BELOW + bins]
 
 
-@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=SUMMING, pipeline_class=Apart)
 def _moments(windows: Array, rows: Array, own: Array, other: Array, matrix: Array, by_bin: Array) -> None:
     """Write two sums of each voxel, over its own bins ``k`` and the other image's.
 
@@ -177,7 +176,7 @@ def _moments(windows: Array, rows: Array, own: Array, other: Array, matrix: Arra
         by_bin[1, i] = sum_1
 
 
-@njit(**OPTIONS)
+@kernel()
 def slope(own: Array, other: Array, weights: Array, matrix: Array, scale: Any, out: Array) -> None:
     """Write the derivative by an image's voxels, of whose bins the matrix's rows are.
 

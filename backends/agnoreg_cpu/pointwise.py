@@ -7,9 +7,8 @@ once, and blocks in float64.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from agnoreg_cpu.compiling import OPTIONS, ROUNDING, SUMMING, Apart
+from agnoreg_cpu.compiling import ROUNDING, SUMMING, Apart, kernel
 
 Array = Any
 
@@ -17,7 +16,7 @@ Array = Any
 BLOCK = np.uintp(1024)
 
 
-@njit(**OPTIONS)
+@kernel()
 def centre(image: Array) -> Any:
     """Return a rough centre of an image ``(d1, d2, d3)``, which the core's `agnoreg.functional.ncc.centre` explains."""
     a, b, c = image.shape
@@ -34,13 +33,13 @@ def centre(image: Array) -> Any:
     return image.dtype.type(image.dtype.type(total / count) + large) - large
 
 
-@njit(fastmath=ROUNDING, **OPTIONS)
+@kernel(fastmath=ROUNDING)
 def _less(x: Any, centre: Any) -> Any:
     """Return ``x - centre``: within a sum that may be added up in any order, this comes first."""
     return x - centre
 
 
-@njit(fastmath=SUMMING, **OPTIONS)
+@kernel(fastmath=SUMMING)
 def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, float, float, float, float]:
     """Return the sums of both images less their centres, of their squares, and of their product."""
     of_t, of_p, of_tt, of_pp, of_tp = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -62,7 +61,7 @@ def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, fl
     return of_t, of_p, of_tt, of_pp, of_tp
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def combination(
     own: Array, other: Array, own_centre: Any, other_centre: Any, by_own: Any, by_other: Any, constant: Any, out: Array
 ) -> None:
@@ -71,14 +70,14 @@ def combination(
         out[j] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def line(other: Array, by_other: Any, constant: Any, out: Array) -> None:
     """Write a linear function of an image."""
     for j in range(out.shape[0]):
         out[j] = other[j] * by_other + constant
 
 
-@njit(fastmath=SUMMING, **OPTIONS)
+@kernel(fastmath=SUMMING)
 def squares(t: Array, p: Array) -> float:
     """Return the sum of the squared differences."""
     total = 0.0
@@ -92,14 +91,14 @@ def squares(t: Array, p: Array) -> float:
     return total
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def difference(own: Array, other: Array, factor: Any, out: Array) -> None:
     """Write the differences times a factor."""
     for j in range(out.shape[0]):
         out[j] = (own[j] - other[j]) * factor
 
 
-@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=SUMMING, pipeline_class=Apart)
 def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
     """Return the sum of the squared differences, and write the differences times a factor."""
     total = 0.0
@@ -143,7 +142,7 @@ SCALE, LN_SCALE = np.float32(2.0**23), np.float32(23 * np.log(2))
 INFINITY, NO_NUMBER = np.float32(np.inf), np.float32(np.nan)
 
 
-@njit(fastmath=ROUNDING, **OPTIONS)
+@kernel(fastmath=ROUNDING)
 def _normal_logarithm(x: Any) -> Any:
     """Return the natural logarithm of a normal positive number."""
     bits = np.float32(x).view(np.int32)
@@ -157,7 +156,7 @@ def _normal_logarithm(x: Any) -> Any:
     return f + (g * (f * q - HALF) + e * LN2_REST) + e * LN2
 
 
-@njit(fastmath=ROUNDING, **OPTIONS)
+@kernel(fastmath=ROUNDING)
 def logarithm(x: Any) -> Any:
     """Return the natural logarithm of a float32, within two units in the last place."""
     small = x < LEAST_NORMAL
@@ -168,19 +167,19 @@ def logarithm(x: Any) -> Any:
     return result if x >= ZERO else NO_NUMBER
 
 
-@njit(**OPTIONS)
+@kernel()
 def _beyond_normal(x: Any) -> Any:
     """Return by how many steps a number lies above the least normal one: `NORMALS` and more if it is none of them."""
     return np.uint32(np.float32(x).view(np.uint32) - FIRST_NORMAL)
 
 
-@njit(fastmath=ROUNDING, **OPTIONS)
+@kernel(fastmath=ROUNDING)
 def _argument(p: Any, smooth: Any, background: bool) -> Any:
     """Return ``p + s``, or ``1 - p + s`` so that ``1 + s``, which has fewer digits of ``s``, is not added up first."""
     return smooth - (p - ONE) if background else p + smooth
 
 
-@njit(fastmath=SUMMING, **OPTIONS)
+@kernel(fastmath=SUMMING)
 def _sum_of_logarithms(t: Array, p: Array, start: Any, stop: Any, smooth: Any, background: bool) -> Any:
     """Return the sum over a block of ``t log(p + s)``, or of ``(1 - t) log(1 - p + s)``."""
     total, furthest = ZERO, np.uint32(0)
@@ -197,7 +196,7 @@ def _sum_of_logarithms(t: Array, p: Array, start: Any, stop: Any, smooth: Any, b
     return total
 
 
-@njit(**OPTIONS)
+@kernel()
 def entropy(t: Array, p: Array, smooth: Any, weight: Any) -> float:
     """Return the cross-entropy's sum of ``t log(p + s)`` and the background's, each times its weight."""
     total, count = 0.0, np.uintp(t.shape[0])
@@ -210,7 +209,7 @@ def entropy(t: Array, p: Array, smooth: Any, weight: Any) -> float:
     return total
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def entropy_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> None:
     """Write the derivative of that sum by ``p`` times a factor."""
     foreground, background = factor * -(ONE - weight), factor * weight
@@ -223,7 +222,7 @@ def entropy_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out
             out[j] = t[j] / _argument(p[j], smooth, False) * foreground + of_background
 
 
-@njit(fastmath=ROUNDING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> None:
     """Write the derivative of that sum by ``t`` times a factor."""
     foreground, background = factor * -(ONE - weight), factor * weight
@@ -236,7 +235,7 @@ def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: 
             out[j] = logarithm(_argument(p[j], smooth, False)) * foreground + of_background
 
 
-@njit(fastmath=SUMMING, pipeline_class=Apart, **OPTIONS)
+@kernel(fastmath=SUMMING, pipeline_class=Apart)
 def _sum_and_slope(
     t: Array, p: Array, start: Any, stop: Any, smooth: Any, background: bool, factor: Any, out: Array
 ) -> Any:
@@ -252,7 +251,7 @@ def _sum_and_slope(
     return total if furthest < NORMALS else _sum_of_logarithms(t, p, start, stop, smooth, background)
 
 
-@njit(pipeline_class=Apart, **OPTIONS)
+@kernel(pipeline_class=Apart)
 def entropy_and_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> float:
     """Return the sum, and write its derivative by ``p`` times a factor."""
     total, count = 0.0, np.uintp(t.shape[0])
