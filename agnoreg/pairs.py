@@ -15,6 +15,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from agnoreg.backend import get_backend
@@ -193,11 +195,12 @@ def evaluate_pairs(
         if todo:
             with _client(scheduler, min(workers or _cpus(), len(todo)), limit) as client:
                 _check_workers(client, backend, device, tell)
-                for pair, files, result in _computed(client, todo, settings):
-                    parts.write(pair, files, result)
-                    errors[pair.id] = result["error"]
-                    failed += bool(result["error"])
-                    report(len(errors) - failed, failed, len(rows))
+                with _ended() as ended:
+                    for pair, files, result in _computed(client, todo, settings, ended):
+                        parts.write(pair, files, result)
+                        errors[pair.id] = result["error"]
+                        failed += bool(result["error"])
+                        report(len(errors) - failed, failed, len(rows))
     except KeyboardInterrupt:
         interrupted = True
     except _LostError as error:
@@ -393,8 +396,35 @@ def _ready(backend: str, device: str | None) -> str:
     return version("agnoreg")
 
 
+@contextmanager
+def _ended() -> Iterator[SimpleQueue[Any]]:
+    """Make a queue for the pairs that have ended, into which Ctrl-C puts None; pressed again, it is as anywhere.
+
+    A KeyboardInterrupt may come up where Python ignores it, as where an object is removed.
+    """
+    ended: SimpleQueue[Any] = SimpleQueue()
+    pressed = False
+
+    def press(*_: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        ended.put(None)
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield ended
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _computed(
-    client: Any, pairs: Iterable[Pair], settings: Mapping[str, Any]
+    client: Any, pairs: Iterable[Pair], settings: Mapping[str, Any], ended: SimpleQueue[Any]
 ) -> Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]:
     """Yield each pair, its files when it was sent off, and what its worker returned, in the order in which they end.
 
@@ -402,25 +432,24 @@ def _computed(
     of them is to blame until it is computed alone.
     """
     suspects = []
-    for pair, files, result in _sent(client, pairs, settings, at_once=None):
+    for pair, files, result in _sent(client, pairs, settings, ended, at_once=None):
         if result is None:
             suspects.append(pair)
         else:
             yield pair, files, result
-    for pair, files, result in _sent(client, suspects, settings, at_once=1):
+    for pair, files, result in _sent(client, suspects, settings, ended, at_once=1):
         died = {"error": DIED, "values": [], "notes": [], "warnings": [], "seconds": math.nan}
         yield pair, files, died if result is None else result
 
 
 def _sent(
-    client: Any, pairs: Iterable[Pair], settings: Mapping[str, Any], at_once: int | None
+    client: Any, pairs: Iterable[Pair], settings: Mapping[str, Any], ended: SimpleQueue[Any], at_once: int | None
 ) -> Iterator[tuple[Pair, dict[str, Any], dict[str, Any] | None]]:
     """Send pairs to the workers, as many at once as these have threads: `_computed`, with None where a worker died."""
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
 
     waiting = iter(pairs)
     away: dict[Any, tuple[Pair, dict[str, Any]]] = {}
-    ended = as_completed(loop=client.loop)
 
     def send() -> None:
         # Of a cluster that grows and shrinks. Where it has no thread, one pair waits for the first.
@@ -428,11 +457,14 @@ def _sent(
         for pair in itertools.islice(waiting, max(0, room - len(away))):
             future = client.submit(_evaluate, dict(pair.paths), settings, pure=False)
             away[future] = pair, pair.files()
-            ended.add(future)
+            future.add_done_callback(ended.put)
 
     try:
         send()
-        for future in ended:
+        while away:
+            future = ended.get()
+            if future is None:
+                raise KeyboardInterrupt
             pair, files = away.pop(future)
             if future.status == "finished":
                 yield pair, files, future.result()

@@ -7,12 +7,14 @@ import logging
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import nibabel as nib
 import numpy as np
@@ -347,12 +349,17 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(folder, address, ru
 
 
 class Running:
-    """The command in a process group of its own, on a local cluster, with more pairs than it gets to."""
+    """The command in a process group of its own, on a local cluster, with a pair that it never ends with."""
 
     PAIRS = 100
 
     def __init__(self, folder):
-        write_csv(("id", "fixed", "moved"), *((f"{i}", "fixed0.nii", "moved0.nii") for i in range(self.PAIRS)))
+        self.endless = folder / "endless.nii"
+        os.mkfifo(self.endless)
+        # It is not the pipe's end while it is open here.
+        self.writer = os.open(self.endless, os.O_RDWR)
+        fixed = ["fixed0.nii"] * (self.PAIRS - 1) + ["endless.nii"]
+        write_csv(("id", "fixed", "moved"), *((f"{i}", name, "moved0.nii") for i, name in enumerate(fixed)))
         os.replace("pairs.csv", folder / "many.csv")
         self.arguments = ("--pairs", folder / "many.csv", "--out", "out.parquet", "--loss", "lncc", "--loss", "ssd")
         # Where the tests run in the background of a shell, Ctrl-C is ignored, and children would inherit that. (A
@@ -377,6 +384,12 @@ class Running:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def end_all_pairs(self):
+        """Let the endless image end, and put another one in its place."""
+        os.close(self.writer)
+        self.endless.unlink()
+        shutil.copy(self.endless.with_name("fixed0.nii"), self.endless)
+
     def wait_for_its_end(self):
         """Wait until no process of the group is left: a worker must not outlive the command for long."""
         deadline = time.monotonic() + 20
@@ -397,6 +410,7 @@ def test_kill_9_loses_no_finished_row_and_none_is_computed_twice(folder, run, ad
     running.wait_for(4)
     running.process.kill()
     running.process.communicate()
+    running.end_all_pairs()
     before = parts()
     assert 4 <= len(before) < Running.PAIRS
     assert not Path("out.parquet").exists()
@@ -427,6 +441,44 @@ def test_ctrl_c_writes_the_table_of_the_finished_rows(folder):
     assert set(table["id"]) == {json.loads(path.read_text())["id"] for path in parts()}
     assert list(table["id"].astype(int)) == sorted(table["id"].astype(int))
     running.wait_for_its_end()
+
+
+class Pressing:
+    """Something that is removed while Ctrl-C is pressed: Python ignores what is raised then, but for a warning."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_counts_wherever_it_is_pressed(folder, address):
+    def progress(finished, failed, total):
+        if finished == 1:
+            Pressing()
+
+    # Where the tests run in the background of a shell, it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        summary = evaluate_pairs(folder / "images.csv", "out.parquet", scheduler=address, progress=progress)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert summary.interrupted
+    assert 1 <= summary.finished < COUNT
+    assert len(pd.read_parquet("out.parquet")) == summary.finished
+
+
+def test_a_second_ctrl_c_is_as_anywhere(folder, address):
+    def progress(finished, failed, total):
+        if finished == 1:
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert evaluate_pairs(folder / "images.csv", "out.csv", scheduler=address, progress=progress).interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- workers and schedulers -------------------------------------------------------------------------------------------
@@ -494,7 +546,7 @@ def test_no_more_pairs_are_sent_than_there_are_threads(folder, threads):
             yield pair
 
     with Client(threads, set_as_default=False) as client:
-        for pair, _, result in many._computed(client, pairs(), settings):
+        for pair, _, result in many._computed(client, pairs(), settings, SimpleQueue()):
             assert len(sent) - len(seen) <= 2
             seen.append(pair.id)
             assert result["error"] == ""
