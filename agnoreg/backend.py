@@ -275,6 +275,11 @@ class Backend:
         result += a
         return result
 
+    def exp_minus(self, x: Array) -> Array:
+        """Return ``exp(-x)``; ``x`` may be overwritten."""
+        x *= -1.0
+        return self.xp.exp(x)
+
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return an array of ``size`` zeros to which each of ``weights`` was added at its ``index`` (both 1-D)."""
         raise NotImplementedError(

@@ -86,22 +86,21 @@ class ParzenInformation(ImageMeasure):
         shapes = [(max(1, part.shape[1] // BLOCK), 1, min(part.shape[1], BLOCK)) for part in parts]
         return [xp.reshape(part, (x.shape[0] or -1, *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _windows(self, xp: Any, centres: Array, x: Array) -> Array:
+    def _windows(self, backend: Backend, centres: Array, x: Array) -> Array:
         """Return the Gaussian windows ``(b, blocks, num_bins, samples)``, bins before samples for long rows.
 
         Divided by their sum over the bins they are the sample's weights. Whoever uses them divides what is summed over
         the bins, which is less work.
         """
-        scale = math.sqrt(0.5) / self.sigma_ratio
+        xp, scale = backend.xp, math.sqrt(0.5) / self.sigma_ratio
         distance = (xp.clip(x, 0.0, 1.0) - 0.5) * ((self.num_bins - 1) * scale) - centres * scale
-        exponent = distance * distance
-        exponent *= -1.0
+        square = distance * distance
         if self.sigma_ratio < 0.1:
             # Narrow windows: measure from the nearest bin, or every weight of a sample between two bins would vanish.
-            exponent = exponent - xp.max(exponent, axis=2, keepdims=True)
+            square = square - xp.min(square, axis=2, keepdims=True)
         # What is nothing beside 1 is cut while the product of three is a normal number: denormal ones are slow.
-        floor = math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
-        return xp.exp(xp.maximum(exponent, xp.full_like(exponent[:, :1, :1, :1], floor)))
+        most = -math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
+        return backend.exp_minus(xp.minimum(square, xp.full_like(square[:, :1, :1, :1], most)))
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the joint histogram ``(b, K, K)``."""
@@ -109,7 +108,7 @@ class ParzenInformation(ImageMeasure):
         ones = xp.matrix_transpose(xp.ones_like(centres))
         histograms: list[Array] = []
         for t, p, *weights in zip(*(self._blocks(slab, x) for x in (*slab.arrays, *slab.weights)), strict=True):
-            t, p = (self._windows(xp, centres, x) for x in (t, p))
+            t, p = (self._windows(slab.backend, centres, x) for x in (t, p))
             p = p * ((weights[0] if weights else 1.0) / (xp.matmul(ones, t) * xp.matmul(ones, p)))
             joint = xp.matmul(t, xp.matrix_transpose(p))
             histograms.append(xp.sum(xp.astype(joint, wide), axis=1))
@@ -155,7 +154,7 @@ class ParzenInformation(ImageMeasure):
         matrices = [xp.expand_dims(coefficients[index], axis=1) for index in wrt]
         pieces: list[list[Array]] = [[] for _ in wrt]
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
-            windows = [self._windows(xp, centres, x) for x in block]
+            windows = [self._windows(slab.backend, centres, x) for x in block]
             sums = [xp.matmul(moments, w) for w in windows]
             for piece, index, matrix in zip(pieces, wrt, matrices, strict=True):
                 total, first, other = sums[index][:, :, 0, :], sums[index][:, :, 1, :], sums[1 - index][:, :, 0, :]

@@ -49,8 +49,9 @@ _as_written = tf.autograph.experimental.do_not_convert
 class TensorFlowBackend(Backend):
     """TensorFlow tensors and variables, eager or while a function is traced, on any device."""
 
-    #: A slab is copied out of its image and into its gradient: voxel by voxel that is most of the work.
-    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"voxels": 1 << 23}
+    #: A slab is copied out of its image and into its gradient: voxel by voxel that is most of the work. An operation
+    #: shares a slab in bins among threads, which takes some time by itself.
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"bins": 3 << 19, "voxels": 1 << 23}
 
     def __init__(self) -> None:
         super().__init__("tensorflow", xp)
@@ -190,6 +191,10 @@ class TensorFlowBackend(Backend):
     def share(self, part: Array, whole: Array) -> Array:
         """Return ``part / whole``, 0 where both are."""
         return tf.math.divide_no_nan(part, whole)
+
+    def exp_minus(self, x: Array) -> Array:
+        """Return ``exp(-x)``; TensorFlow joins functions of one tensor that follow each other, in a graph."""
+        return tf.exp(-x)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""
