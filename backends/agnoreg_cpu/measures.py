@@ -227,7 +227,7 @@ class _Linear(Kernels):
         def body(sample: int, t: Array, p: Array) -> Any:
             return pointwise.moments(t, p, centres[0][sample], centres[1][sample])
 
-        return np.stack([np.sum(results, axis=0) for results in call.over_voxels(body, *call.images)], axis=1)
+        return np.sum(call.over_voxels(body, *call.images), axis=1).T
 
     def centres(self, call: Call) -> Arrays:
         """Return what the images are less by."""
@@ -244,9 +244,12 @@ class _Linear(Kernels):
         if by_own is None:
             call.over_voxels(lambda i, x, to: pointwise.line(x, by_other[i], constant[i], to), other, out)
             return out
-        centres = self.centres(call)
-        numbers = np.stack([centres[index], centres[1 - index], by_own, by_other, constant], axis=1)
-        call.over_voxels(lambda i, x, y, to: pointwise.combination(x, y, *numbers[i], to), own, other, out)
+        numbers = (*(self.centres(call)[i] for i in (index, 1 - index)), by_own, by_other, constant)
+
+        def body(i: int, x: Array, y: Array, to: Array) -> None:
+            pointwise.combination(x, y, *[number[i] for number in numbers], to)
+
+        call.over_voxels(body, own, other, out)
         return out
 
 
