@@ -379,6 +379,7 @@ def test_pairs_several_times_larger_than_the_workers_memory(stored, tmp_path):
             value, _ = (future.result(timeout=PATIENCE) for future in futures)
             expected, expected_gradient = agnoreg.value_and_grad(loss, *(arrays[one] for one in inputs))
             np.testing.assert_allclose(value, expected, rtol=1e-6)
+            assert target.shape == expected_gradient.shape
             scale = np.abs(expected_gradient).max()
             for plane in range(0, target.shape[1], 48):
                 found, wanted = target[:, plane : plane + 48], expected_gradient[:, plane : plane + 48]

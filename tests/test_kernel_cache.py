@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_a_process_never_gets_what_an_older_version_left_while_another_one_write
     slow = python(tmp_path, SLOW + CALL)
     while not (tmp_path / "indexed").exists():
         assert slow.poll() is None, slow.communicate()
+        time.sleep(0.01)
     other = python(tmp_path, CALL)
     try:
         with pytest.raises(subprocess.TimeoutExpired):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -348,6 +349,16 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(folder, address, ru
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def ctrl_c_as_in_a_terminal():
+    """Have Ctrl-C interrupt: where the tests run in the background of a shell, it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Running:
     """The command in a process group of its own, on a local cluster, with a pair that it never ends with."""
 
@@ -362,10 +373,8 @@ class Running:
         write_csv(("id", "fixed", "moved"), *((f"{i}", name, "moved0.nii") for i, name in enumerate(fixed)))
         os.replace("pairs.csv", folder / "many.csv")
         self.arguments = ("--pairs", folder / "many.csv", "--out", "out.parquet", "--loss", "lncc", "--loss", "ssd")
-        # Where the tests run in the background of a shell, Ctrl-C is ignored, and children would inherit that. (A
-        # preexec_fn would fork a process in which JAX's threads may run.)
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
+        # A child inherits it. (A preexec_fn would fork a process in which JAX's threads may run.)
+        with ctrl_c_as_in_a_terminal():
             self.process = subprocess.Popen(
                 [*COMMAND, *self.arguments, "--workers", "2"],
                 stdout=subprocess.PIPE,
@@ -373,8 +382,6 @@ class Running:
                 text=True,
                 start_new_session=True,
             )
-        finally:
-            signal.signal(signal.SIGINT, before)
 
     def wait_for(self, rows):
         """Wait until as many rows are finished."""
@@ -455,13 +462,9 @@ def test_ctrl_c_counts_wherever_it_is_pressed(folder, address):
         if finished == 1:
             Pressing()
 
-    # Where the tests run in the background of a shell, it is ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with ctrl_c_as_in_a_terminal():
         summary = evaluate_pairs(folder / "images.csv", "out.parquet", scheduler=address, progress=progress)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert summary.interrupted
     assert 1 <= summary.finished < COUNT
     assert len(pd.read_parquet("out.parquet")) == summary.finished
@@ -474,11 +477,8 @@ def test_a_second_ctrl_c_is_as_anywhere(folder, address):
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with ctrl_c_as_in_a_terminal():
         assert evaluate_pairs(folder / "images.csv", "out.csv", scheduler=address, progress=progress).interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 # --- workers and schedulers -------------------------------------------------------------------------------------------

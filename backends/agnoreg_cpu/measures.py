@@ -244,7 +244,8 @@ class _Linear(Kernels):
         if by_own is None:
             call.over_voxels(lambda i, x, to: pointwise.line(x, by_other[i], constant[i], to), other, out)
             return out
-        numbers = (*(self.centres(call)[i] for i in (index, 1 - index)), by_own, by_other, constant)
+        centres = self.centres(call)
+        numbers = centres[index], centres[1 - index], by_own, by_other, constant
 
         def body(i: int, x: Array, y: Array, to: Array) -> None:
             pointwise.combination(x, y, *[number[i] for number in numbers], to)
