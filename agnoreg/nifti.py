@@ -264,7 +264,7 @@ def _stored(volume: Volume, shape: tuple[int, ...]) -> _Stored:
 
 @dataclass(frozen=True)
 class Intensities:
-    """An image's range, over its finite voxels.
+    """An image's range, over the finite ones of the voxels that count.
 
     Attributes
     ----------
@@ -273,7 +273,7 @@ class Intensities:
     scaled
         Whether the image was scaled from them to [0, 1].
     not_finite
-        How many voxels are NaN or infinite.
+        How many of the voxels that count are NaN or infinite.
     """
 
     minimum: float
@@ -282,7 +282,7 @@ class Intensities:
     not_finite: int
 
 
-def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
+def read_image(volume: Volume, scale: bool = True, where: Array | None = None) -> tuple[Array, Intensities]:
     """Read an image as float32.
 
     Parameters
@@ -291,6 +291,8 @@ def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
         The image.
     scale
         Scale it to [0, 1] by its finite minimum and maximum, a constant one to 0; what is not finite stays so.
+    where
+        Which voxels count, bools of shape ``volume.shape``; the range is theirs. None: all.
 
     Returns
     -------
@@ -308,6 +310,8 @@ def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
     low, high, not_finite = math.inf, -math.inf, 0
     for slab in stored.slabs():
         x = stored.values(slab)
+        if where is not None:
+            x = x[where[slab]]
         finite = np.isfinite(x)
         if not finite.all():
             x = x[finite]
@@ -421,3 +425,50 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
                 x /= volume.voxel_size
             field[slab] = x
     return field
+
+
+# --- which voxels count -----------------------------------------------------------------------------------------------
+
+
+def read_mask(volume: Volume) -> Array:
+    """Read a mask: a voxel counts where it is neither 0 nor NaN.
+
+    Returns
+    -------
+    array
+        Bools, shape ``volume.shape``.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read or are not real numbers, or no voxel counts.
+    """
+    stored = _stored(volume, volume.shape)
+    mask = np.empty(volume.shape, dtype=np.bool_)
+    for slab in stored.slabs():
+        x = stored.values(slab)
+        mask[slab] = (x != 0) & ~np.isnan(x)
+    if not mask.any():
+        raise InputError(f"{volume} leaves no voxel: it holds nothing but 0.")
+    return mask
+
+
+def finite_voxels(volume: Volume, components: int = 0) -> Array:
+    """Return where an image, or every component of a field, is neither NaN nor infinite.
+
+    Returns
+    -------
+    array
+        Bools, shape ``volume.shape``.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read or are not real numbers.
+    """
+    stored = _stored(volume, (*volume.shape, components) if components else volume.shape)
+    finite = np.empty(volume.shape, dtype=np.bool_)
+    for slab in stored.slabs():
+        there = np.isfinite(stored.values(slab))
+        finite[slab] = there.all(axis=-1) if components else there
+    return finite
