@@ -29,7 +29,7 @@ def nifti(array):
 
 @pytest.fixture
 def images(rng):
-    """Two unrelated images of low contrast, each with one bright spot that scaling to [0, 1] leaves alone at the top."""
+    """Two unrelated images of low contrast, each with one bright spot that spans the range."""
     fixed, moved = (0.1 * rng.random(SHAPE).astype(np.float32) for _ in range(2))
     fixed[3, 3, 3] = moved[9, 9, 9] = 1.0
     return fixed, moved
