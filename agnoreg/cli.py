@@ -65,6 +65,8 @@ def _fail(message: str, code: int = 2) -> int:
 def _app() -> Any:
     import typer
 
+    from agnoreg.nifti import MAX_VOXELS
+
     app = typer.Typer(
         help="Losses and metrics of medical image registration, on NIfTI files.",
         add_completion=False,
@@ -114,6 +116,9 @@ def _app() -> Any:
             float, typer.Option(help="How far apart two grids may lie at the image's corners, in voxels.")
         ] = 1e-3,
         ignore_affine: Annotated[bool, typer.Option("--ignore-affine", help="Let grids differ and warn.")] = False,
+        max_voxels: Annotated[
+            int, typer.Option(metavar="N", min=1, help="The most voxels of an input, by its header.")
+        ] = MAX_VOXELS,
         pairs: Annotated[
             Path | None,
             typer.Option(metavar="CSV", help="Many pairs, one a line, in place of FIXED and MOVED.", **many),
@@ -156,6 +161,7 @@ def _app() -> Any:
             "ddf_units": ddf_units,
             "affine_tol": affine_tol,
             "ignore_affine": ignore_affine,
+            "max_voxels": max_voxels,
         }
         if pairs is not None:
             _none_of(files, "of one pair, and --pairs names a CSV of pairs and --out their table")

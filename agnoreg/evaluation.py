@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
 from agnoreg.loss.names import loss_class, registered_losses
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 from agnoreg.nifti import (
+    MAX_VOXELS,
     GridDifference,
     InputError,
     Intensities,
@@ -185,6 +186,10 @@ class Evaluation:
 
 #: Arguments of every loss that say nothing about one sample's value.
 _ASIDE = ("name", "reduction", "native")
+#: Arguments that may have a value for each axis.
+_PER_AXIS = ("kernel_size", "spacing")
+#: What a volume is called that has more than one voxel along one axis, or along two.
+_FLAT = {1: "line", 2: "slice"}
 
 
 def metric_of(kind: type[Loss]) -> type[Loss]:
@@ -251,18 +256,46 @@ class _Metric:
     measures: tuple[str, ...]
     #: Whether somebody asked for it, so that an input it does not fit is an error.
     required: bool = True
+    #: Whether somebody chose its number of axes, so that it stays.
+    settled: bool = False
 
     @property
     def name(self) -> str:
         """Its class's name."""
         return type(self.loss).__name__
 
+    def of(self, volume: Volume) -> "_Metric":
+        """Return the metric as it fits a volume's axes: a single slice is 2-D.
+
+        Raises
+        ------
+        InputError
+            If somebody chose another number of axes for it, or its arguments do not fit this one.
+        """
+        dims = getattr(self.loss, "spatial_dims", None)
+        if len(volume.axes) == 3 or dims is None or dims == len(volume.axes):
+            return self
+        if self.settled:
+            raise InputError(
+                f"{self.name} has spatial_dims={dims}, and a {_FLAT[len(volume.axes)]} is evaluated in "
+                f"{len(volume.axes)}-D: give it spatial_dims={len(volume.axes)}."
+            )
+        changed: dict[str, Any] = {"spatial_dims": len(volume.axes)}
+        for name in _PER_AXIS:
+            value = getattr(self.loss, name, None)
+            if isinstance(value, tuple) and len(value) == 3:
+                changed[name] = volume.along(value)
+        try:
+            return replace(self, loss=replace(self.loss, **changed))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.name} of a {_FLAT[len(volume.axes)]}: {one_line(error)}") from error
+
 
 def _build(asked: str | Loss) -> _Metric:
     if isinstance(asked, Loss):
         defaults = arguments_of(type(asked))
         given = {key: value for key, value in asked.get_config().items() if key in defaults and value != defaults[key]}
-        return _Metric(asked, given, measured_on(type(asked)))
+        return _Metric(asked, given, measured_on(type(asked)), settled=True)
     name, given = parse_loss(asked)
     for key in ("name", "weight"):
         if key in given:
@@ -276,7 +309,8 @@ def _build(asked: str | Loss) -> _Metric:
         _check_types(given, arguments_of(kind))
         # A label's masks are binary, and only a thresholded score states its value for equal labels.
         binary = {"binary": True} if natural and "binary" in arguments_of(kind) else {}
-        return _Metric(build_loss({"name": kind.__name__, **binary, **given}), given, measured_on(kind))
+        loss = build_loss({"name": kind.__name__, **binary, **given})
+        return _Metric(loss, given, measured_on(kind), settled="spatial_dims" in given)
     except (TypeError, ValueError) as error:
         raise InputError(f"--loss {asked}: {one_line(error)}") from error
 
@@ -373,13 +407,15 @@ def _asked(losses: Sequence[str | Loss], given: Sequence[str], ddf_units: str, a
 class _Pair:
     """The files of one evaluation: opened, compared, then read."""
 
-    def __init__(self, sources: Mapping[str, Any], scale: bool, in_mm: bool, tolerance: float | None) -> None:
+    def __init__(
+        self, sources: Mapping[str, Any], scale: bool, in_mm: bool, tolerance: float | None, max_voxels: int
+    ) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.data: dict[str, Array] = {}
         volumes = [
-            open_volume(source, role, components=3 if role == "ddf" else 0)
+            open_volume(source, role, components=3 if role == "ddf" else 0, max_voxels=max_voxels)
             for role, source in sources.items()
             if source is not None
         ]
@@ -388,6 +424,18 @@ class _Pair:
         differences = [self._compare(volume, tolerance) for volume in volumes]
         for volume, difference in zip(volumes, differences, strict=True):
             self._read(volume, difference, scale, in_mm)
+        self._note_headers(volumes)
+
+    def _note_headers(self, volumes: Sequence[Volume]) -> None:
+        """Note what headers leave open, once for all files."""
+        if unknown := [volume.role for volume in volumes if not volume.has_unit]:
+            self.notes.append(f"no unit of length in the header of {', '.join(unknown)}: taken as mm.")
+        for other in ("qform", "pixdim"):
+            if disputed := [volume.role for volume in volumes if volume.disputed == other]:
+                self.notes.append(f"sform and {other} differ in {', '.join(disputed)}: the sform counts.")
+        dims = len(self.fixed.axes)
+        if dims < 3:
+            self.notes.append(f"one {_FLAT[dims]}: evaluated as {dims}-D.")
 
     def _compare(self, volume: Volume, tolerance: float | None) -> GridDifference:
         difference = grid_difference(self.fixed, volume)
@@ -421,7 +469,10 @@ class _Pair:
         else:
             self.data[volume.role] = read_field(volume, in_mm)
             self.notes.append(f"ddf read in {'mm, divided by the voxel size of each axis' if in_mm else 'voxels'}.")
-        stored_as = str(volume.image.get_data_dtype())
+            if len(volume.axes) < volume.components:
+                along = " and ".join(str(axis) for axis in volume.axes)
+                self.notes.append(f"ddf: its components along the array axes {along} count; across them it is 0.")
+        stored_as = str(volume.data.dtype)
         self.inputs.append(
             Input(volume.role, volume.name, volume.shape, volume.voxel_size, stored_as, difference, intensities, labels)
         )
@@ -517,10 +568,10 @@ class _Computer:
         return Record(CENTROID_DISTANCE, {}, "labels", which, value, *stated, seconds, self.backend.name)
 
 
-def _bounding_box(mask: Array) -> tuple[slice, slice, slice]:
-    ranges = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    x, y, z = (slice(int(hit[0]), int(hit[-1]) + 1) for hit in ranges)
-    return x, y, z
+def _bounding_box(mask: Array) -> tuple[slice, ...]:
+    axes = range(mask.ndim)
+    ranges = (np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes)
+    return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in ranges)
 
 
 def _mean(records: Sequence[Record]) -> Record:
@@ -550,6 +601,7 @@ def evaluate_pair(
     ddf_units: str = "voxel",
     affine_tol: float = 1e-3,
     ignore_affine: bool = False,
+    max_voxels: int = MAX_VOXELS,
 ) -> Evaluation:
     """Measure how similar two images are, how their label maps overlap, and how smooth a displacement field is.
 
@@ -557,14 +609,15 @@ def evaluate_pair(
     ----------
     fixed, moved
         NIfTI files, or images that nibabel holds, of one shape ``(X, Y, Z)`` and one grid. Further axes of size 1 are
-        dropped.
+        dropped. A slice, ``(X, Y)`` or with one voxel along any axis, is evaluated in 2-D.
     fixed_label, moved_label
         Label maps of that grid; both or neither. Each label but 0 is measured on its own, and the mean over labels.
     ddf
-        A displacement field ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, component i along array axis i.
+        A displacement field ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, component i along array axis i. That of a slice
+        may have two components; a third one must be 0.
     losses
         What to compute: ``"NAME"`` or ``"NAME:key=value,..."`` as in ``--loss``, or loss objects. Where empty, every
-        metric that fits.
+        metric that fits. For a slice ``spatial_dims`` is set to 2, but not that of a loss object.
     backend
         The framework that computes.
     device
@@ -572,11 +625,13 @@ def evaluate_pair(
     scale
         Scale each image to [0, 1] by its own finite minimum and maximum.
     ddf_units
-        ``"voxel"`` or ``"mm"``.
+        ``"voxel"`` or ``"mm"``, which is mm whatever unit of length the headers have.
     affine_tol
         The largest displacement of a corner of the image between two grids that passes, in voxels.
     ignore_affine
         Let any difference of the affines pass, with a warning.
+    max_voxels
+        The most voxels that an input may have.
 
     Returns
     -------
@@ -600,10 +655,13 @@ def evaluate_pair(
         "moved label": moved_label,
         "ddf": ddf,
     }
-    pair = _Pair(sources, scale, ddf_units == "mm", None if ignore_affine else affine_tol)
+    if isinstance(max_voxels, bool) or not isinstance(max_voxels, int) or max_voxels < 1:
+        raise InputError(f"The most voxels of an input must be an integer of 1 or more, got {max_voxels!r}.")
+    pair = _Pair(sources, scale, ddf_units == "mm", None if ignore_affine else affine_tol, max_voxels)
+    chosen = [metric.of(pair.fixed) for metric in metrics or _defaults(given)]
     # A framework is imported last: what is wrong with the files is said at once, and without what it logs.
     computer = _Computer(backend, device)
-    records = _compute(pair, computer, metrics or _defaults(given), centroids=not metrics)
+    records = _compute(pair, computer, chosen, centroids=not metrics)
     return Evaluation(
         tuple(records),
         tuple(pair.inputs),
@@ -671,7 +729,7 @@ def _label_records(pair: _Pair, computer: _Computer, metrics: Sequence[_Metric],
         fixed, moved = pair.data["fixed label"] == which, pair.data["moved label"] == which
         row = _each(pair, computer, metrics, "labels", which, *(computer.take(mask[None]) for mask in (fixed, moved)))
         if centroids:
-            row.append(computer.centroid_distance(fixed, moved, which, pair.fixed.voxel_size))
+            row.append(computer.centroid_distance(fixed, moved, which, pair.fixed.along(pair.fixed.voxel_size)))
         columns.append(row)
     return [record for column in zip(*columns, strict=True) for record in (*column, _mean(column))]
 

@@ -37,6 +37,7 @@ from agnoreg.evaluation import (
     planned,
 )
 from agnoreg.files import one_line, write_whole
+from agnoreg.nifti import MAX_VOXELS
 
 __all__ = ["Pair", "Summary", "evaluate_pairs", "read_pairs"]
 
@@ -125,6 +126,7 @@ def evaluate_pairs(
     ddf_units: str = "voxel",
     affine_tol: float = 1e-3,
     ignore_affine: bool = False,
+    max_voxels: int = MAX_VOXELS,
     scheduler: str | None = None,
     workers: int | None = None,
     memory_limit: str | None = None,
@@ -139,7 +141,7 @@ def evaluate_pairs(
         The CSV, as `read_pairs` takes it.
     out
         The table, ``.parquet`` or ``.csv``. Finished rows are kept beside it, in ``OUT.parts/``.
-    losses, backend, device, scale, ddf_units, affine_tol, ignore_affine
+    losses, backend, device, scale, ddf_units, affine_tol, ignore_affine, max_voxels
         As `evaluate_pair` takes them; a loss is its text, ``"NAME"`` or ``"NAME:key=value,..."``.
     scheduler
         The address of a running scheduler of ``dask.distributed``; a cluster on this machine where None.
@@ -173,6 +175,7 @@ def evaluate_pairs(
         "ddf_units": ddf_units,
         "affine_tol": affine_tol,
         "ignore_affine": ignore_affine,
+        "max_voxels": max_voxels,
     }
     limit = _check_cluster(scheduler, workers, memory_limit)
     series = _columns(losses, INPUTS, ddf_units, affine_tol)  # What does not fit here fits no CSV.
