@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Array = Any
 
+#: Of what an affine holds, in mm, and of the inverse of a voxel's volume.
+LARGEST = 1e60
+
 
 @dataclass(frozen=True)
 class GridDifference:
@@ -57,6 +60,13 @@ def grid_difference(first: "Volume", second: "Volume") -> GridDifference:
         if displacement(first.affine, changed, first.shape)[0] > 0.1 * voxels:
             differing.append(f"{field} {_numbers(a[field])} and {_numbers(b[field])}")
     return GridDifference(voxels, mm, ", ".join(differing) or "affines")
+
+
+def is_grid(affine: Array) -> bool:
+    """Return whether an affine can be inverted, and its numbers are of a size that can be worked with."""
+    with np.errstate(all="ignore"):
+        volume = np.linalg.det(affine[:3, :3])
+    return bool(np.all(np.abs(affine) < LARGEST) and abs(volume) > 1 / LARGEST)
 
 
 def displacement(first: Array, second: Array, shape: tuple[int, int, int]) -> tuple[float, float]:

@@ -113,15 +113,22 @@ def parse_header(raw: bytes, what: str) -> Header:
     dtype = np.dtype(DTYPES[code]).newbyteorder(fields["dim"].dtype.byteorder)
     slope, inter = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]), what)
     mm = length_in_mm(fields["xyzt_units"])
-    affine, other, name = _affines(fields)
-    to_mm = np.diag([mm or 1.0] * 3 + [1.0])
-    other = None if other is None else to_mm @ other
-    return Header(tuple(shape), dtype, int(start), slope, inter, to_mm @ affine, other, name, mm is not None)
+    with np.errstate(all="ignore"):  # What comes of numbers beyond all measure is no grid, and refused as none.
+        affine, other, name = _affines(fields)
+    other = None if other is None else scaled(other, mm)
+    return Header(tuple(shape), dtype, int(start), slope, inter, scaled(affine, mm), other, name, mm is not None)
 
 
 def length_in_mm(xyzt_units: Any) -> float | None:
     """Return a header's unit of length in mm, None where it states none that there is."""
     return MM.get(int(xyzt_units) & 7)
+
+
+def scaled(affine: Array, mm: float | None) -> Array:
+    """Return an affine to mm, from one to a unit of so many mm; of 1 where that is not known."""
+    affine = np.array(affine, dtype=np.float64)
+    affine[:3] *= mm or 1.0
+    return affine
 
 
 def _fields(raw: bytes, what: str) -> Any:
@@ -159,6 +166,7 @@ def _affines(fields: Any) -> tuple[Array, Array | None, str]:
     """Return the affine in the header's unit, the one that is not used, and the name of that."""
     sizes = np.abs(fields["pixdim"][1:4].astype(np.float64))
     sizes[sizes == 0] = 1.0
+    sizes[np.isinf(sizes)] = math.nan
     sform = np.eye(4)
     sform[:3] = [fields["srow_x"], fields["srow_y"], fields["srow_z"]]
     if fields["qform_code"] > 0:

@@ -9,8 +9,8 @@ import numpy as np
 
 from agnoreg.files import one_line
 from agnoreg.nifti_data import FileData, HeldData, first_bytes
-from agnoreg.nifti_grids import displacement
-from agnoreg.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header
+from agnoreg.nifti_grids import displacement, is_grid
+from agnoreg.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
 
 Array = Any
 
@@ -103,7 +103,7 @@ def open_volume(source: Any, role: str, components: int = 0, max_voxels: int = M
         shape = tuple(int(size) for size in source.shape)
         mm = length_in_mm(source.header["xyzt_units"])
         form = source.header.get_best_affine() if source.affine is None else source.affine
-        affine = np.diag([mm or 1.0] * 3 + [1.0]) @ np.asarray(form, dtype=np.float64)
+        affine = scaled(form, mm)
         data, has_unit = _held(nibabel, source, f"{role} {name}"), mm is not None
     elif hasattr(source, "dataobj"):
         raise InputError(f"{role}: {type(source).__name__} is not a NIfTI image.")
@@ -124,13 +124,13 @@ def open_volume(source: Any, role: str, components: int = 0, max_voxels: int = M
             f"{role} {name} has {math.prod(spatial)} voxels by its header, {' x '.join(map(str, spatial))}, where "
             f"{max_voxels} are allowed: see --max-voxels."
         )
-    if not np.all(np.isfinite(affine)) or np.linalg.det(affine[:3, :3]) == 0:
+    if not is_grid(affine):
         raise InputError(f"{role} {name} has an affine that cannot be inverted: {affine[:3].tolist()}.")
     try:
         data.check()
     except (OSError, ValueError) as error:
         raise unreadable(f"{role} {name}", error) from error
-    apart = other is not None and np.all(np.isfinite(other)) and displacement(affine, other, spatial)[0] > 0.1
+    apart = other is not None and is_grid(other) and displacement(affine, other, spatial)[0] > 0.1
     return Volume(
         role, name, data, spatial, shape[-1] if components else 0, affine, has_unit, other_name if apart else ""
     )
