@@ -60,6 +60,8 @@ def _fail(message: str, code: int = 2) -> int:
 def _app() -> Any:
     import typer
 
+    from agnoreg.nifti import MAX_VOXELS
+
     app = typer.Typer(
         help="Losses and metrics of medical image registration, on NIfTI files.",
         add_completion=False,
@@ -134,6 +136,9 @@ def _app() -> Any:
         verbose: Annotated[
             bool, typer.Option("--verbose", "-v", help="Print voxels, seconds and backend of each value, too.")
         ] = False,
+        max_voxels: Annotated[
+            int, typer.Option(metavar="N", min=1, help="The most voxels of an input, by its header.")
+        ] = MAX_VOXELS,
         pairs: Annotated[
             Path | None,
             typer.Option(metavar="CSV", help="Many pairs, one a line, in place of FIXED and MOVED.", **many),
@@ -184,6 +189,7 @@ def _app() -> Any:
             "convention": convention,
             "regulariser_units": regulariser_units,
             "nan_is_masked": nan_is_masked,
+            "max_voxels": max_voxels,
         }
         if pairs is not None:
             _none_of(files, "of one pair, and --pairs names a CSV of pairs and --out their table")

@@ -72,7 +72,7 @@ def which_count(volumes: Mapping[str, Volume], nan_is_masked: bool) -> Counted:
     for measured in ("images", "field") if nan_is_masked else ():
         for role in _SOURCES[measured]:
             if role in volumes:
-                finite = finite_voxels(volumes[role], components=3 if role == "ddf" else 0)
+                finite = finite_voxels(volumes[role])
                 if not finite.all():
                     count = finite.size - np.count_nonzero(finite)
                     leave_out(measured, finite, f"{count} of {volumes[role]} are NaN or infinite")

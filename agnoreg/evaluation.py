@@ -17,8 +17,9 @@ from agnoreg.counted import which_count
 from agnoreg.label_names import label_names as names_of_labels
 from agnoreg.loss.base import Loss
 from agnoreg.measuring import Computer, compute
-from agnoreg.metrics import Series, asked_metrics, parse_loss, planned
+from agnoreg.metrics import FLAT, Series, asked_metrics, parse_loss, planned
 from agnoreg.nifti import (
+    MAX_VOXELS,
     GridDifference,
     InputError,
     Intensities,
@@ -65,24 +66,47 @@ class _Pair:
     """The files of one evaluation: opened, compared, then read."""
 
     def __init__(
-        self, sources: Mapping[str, Any], scale: bool, in_mm: bool, tolerance: float | None, nan_is_masked: bool
+        self,
+        sources: Mapping[str, Any],
+        scale: bool,
+        in_mm: bool,
+        tolerance: float | None,
+        nan_is_masked: bool,
+        max_voxels: int,
     ) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.data: dict[str, Array] = {}
         volumes = [
-            open_volume(source, role, components=3 if role == "ddf" else 0)
+            open_volume(source, role, components=3 if role == "ddf" else 0, max_voxels=max_voxels)
             for role, source in sources.items()
             if source is not None
         ]
         # Every header is compared before the first voxel is read.
         self.fixed = volumes[0]
         differences = [self._compare(volume, tolerance) for volume in volumes]
+        self._note_headers(volumes)
         self.counted = which_count({volume.role: volume for volume in volumes}, nan_is_masked)
         self.notes += self.counted.notes
         for volume, difference in zip(volumes, differences, strict=True):
             self._read(volume, difference, scale, in_mm)
+
+    def _note_headers(self, volumes: Sequence[Volume]) -> None:
+        """Note what headers leave open, once for all files."""
+        if unknown := [volume.role for volume in volumes if not volume.has_unit]:
+            self.notes.append(f"no unit of length in the header of {', '.join(unknown)}: taken as mm.")
+        for other in ("qform", "pixdim"):
+            if disputed := [volume.role for volume in volumes if volume.disputed == other]:
+                self.notes.append(f"sform and {other} differ in {', '.join(disputed)}: the sform counts.")
+        dims = len(self.fixed.axes)
+        if dims < 3:
+            self.notes.append(f"one {FLAT[dims]}: evaluated as {dims}-D.")
+
+    def counts(self, measured: str) -> Array | None:
+        """Return where voxels count, of the shape of what was read; None where all do."""
+        mask = self.counted.of(measured)
+        return None if mask is None else mask.reshape(self.fixed.along(self.fixed.shape))
 
     def _compare(self, volume: Volume, tolerance: float | None) -> GridDifference:
         difference = grid_difference(self.fixed, volume)
@@ -116,9 +140,12 @@ class _Pair:
         elif volume.role == "ddf":
             self.data[volume.role] = read_field(volume, in_mm)
             self.notes.append(f"ddf read in {'mm, divided by the voxel size of each axis' if in_mm else 'voxels'}.")
-            finite, counts = np.isfinite(self.data[volume.role]).all(axis=-1), self.counted.of("field")
+            if len(volume.axes) < volume.components:
+                along = " and ".join(str(axis) for axis in volume.axes)
+                self.notes.append(f"ddf: its components along the array axes {along} count; across them it is 0.")
+            finite, counts = np.isfinite(self.data[volume.role]).all(axis=-1), self.counts("field")
             self._warn_of_nan(volume, int(np.count_nonzero(~finite if counts is None else counts & ~finite)))
-        stored_as = str(volume.image.get_data_dtype())
+        stored_as = str(volume.data.dtype)
         self.inputs.append(
             Input(volume.role, volume.name, volume.shape, volume.voxel_size, stored_as, difference, intensities, labels)
         )
@@ -144,7 +171,7 @@ class _Pair:
         """Return every label of either map but the background, and note what is left out and what is absent."""
         fixed, moved = (self._labels_of(f"{which} label") - {BACKGROUND} for which in ("fixed", "moved"))
         if not fixed | moved:
-            where = " where voxels count" if self.counted.of("labels") is not None else ""
+            where = " where voxels count" if self.counts("labels") is not None else ""
             raise InputError(f"The label maps hold nothing but the background, {BACKGROUND}{where}.")
         self.notes.append(f"background label {BACKGROUND} left out.")
         for absent, role in ((moved - fixed, "fixed"), (fixed - moved, "moved")):
@@ -159,7 +186,7 @@ class _Pair:
 
     def _labels_of(self, role: str) -> set[int]:
         """Return the labels of a map that occur where voxels count."""
-        mask = self.counted.of("labels")
+        mask = self.counts("labels")
         if mask is None:
             return {value for entry in self.inputs if entry.role == role for value in entry.labels or ()}
         return {int(value) for value in np.unique(self.data[role][mask])}
@@ -214,6 +241,7 @@ def evaluate_pair(
     moving_mask: Any = None,
     nan_is_masked: bool = False,
     label_names: Any = None,
+    max_voxels: int = MAX_VOXELS,
 ) -> Evaluation:
     """Measure how similar two images are, how their label maps overlap, and how smooth a displacement field is.
 
@@ -221,14 +249,15 @@ def evaluate_pair(
     ----------
     fixed, moved
         NIfTI files, or images that nibabel holds, of one shape ``(X, Y, Z)`` and one grid. Further axes of size 1 are
-        dropped.
+        dropped. A slice, ``(X, Y)`` or with one voxel along any axis, is evaluated in 2-D.
     fixed_label, moved_label
         Label maps of that grid; both or neither. Each label but 0 is measured on its own, and the mean over labels.
     ddf
-        A displacement field ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, component i along array axis i.
+        A displacement field ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, component i along array axis i. That of a slice
+        may have two components; a third one must be 0.
     losses
         What to compute: ``"NAME"`` or ``"NAME:key=value,..."`` as in ``--loss``, or loss objects. Where empty, every
-        metric that fits.
+        metric that fits. For a slice ``spatial_dims`` is set to 2, but not that of a loss object.
     backend
         The framework that computes.
     device
@@ -236,7 +265,7 @@ def evaluate_pair(
     scale
         Scale each image to [0, 1] by its own finite minimum and maximum.
     ddf_units
-        ``"voxel"`` or ``"mm"``.
+        ``"voxel"`` or ``"mm"``, which is mm whatever unit of length the headers have.
     affine_tol
         The largest displacement of a corner of the image between two grids that passes, in voxels.
     ignore_affine
@@ -255,6 +284,8 @@ def evaluate_pair(
         Leave out voxels that are NaN or infinite: of the images where either is, of the field where it is.
     label_names
         Names of labels: a mapping, or a file as `agnoreg.label_names.label_names` reads it.
+    max_voxels
+        The most voxels that an input may have.
 
     Returns
     -------
@@ -289,17 +320,21 @@ def evaluate_pair(
         "fixed mask": fixed_mask,
         "moving mask": moving_mask,
     }
-    pair = _Pair(sources, scale, ddf_units == "mm", None if ignore_affine else affine_tol, nan_is_masked)
+    if isinstance(max_voxels, bool) or not isinstance(max_voxels, int) or max_voxels < 1:
+        raise InputError(f"The most voxels of an input must be an integer of 1 or more, got {max_voxels!r}.")
+    tolerance = None if ignore_affine else affine_tol
+    pair = _Pair(sources, scale, ddf_units == "mm", tolerance, nan_is_masked, max_voxels)
+    chosen = [metric.of(pair.fixed) for metric in metrics]
     # A framework is imported last: what is wrong with the files is said at once, and without what it logs.
     computer = Computer(backend, device)
-    records = compute(pair, computer, metrics, names)
+    records = compute(pair, computer, chosen, names)
     return Evaluation(
         tuple(records),
         tuple(pair.inputs),
         computer.backend.name,
         computer.device,
         _versions(computer.backend.name),
-        None if ignore_affine else affine_tol,
+        tolerance,
         tuple(pair.notes),
         tuple(pair.warnings),
     )

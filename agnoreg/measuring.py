@@ -60,10 +60,10 @@ class Computer:
         return self.value(label.compute_centroid_distance, *arrays)
 
 
-def _bounding_box(mask: Array) -> tuple[slice, slice, slice]:
-    ranges = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    x, y, z = (slice(int(hit[0]), int(hit[-1]) + 1) for hit in ranges)
-    return x, y, z
+def _bounding_box(mask: Array) -> tuple[slice, ...]:
+    axes = range(mask.ndim)
+    ranges = (np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes)
+    return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in ranges)
 
 
 def _mean(records: Sequence[Record]) -> Record:
@@ -93,14 +93,15 @@ class _Measuring:
 
     def __init__(self, pair: "_Pair", computer: Computer, measured: str) -> None:
         self.pair, self.computer, self.measured = pair, computer, measured
-        counts = pair.counted.of(measured)
+        counts = pair.counts(measured)
         self.counted = math.prod(pair.fixed.shape) if counts is None else int(np.count_nonzero(counts))
         self.mask = {} if counts is None else {"mask": computer.take(counts[None])}
 
     def records(self, metric: Metric, *arrays: Array, **said: Any) -> list[Record]:
         """Compute one metric: its record, or none where it does not fit and nobody asked for it."""
+        assert metric.loss is not None
         try:
-            value, seconds = self.computer.value(metric.on(self.pair.fixed.voxel_size).call, *arrays, **self.mask)
+            value, seconds = self.computer.value(metric.loss.call, *arrays, **self.mask)
         except ValueError as error:
             if metric.required:
                 raise InputError(f"{metric.name}: {one_line(error)}") from error
@@ -177,10 +178,9 @@ def _field_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric])
     records, units, array = [], None, None
     for metric in metrics:
         # Displacements are in the unit of the spacing: voxels where that is 1.
-        spacing = metric.spacing(sizes)
-        if spacing != units:
-            in_unit = ddf if set(spacing) == {1.0} else ddf * np.asarray(spacing, np.float32)
-            units, array = spacing, computer.take(in_unit[None])
+        if metric.spacing != units:
+            units = metric.spacing
+            array = computer.take((ddf if set(units) == {1.0} else ddf * np.asarray(units, np.float32))[None])
         records += field.records(metric, array)
     if any(metric.in_mm for metric in metrics):
         by = " x ".join(f"{size:.4g}" for size in sizes)
@@ -192,7 +192,7 @@ def _label_records(
     pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
 ) -> list[Record]:
     columns: list[list[Record]] = []
-    labels, counts, measuring = pair.labels(), pair.counted.of("labels"), _Measuring(pair, computer, "labels")
+    labels, counts, measuring = pair.labels(), pair.counts("labels"), _Measuring(pair, computer, "labels")
     if names and not set(labels) & set(names):
         pair.warnings.append("--label-names has no name for any of the labels.")
     for which in labels:
@@ -205,7 +205,7 @@ def _label_records(
                 row += measuring.records(metric, *arrays, label=which, label_name=names.get(which, ""))
                 continue
             inside = (fixed, moved) if counts is None else (fixed & counts, moved & counts)
-            found = computer.centroid_distance(*inside, pair.fixed.voxel_size)
+            found = computer.centroid_distance(*inside, pair.fixed.along(pair.fixed.voxel_size))
             row.append(measuring.record(metric, *found, which, names.get(which, "")))
         columns.append(row)
     return [record for column in zip(*columns, strict=True) for record in (*column, _mean(column))]

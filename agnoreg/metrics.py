@@ -19,7 +19,7 @@ from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
 from agnoreg.loss.names import loss_class, registered_losses
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
-from agnoreg.nifti import InputError
+from agnoreg.nifti import InputError, Volume
 from agnoreg.registry import build_loss
 
 __all__ = ["Metric", "Series", "arguments_of", "asked_metrics", "default_metrics", "measured_on", "metric_of"]
@@ -37,6 +37,10 @@ HEADER = "header"
 _MODULES = {"images": image, "labels": label, "field": deform}
 #: Arguments of every loss that say nothing about one sample's value.
 _ASIDE = ("name", "reduction", "native")
+#: Arguments that may have a value for each axis.
+_PER_AXIS = ("kernel_size", "spacing")
+#: What a volume is called that has more than one voxel along one axis, or along two.
+FLAT = {1: "line", 2: "slice"}
 #: Losses of a displacement field, in the unit of its spacing.
 _REGULARISERS = (deform.GradientNorm, deform.BendingEnergy)
 
@@ -75,6 +79,8 @@ class Metric:
         Whether images are scaled to [0, 1] first where they are not.
     in_mm
         Whether a field is measured in mm, with the header's voxel size for spacing.
+    settled
+        Whether somebody chose its number of axes, so that it stays.
     """
 
     loss: Loss | None
@@ -83,6 +89,7 @@ class Metric:
     required: bool = True
     rescale: bool = False
     in_mm: bool = False
+    settled: bool = False
 
     @property
     def name(self) -> str:
@@ -112,7 +119,7 @@ class Metric:
             return ""
         if self.in_mm:
             return "1/mm^2"
-        return "1/voxel^2" if set(self._spacing) == {1.0} else "1/unit^2"
+        return "1/voxel^2" if set(self.spacing) == {1.0} else "1/unit^2"
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -131,20 +138,40 @@ class Metric:
         return 0.0 if self.loss is None else self.loss.identity_value
 
     @property
-    def _spacing(self) -> tuple[float, ...]:
+    def spacing(self) -> tuple[float, ...]:
+        """The distance of voxels along each axis; displacements in voxels times it are in its unit."""
         spacing = getattr(self.loss, "spacing", 1.0) if isinstance(self.loss, _REGULARISERS) else 1.0
-        return tuple(map(float, spacing)) if isinstance(spacing, tuple) else (float(spacing),) * 3
+        return tuple(map(float, spacing)) if isinstance(spacing, tuple) else (float(spacing),)
 
-    def spacing(self, voxel_size: Sequence[float]) -> tuple[float, ...]:
-        """Return the distance of voxels along each axis; displacements in voxels times it are in its unit."""
-        return tuple(voxel_size) if self.in_mm else self._spacing
+    def of(self, volume: Volume) -> "Metric":
+        """Return the metric as it fits a volume: of its voxel size, and of a single slice in 2-D.
 
-    def on(self, voxel_size: Sequence[float]) -> Loss:
-        """Return the loss that measures a volume of this voxel size."""
+        Raises
+        ------
+        InputError
+            If somebody chose another number of axes for it, or its arguments do not fit this one.
+        """
+        dims, axes = getattr(self.loss, "spatial_dims", None), len(volume.axes)
+        changed: dict[str, Any] = {"spacing": volume.along(volume.voxel_size)} if self.in_mm else {}
+        if axes < 3 and dims not in (None, axes):
+            if self.settled:
+                raise InputError(
+                    f"{self.name} has spatial_dims={dims}, and a {FLAT[axes]} is evaluated in {axes}-D: give it "
+                    f"spatial_dims={axes}."
+                )
+            own = {name: getattr(self.loss, name, None) for name in _PER_AXIS}
+            per_axis = {
+                name: volume.along(value) for name, value in own.items() if isinstance(value, tuple) and len(value) == 3
+            }
+            changed = {"spatial_dims": axes, **per_axis, **changed}
+        if not changed:
+            return self
         assert self.loss is not None
-        if not self.in_mm:
-            return self.loss
-        return type(self.loss).from_config({**self.loss.get_config(), "spacing": tuple(voxel_size)})
+        try:
+            return replace(self, loss=replace(self.loss, **changed))
+        except (TypeError, ValueError) as error:
+            what = "" if axes == 3 else f" of a {FLAT[axes]}"
+            raise InputError(f"{self.name}{what}: {one_line(error)}") from error
 
 
 def metric_of(kind: type[Loss]) -> type[Loss]:
@@ -215,7 +242,7 @@ def _built(asked: str | Loss, convention: str | None, units: str | None) -> Metr
     if isinstance(asked, Loss):
         defaults = arguments_of(type(asked))
         given = {key: value for key, value in asked.get_config().items() if key in defaults and value != defaults[key]}
-        return Metric(asked, given, measured_on(type(asked)))
+        return Metric(asked, given, measured_on(type(asked)), settled=True)
     name, given = parse_loss(asked)
     try:
         if name in CENTROID_NAMES:
@@ -255,7 +282,7 @@ def _of_class(
     # A label's masks are binary, and only a thresholded score states its value for equal labels.
     binary = {"binary": True} if natural and "binary" in known else {}
     loss = build_loss({"name": kind.__name__, **binary, **own})
-    return Metric(loss, given, measures, rescale=rescale, in_mm=in_mm)
+    return Metric(loss, given, measures, rescale=rescale, in_mm=in_mm, settled="spatial_dims" in given)
 
 
 def _spacing_of(units: str | None, convention: str | None) -> Any:

@@ -37,6 +37,7 @@ from agnoreg.evaluation import (
     planned,
 )
 from agnoreg.files import one_line, write_whole
+from agnoreg.nifti import MAX_VOXELS
 
 __all__ = ["Pair", "Summary", "evaluate_pairs", "read_pairs"]
 
@@ -128,6 +129,7 @@ def evaluate_pairs(
     convention: str | None = None,
     regulariser_units: str | None = None,
     nan_is_masked: bool = False,
+    max_voxels: int = MAX_VOXELS,
     scheduler: str | None = None,
     workers: int | None = None,
     memory_limit: str | None = None,
@@ -142,8 +144,10 @@ def evaluate_pairs(
         The CSV, as `read_pairs` takes it.
     out
         The table, ``.parquet`` or ``.csv``. Finished rows are kept beside it, in ``OUT.parts/``.
-    losses, backend, device, scale, ddf_units, affine_tol, ignore_affine, convention, regulariser_units, nan_is_masked
+    losses, backend, device, scale, ddf_units, affine_tol, ignore_affine, max_voxels, convention, regulariser_units
         As `evaluate_pair` takes them; a loss is its text, ``"NAME"`` or ``"NAME:key=value,..."``.
+    nan_is_masked
+        As `evaluate_pair` takes it.
     scheduler
         The address of a running scheduler of ``dask.distributed``; a cluster on this machine where None.
     workers
@@ -179,6 +183,7 @@ def evaluate_pairs(
         "convention": convention,
         "regulariser_units": regulariser_units,
         "nan_is_masked": nan_is_masked,
+        "max_voxels": max_voxels,
     }
     limit = _check_cluster(scheduler, workers, memory_limit)
     checked = {name: settings[name] for name in ("ddf_units", "affine_tol", "convention", "regulariser_units")}

@@ -601,7 +601,7 @@ def test_one_voxel_has_a_grid_too(save):
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(11, 12), (11, 12, 13, 2), (11, 12, 13, 1, 3), (11, 12, 13, 3)])
+@pytest.mark.parametrize("shape", [(11, 12, 13, 2), (11, 12, 13, 1, 3), (11, 12, 13, 3)])
 def test_only_3_d_images(save, pair, shape):
     path = save("other.nii.gz", np.zeros(shape, np.float32))
     with pytest.raises(InputError, match=rf"moved image .*has shape .*, {len(shape)}-D, where a 3-D volume"):
