@@ -568,7 +568,8 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
         """Return the value at every voxel, by the framework's operations; NaN where masks leave it out."""
         backend, arrays = checked(self, arrays, masks)
-        arrays = (*arrays[: self.inputs], *(mask != 0 for mask in arrays[self.inputs :]))
+        there = (mask if mask.dtype == backend.xp.bool else mask != 0 for mask in arrays[self.inputs :])
+        arrays = (*arrays[: self.inputs], *there)
         return backend.override(self, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:

@@ -86,11 +86,11 @@ class _Pair:
         # Every header is compared before the first voxel is read.
         self.fixed = volumes[0]
         differences = [self._compare(volume, tolerance) for volume in volumes]
-        self._note_headers(volumes)
         self.counted = which_count({volume.role: volume for volume in volumes}, nan_is_masked)
         self.notes += self.counted.notes
         for volume, difference in zip(volumes, differences, strict=True):
             self._read(volume, difference, scale, in_mm)
+        self._note_headers(volumes)
 
     def _note_headers(self, volumes: Sequence[Volume]) -> None:
         """Note what headers leave open, once for all files."""

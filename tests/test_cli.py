@@ -489,7 +489,7 @@ def test_seconds_and_backend_are_printed_where_they_are_asked_for(files, run):
         assert float(seconds) >= 0
 
 
-@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("columns", [80, 100])
 def test_a_long_list_of_labels_with_long_names_breaks_no_word(files, run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     label = (np.arange(math.prod(SHAPE)) // 30).astype(np.int16).reshape(SHAPE)

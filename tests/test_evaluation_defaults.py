@@ -103,7 +103,7 @@ def test_no_window_is_left_out_where_none_is_flat(images):
 @pytest.mark.parametrize("factor", [1, 1e-4, 3000])
 def test_mutual_information_is_of_the_datas_range_scaled_or_not(images, factor):
     scaled = found(evaluate_pair(*map(nifti, images)))["GlobalMutualInformation"].value
-    own = [nifti(factor * image - 5) for image in images]
+    own = [nifti(factor * (image - 5)) for image in images]
     result = evaluate_pair(*own, scale=False)
     assert found(result)["GlobalMutualInformation"].value == pytest.approx(scaled, rel=0.02)
     assert "GlobalMutualInformation: each image scaled from its range to [0, 1]." in result.notes

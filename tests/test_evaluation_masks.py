@@ -138,11 +138,11 @@ def test_nan_is_masked_changes_nothing_where_all_is_finite(arrays):
 
 def test_labels_outside_the_mask_are_left_out(arrays):
     mask = np.ones(SHAPE, np.uint8)
-    mask[9:] = 0
+    mask[0] = mask[9:] = 0
     result = evaluated(arrays, mask=nifti(mask), losses=["dice", "centroid_distance"])
     assert {record.label for record in result.records} == {3, "mean"}
     mask[:] = 0
-    mask[0] = 1
+    mask[1] = 1
     with pytest.raises(InputError, match="nothing but the background, 0 where voxels count"):
         evaluated(arrays, mask=nifti(mask), losses=["dice"])
 
