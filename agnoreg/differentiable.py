@@ -568,7 +568,7 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
         """Return the value at every voxel, by the framework's operations; NaN where masks leave it out."""
         backend, arrays = checked(self, arrays, masks)
-        there = (mask if mask.dtype == backend.xp.bool else mask != 0 for mask in arrays[self.inputs :])
+        there = (x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
         arrays = (*arrays[: self.inputs], *there)
         return backend.override(self, arrays).compute_image(backend, arrays)
 

@@ -540,7 +540,7 @@ def lncc_map(
     kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format, padding, squared, flat_value, convention
         As in `lncc`.
     mask, fixed_mask, moving_mask
-        As in `lncc`; the weights count in windows, not in the map.
+        Which voxels count, as in `lncc`; whether they do, not how much.
 
     Returns
     -------
