@@ -37,6 +37,7 @@ from agnoreg.evaluation import (
     planned,
 )
 from agnoreg.files import one_line, write_whole
+from agnoreg.nifti import MAX_VOXELS
 
 __all__ = ["Pair", "Summary", "evaluate_pairs", "read_pairs"]
 
@@ -125,6 +126,10 @@ def evaluate_pairs(
     ddf_units: str = "voxel",
     affine_tol: float = 1e-3,
     ignore_affine: bool = False,
+    convention: str | None = None,
+    regulariser_units: str | None = None,
+    nan_is_masked: bool = False,
+    max_voxels: int = MAX_VOXELS,
     scheduler: str | None = None,
     workers: int | None = None,
     memory_limit: str | None = None,
@@ -139,8 +144,10 @@ def evaluate_pairs(
         The CSV, as `read_pairs` takes it.
     out
         The table, ``.parquet`` or ``.csv``. Finished rows are kept beside it, in ``OUT.parts/``.
-    losses, backend, device, scale, ddf_units, affine_tol, ignore_affine
+    losses, backend, device, scale, ddf_units, affine_tol, ignore_affine, max_voxels, convention, regulariser_units
         As `evaluate_pair` takes them; a loss is its text, ``"NAME"`` or ``"NAME:key=value,..."``.
+    nan_is_masked
+        As `evaluate_pair` takes it.
     scheduler
         The address of a running scheduler of ``dask.distributed``; a cluster on this machine where None.
     workers
@@ -173,12 +180,17 @@ def evaluate_pairs(
         "ddf_units": ddf_units,
         "affine_tol": affine_tol,
         "ignore_affine": ignore_affine,
+        "convention": convention,
+        "regulariser_units": regulariser_units,
+        "nan_is_masked": nan_is_masked,
+        "max_voxels": max_voxels,
     }
     limit = _check_cluster(scheduler, workers, memory_limit)
-    series = _columns(losses, INPUTS, ddf_units, affine_tol)  # What does not fit here fits no CSV.
+    checked = {name: settings[name] for name in ("ddf_units", "affine_tol", "convention", "regulariser_units")}
+    series = _columns(losses, INPUTS, **checked)  # What does not fit here fits no CSV.
     columns, rows = read_pairs(pairs)
     try:
-        series = _columns(losses, columns, ddf_units, affine_tol)
+        series = _columns(losses, columns, **checked)
     except InputError as error:
         raise InputError(f"{pairs} lacks columns for what was asked: {error}") from error
     if out.suffix.lower() not in FORMATS:
@@ -237,7 +249,8 @@ def read_pairs(path: Path) -> tuple[tuple[str, ...], list[Pair]]:
     ----------
     path
         UTF-8, separated by commas. Its first line names its columns: ``fixed`` and ``moved``, and whichever of
-        ``fixed_label`` with ``moved_label``, ``ddf`` and ``id`` there are. Paths are relative to its folder.
+        ``fixed_label`` with ``moved_label``, ``ddf``, ``mask``, ``fixed_mask``, ``moving_mask`` and ``id`` there are.
+        Paths are relative to its folder.
 
     Returns
     -------
@@ -594,11 +607,11 @@ def _check_workers(client: Any, backend: str, device: str | None, tell: Callable
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _columns(losses: Sequence[str], inputs: Sequence[str], ddf_units: str, affine_tol: float) -> dict[str, Series]:
+def _columns(losses: Sequence[str], inputs: Sequence[str], **options: Any) -> dict[str, Series]:
     """Return what is computed, by the name of its column."""
     given = ("images",) + ("labels",) * ("fixed_label" in inputs) + ("field",) * ("ddf" in inputs)
     columns: dict[str, Series] = {}
-    for series in planned(losses, given, ddf_units=ddf_units, affine_tol=affine_tol):
+    for series in planned(losses, given, **options):
         name = _name(vars(series), "mean" if series.measured == "labels" else None)
         if name in columns:
             raise InputError(f"Two of --loss {', '.join(losses)} have the column {name}: leave one out.")

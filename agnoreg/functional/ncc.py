@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from agnoreg.backend import Backend, backend_of, per_sample
+from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import (
     PassingMeasure,
     as_number,
