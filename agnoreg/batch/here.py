@@ -23,9 +23,12 @@ def computed(
     They are computed in a thread, which Ctrl-C need not wait for: it goes with the process, or ends with its pair.
     """
     stopped = threading.Event()
+    # One pair is computed while the one before is written, and no more: Ctrl-C leaves the rest.
+    wanted = threading.Semaphore(1)
 
     def compute() -> None:
         for pair in pairs:
+            wanted.acquire()
             if stopped.is_set():
                 return
             files = pair.files()
@@ -40,6 +43,8 @@ def computed(
         for _ in pairs:
             if (done := ended.get()) is None:
                 raise KeyboardInterrupt
+            wanted.release()
             yield done
     finally:
         stopped.set()
+        wanted.release()

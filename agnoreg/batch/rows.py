@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -60,12 +60,11 @@ class RowStore:
     def read(self, pair: Pair) -> dict[str, Any] | None:
         """Return a row; None where there is none, where it is damaged, or where an input changed since."""
         key = self.key(pair)
-        now = pair.files()
-        for part in (self._part(key), self.earlier(key)):
+        found = [part for part in (self._part(key), self.earlier(key)) if part is not None]
+        now = pair.files() if found else {}
+        for part in found:
             # A file that is gone since did not change: its row could not be computed again.
-            if part is not None and not any(
-                state is not None and state != part["files"].get(role) for role, state in now.items()
-            ):
+            if all(state is None or state == part["files"].get(role) for role, state in now.items()):
                 return part
         return None
 
@@ -120,45 +119,56 @@ class RowStore:
 
     def _remove_temporary_files(self) -> None:
         table = self.out.resolve()
-        found = [path for path in self.folder.iterdir() if PART.fullmatch(target_of(path))]
-        for path in found + [path for path in table.parent.iterdir() if target_of(path) == table.name]:
-            _remove(path)
+        _remove(path for path in _listed(self.folder) if PART.fullmatch(target_of(path)))
+        _remove(path for path in _listed(table.parent) if target_of(path) == table.name)
 
     def _leave(self) -> None:
         """Remove the files of rows where they are not needed any more, and the folder where it is empty then."""
         if not self.kept:
-            for path in self.folder.iterdir():
-                if PART.fullmatch(path.name):
-                    _remove(path)
-        _remove(self.folder / LOCK)
+            _remove(path for path in _listed(self.folder) if PART.fullmatch(path.name))
+        _remove([self.folder / LOCK])
         with suppress(OSError):  # Rows, or a file that somebody put there.
             self.folder.rmdir()
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _locked(path: Path) -> int | None:
     """Open a file and lock it, shared with other runs; None where that is not possible."""
-    while fcntl is not None:
+    for _ in range(10 if fcntl is not None else 0):
+        lock = None
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:
-            return None
-        try:
+            path.parent.mkdir(exist_ok=True)
+            lock = _opened(path)
             fcntl.flock(lock, fcntl.LOCK_SH)
-            # The run before may have removed it in between.
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock
-        except FileNotFoundError:
-            path.parent.mkdir(exist_ok=True)
-        except OSError:
             os.close(lock)
-            return None
-        os.close(lock)
+        except OSError as error:
+            if lock is not None:
+                os.close(lock)
+            if not isinstance(error, FileNotFoundError):
+                return None
+        # A run that has just ended has removed it in between.
     return None
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # Another user's, which can be locked all the same.
+        return os.open(path, os.O_RDONLY)
 
 
 @contextmanager
@@ -175,4 +185,5 @@ def _alone(lock: int | None) -> Iterator[bool]:
     try:
         yield alone
     finally:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH)

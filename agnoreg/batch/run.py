@@ -1,6 +1,5 @@
 """Every pair of a CSV: read, computed here or on a cluster, kept, and written as a table."""
 
-import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from agnoreg.batch.interrupts import ended_pairs
 from agnoreg.batch.rows import RowStore
 from agnoreg.batch.table_in import Pair, likely_misspelt, read_pairs
 from agnoreg.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
-from agnoreg.batch.work import FILES, OPTIONS
-from agnoreg.evaluation import InputError, check_backend, check_outputs, planned
+from agnoreg.batch.work import FILES, OPTIONS, PLANNING
+from agnoreg.evaluation import InputError, check_backend, check_outputs
 from agnoreg.files import one_line
 
 __all__ = ["Summary", "evaluate_pairs"]
@@ -173,8 +172,7 @@ def _checked(
 ) -> tuple[Columns, list[Pair]]:
     """Return the columns of the table and the rows of the CSV, once everything about them fits."""
     losses = settings["losses"]
-    takes = inspect.signature(planned).parameters
-    options = {name: value for name, value in settings.items() if name in takes and name != "losses"}
+    options = {name: settings[name] for name in PLANNING}
     value_columns(losses, FILES, **options)  # What does not fit here fits no CSV.
     inputs, rows = read_pairs(pairs)
     try:

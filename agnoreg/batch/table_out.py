@@ -117,7 +117,7 @@ def row(pair: Pair, key: str, part: Mapping[str, Any]) -> dict[str, Any]:
     for value in part["values"]:
         if isinstance(label := value["label"], int):
             labels[label] = labels.get(label, False) or not math.isnan(value["value"])
-    undefined = [label for label, defined in labels.items() if not defined]
+    undefined = sorted(label for label, defined in labels.items() if not defined)
     return {
         "id": pair.id,
         **{name: pair.cells[name] for name in pair.cells if name in FILES},

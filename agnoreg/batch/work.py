@@ -13,7 +13,17 @@ from agnoreg.backend import get_backend
 from agnoreg.evaluation import INPUTS, InputError, check_backend, evaluate_pair
 from agnoreg.files import one_line
 
-__all__ = ["FILES", "LABELS", "OPTIONS", "REQUIRED", "evaluate_row", "failed", "in_columns"]
+__all__ = [
+    "FILES",
+    "LABELS",
+    "OPTIONS",
+    "PLANNING",
+    "REQUIRED",
+    "evaluate_on_worker",
+    "evaluate_row",
+    "failed",
+    "ready",
+]
 
 _PARAMETERS = inspect.signature(evaluate_pair).parameters
 _MASKS = ("mask", "fixed_mask", "moving_mask")
@@ -23,10 +33,15 @@ FILES = (*INPUTS, *(name for name in _MASKS if name in _PARAMETERS and name not 
 #: Those that every CSV has, and those that come together.
 REQUIRED = ("fixed", "moved")
 LABELS = ("fixed_label", "moved_label")
-#: The other arguments of `evaluate_pair`, which are the same for all pairs, and their defaults.
-OPTIONS: Mapping[str, Any] = {name: one.default for name, one in _PARAMETERS.items() if name not in FILES}
+#: The other arguments of `evaluate_pair`, which are the same for all pairs, and their defaults. The table calls labels
+#: by their numbers.
+OPTIONS: Mapping[str, Any] = {
+    name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, "label_names")
+}
+#: Those of them, beside the losses, on which it depends what is computed.
+PLANNING = tuple(name for name in ("ddf_units", "affine_tol", "convention", "regulariser_units") if name in OPTIONS)
 
-_OPTION = re.compile("--(" + "|".join(name.replace("_", "-") for name in FILES) + r")\b(?!-)")
+_OPTION = re.compile("--(" + "|".join(name.replace("_", "-") for name in FILES) + r")\b(?!-)(?: FILE\b)?")
 
 
 def in_columns(message: str) -> str:
@@ -53,7 +68,8 @@ def evaluate_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> dict[
             }
             for record in result.records
         ]
-        content |= {"notes": result.notes, "warnings": list(result.warnings), "versions": result.versions}
+        warnings = [in_columns(warning) for warning in result.warnings]
+        content |= {"notes": result.notes, "warnings": warnings, "versions": result.versions}
     except InputError as error:
         content["error"] = in_columns(one_line(error))
     except Exception as error:  # A row that fails in whatever way must not stop the others.
