@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.masks import combined
+from agnoreg.messages import shown
 from agnoreg.passing import Layout
 from agnoreg.tiling import Chunk, Slab, filled, pass_by, sweep
 
@@ -26,6 +27,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: How many entries a row of a sum has, if they divide the slab: the more, the faster, until float32 loses digits.
 #: If not, a row is whole lines, of at least the last, or else the rows' sums would be as large as the slab.
 ROWS = (2048, 1024, 512, 256, 128, 64)
+
+
+#: Parameters of a function that take arguments by position.
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class _Native(threading.local):
@@ -139,7 +144,17 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
 
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
-    return apply(function, *checked(function, arrays, masks))
+    backend, arrays = checked(function, arrays, masks)
+    if backend.shape(arrays[0])[0] == 0:
+        return _of_no_sample(backend, arrays[: function.inputs])
+    return apply(function, backend, arrays)
+
+
+def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
+    """Return the values of an empty batch, ``(0,)``, which hang on the arrays as those of any other do."""
+    xp, dtype = backend.xp, backend.compute_dtype(*arrays)
+    sums = [xp.sum(xp.astype(x, dtype), axis=tuple(range(1, len(x.shape)))) for x in arrays]
+    return sum(sums[1:], start=sums[0])
 
 
 def checked(
@@ -177,19 +192,24 @@ def voxels(shape: tuple[int | None, ...]) -> int:
 def check_flag(name: str, value: Any) -> None:
     """Raise ValueError where a switch is neither True nor False."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
+        raise ValueError(f"{name} must be True or False, got {shown(value)}.")
 
 
 def as_number(value: Any) -> float:
-    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number."""
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number that a float holds."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def check_number(name: str, value: Any, *, above: bool = False) -> float:
     """Return a finite number of at least 0, or above 0; raise ValueError where a parameter is no such number."""
     number = as_number(value)
     if not 0 <= number < math.inf or (above and number == 0):
-        raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {value!r}.")
+        raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {shown(value)}.")
     return number
 
 
@@ -197,15 +217,15 @@ def check_integer(name: str, value: Any, least: int) -> int:
     """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
     number = as_number(value)
     if not least <= number < math.inf or int(number) != number:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {shown(value)}.")
     return int(number)
 
 
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
-    """Raise ValueError where an array has fewer axes than ``least`` or an axis without entries."""
+    """Raise ValueError where an array has fewer axes than ``least`` or samples without entries."""
     if len(shape) < least:
         raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.")
-    if 0 in shape:
+    if 0 in shape[1:]:
         raise ValueError(f"{name} must not be empty, got shape {shape}.")
 
 
@@ -568,6 +588,8 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
         """Return the value at every voxel, by the framework's operations; NaN where masks leave it out."""
         backend, arrays = checked(self, arrays, masks)
+        if backend.shape(arrays[0])[0] == 0:
+            return backend.xp.zeros_like(arrays[0], dtype=backend.compute_dtype(*arrays[: self.inputs]))
         there = (x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
         arrays = (*arrays[: self.inputs], *there)
         return backend.override(self, arrays).compute_image(backend, arrays)
@@ -1074,12 +1096,21 @@ class FromCall(Differentiable):
     @property
     def names(self) -> tuple[str, ...]:
         """What the user calls the arrays."""
-        return tuple(inspect.signature(self.call).parameters)[: self.inputs]
+        own = [one.name for one in inspect.signature(self.call).parameters.values() if one.kind in POSITIONAL]
+        return (*own[: self.inputs], *super().names[len(own) :])
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where two shapes differ."""
         if self.alike and len(shapes) == 2:
             check_same_shape(*shapes)
+
+    def _called(self, arrays: tuple[Array, ...]) -> Array:
+        """Return what the user's function returns, which may take its arrays by keyword alone."""
+        parameters = inspect.signature(self.call).parameters.values()
+        count = sum(one.kind in POSITIONAL for one in parameters)
+        if count >= len(arrays) or any(one.kind is one.VAR_POSITIONAL for one in parameters):
+            return self.call(*arrays)
+        return self.call(*arrays[:count], **dict(zip(self.names[count:], arrays[count:], strict=True)))
 
     def takes(self, name: str) -> bool:
         """Say whether the user's function has a further argument of this name, or takes any."""
@@ -1111,7 +1142,7 @@ class FromCall(Differentiable):
             function, arrays = self._masked(arrays)
             return function.value(backend, arrays)
         dtype = backend.compute_dtype(*arrays)
-        values = self.call(*(backend.xp.astype(array, dtype) for array in arrays))
+        values = self._called(tuple(backend.xp.astype(array, dtype) for array in arrays))
         batch = backend.shape(arrays[0])[:1]
         shape = backend.shape(values) if backend.owns(values) else None
         if shape is None or len(shape) != 1 or (None not in (*shape, *batch) and shape != batch):
@@ -1158,7 +1189,7 @@ def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, .
         if not hasattr(index, "__index__") or not -count <= operator.index(index) < count:
             raise ValueError(
                 f"argnums must be indices of the loss's {count} arrays, or of their names {', '.join(names)}; "
-                f"got {index!r}."
+                f"got {shown(index)}."
             )
         indices.append(operator.index(index) % count)
     return tuple(indices), single
@@ -1175,6 +1206,10 @@ def gradients_of(
     backend, arrays = checked(function, arrays, masks)
     xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
+    if backend.shape(arrays[0])[0] == 0:
+        value = _of_no_sample(backend, arrays[: function.inputs])
+        gradients = tuple(xp.zeros_like(arrays[i], dtype=value.dtype) for i in wrt)
+        return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
     if not wrt:
         return backend.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1

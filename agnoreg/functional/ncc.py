@@ -23,6 +23,7 @@ from agnoreg.functional.images import ImageMeasure
 from agnoreg.functional.intensities import centres
 from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
 from agnoreg.masks import by_name
+from agnoreg.messages import named, shown
 from agnoreg.passing import SUMS, Layout, along_planes, earlier, latest, no_windows_before, nothing_before
 from agnoreg.tiling import Chunk, Slab, filled
 
@@ -76,24 +77,26 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         nr, dr, padding, flat_value = LOCAL_CONVENTIONS[self.convention]
         take(self, smooth_nr=nr, smooth_dr=dr, padding=padding, flat_value=flat_value)
         check_choice("padding", self.padding, PADDINGS)
-        if self.kernel_type not in tuple(KERNELS):
+        if not isinstance(self.kernel_type, str) or self.kernel_type not in tuple(KERNELS):
             raise ValueError(
-                f"Wrong kernel_type {self.kernel_type} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
+                f"Wrong kernel_type {named(self.kernel_type)} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
             )
         several = isinstance(self.kernel_size, Sequence) and not isinstance(self.kernel_size, str)
         if several:
             object.__setattr__(self, "kernel_size", tuple(self.kernel_size))  # type: ignore[arg-type]
         if several and len(self.kernel_size) != self.spatial_dims:  # type: ignore[arg-type]
             raise ValueError(
-                f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got {self.kernel_size}."
+                f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got "
+                f"{shown(self.kernel_size)}."
             )
         sizes = tuple(len(taps) for taps in self.taps[3 - self.spatial_dims :])
         object.__setattr__(self, "kernel_size", sizes if several else sizes[0])
+        kernels.warn_of_even(sizes)
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
         check_flag("squared", self.squared)
         if self.flat_value is not None and not math.isfinite(as_number(self.flat_value)):
-            raise ValueError(f"flat_value must be a finite number or None, got {self.flat_value!r}.")
+            raise ValueError(f"flat_value must be a finite number or None, got {shown(self.flat_value)}.")
         if self.exact:
             check_fixed(self.convention, "smooth_nr", self.smooth_nr, (0.0,))
             check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
