@@ -88,6 +88,16 @@ def compute(pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names:
     return records
 
 
+def with_before(records: Sequence[Record], before: Sequence[Record]) -> list[Record]:
+    """Return records with the values of the same metrics and labels before the registration."""
+    values = {_key(record): record.value for record in before}
+    return [replace(record, before=values.get(_key(record))) for record in records]
+
+
+def _key(record: Record) -> tuple[Any, ...]:
+    return record.metric, str(record.arguments), record.measured, record.label
+
+
 class _Measuring:
     """Measures images, labels or a field over the voxels that count there."""
 
