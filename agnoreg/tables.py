@@ -48,7 +48,9 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
     labelled = any(record.label is not None for record in records)
     compared = any(record.before is not None for record in records)
     values = ["before", "after"] if compared else ["value"]
-    headers = ["metric", *(["label"] if labelled else []), *values, "range", "better", "best"]
+    # Two values a metric leave no room for its range at 80 columns.
+    ranges = ["range"] if verbose or not compared else []
+    headers = ["metric", *(["label"] if labelled else []), *values, *ranges, "better", "best"]
     table = _table(*headers, *(("voxels", "seconds", "backend") if verbose else ()))
     for column in table.columns:
         if column.header in (*values, "best", "voxels", "seconds"):
@@ -64,7 +66,7 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
             *([Text(_folded(_label(record), width))] if labelled else []),
             *(["" if record.before is None else _digits(record, record.before)] if compared else []),
             _digits(record, record.value),
-            _range(record.value_range),
+            *([_range(record.value_range)] if ranges else []),
             record.direction,
             _best(record.identity_value, console),
         ]

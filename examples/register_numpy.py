@@ -135,7 +135,9 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     """Write one image ``(1, d1, d2, d3)`` or one field ``(1, d1, d2, d3, 3)`` as NIfTI."""
     import nibabel
 
-    nibabel.save(nibabel.Nifti1Image(array[0], affine), path)
+    image = nibabel.Nifti1Image(array[0], affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
 
 
 def smooth_field(shape: tuple[int, ...], largest: float, seed: int = 0) -> np.ndarray:
