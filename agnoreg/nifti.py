@@ -228,8 +228,8 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
     stored = _stored(volume, (*volume.shape, volume.components))
     axes = volume.axes
     # A field of a slice has a component for each of its axes, or three, of which one must be 0.
-    within = list(axes) if volume.components == 3 else list(range(len(axes)))
-    across = [axis for axis in range(volume.components) if axis not in within]
+    across = [axis for axis in range(3) if axis not in axes] if volume.components == 3 else []
+    within = list(axes) if across else slice(None)
     field = np.empty((*volume.shape, len(axes)), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for slab in stored.slabs():
