@@ -237,9 +237,8 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
             if in_mm:
                 x /= volume.voxel_size if volume.components == 3 else volume.along(volume.voxel_size)
             if across:
-                leads = ~(np.abs(x[..., across]) <= PLANE_TOLERANCE) & np.isfinite(x[..., within]).all(
-                    -1, keepdims=True
-                )
+                known = np.isfinite(x[..., within]).all(-1, keepdims=True)
+                leads = known & ~(np.abs(x[..., across]) <= PLANE_TOLERANCE)
                 if leads.any():
                     farthest = np.max(np.abs(x[..., across][leads]))
                     raise InputError(
