@@ -39,8 +39,8 @@ from agnoreg.pairs import Pair, evaluate_pairs, read_pairs
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 SHAPE = (11, 12, 13)
 COUNT = 5
-IMAGES = ["SumSquaredDifference", "GlobalNormalizedCrossCorrelation", "LocalNormalizedCrossCorrelation"]
-IMAGES += ["GlobalMutualInformation"]
+IMAGES = ["SumSquaredDifference", "GlobalNormalizedCrossCorrelation(convention=exact, squared=False)"]
+IMAGES += ["LocalNormalizedCrossCorrelation(convention=exact)", "GlobalMutualInformation(rescale=True)"]
 COMMAND = (sys.executable, "-W", "error", "-c", "from agnoreg.cli import main; main()", "evaluate")
 
 
@@ -224,7 +224,7 @@ def test_columns_and_their_types_do_not_depend_on_what_failed(folder, address):
     good, bad = pd.read_parquet("good.parquet").dtypes, pd.read_parquet("bad.parquet").dtypes
     assert set(good.index) - set(bad.index) == {name for name in good.index if re.search(r"\[\d+\]", name)}
     assert bad.equals(good[bad.index])
-    assert set(bad["SumSquaredDifference":"BendingEnergy"]) == {np.dtype("float64")}
+    assert set(bad["SumSquaredDifference":"BendingEnergy(spacing=header) (1/mm^2)"]) == {np.dtype("float64")}
 
 
 def test_warnings_and_undefined_values_are_in_the_row(folder, address):
