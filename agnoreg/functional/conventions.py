@@ -6,8 +6,9 @@ from typing import Any
 from agnoreg.functional.axes import check_choice
 from agnoreg.messages import shown
 
-#: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), and those of ANTs, which are ITK's.
-CONVENTIONS = ("deepreg", "monai", "voxelmorph", "ants")
+#: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), those of ANTs, which are ITK's, and
+#: nobody's own: the definition without small constants.
+CONVENTIONS = ("deepreg", "monai", "voxelmorph", "ants", "exact")
 
 
 def check_convention(measure: str, convention: Any, defined: Sequence[str]) -> None:
