@@ -315,6 +315,24 @@ def monai_dice(**options):
     return lambda t, p: 1 - loss(p, t)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "cauchy"])
+@pytest.mark.parametrize("scales", [(0.0, 1.0, 2.0), (0.1, 0.4), (1.5,)])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_dice_of_several_scales_is_monais_whose_gaussian_is_not_normalised(rng, dims, scales, kernel):
+    t, p = torch.from_numpy(rng.random((2, 2, 3, *(8, 9, 10)[:dims])))
+    p.requires_grad_()
+    theirs = monai.losses.MultiScaleLoss(monai.losses.DiceLoss(), scales=list(scales), kernel=kernel)(t, p)
+    theirs.backward()
+    loss = DiceLoss(scales=scales, kernel=kernel, convention="monai", spatial_dims=dims, data_format="channels_first")
+    value, gradient = agnoreg.value_and_grad(loss, t.numpy(), p.detach().numpy())
+    agree(value, theirs.item())
+    agree_in_gradient(gradient, p.grad.numpy())
+    low, high = loss.value_range
+    assert low <= value <= high
+    full = np.ones(t.shape)
+    assert low <= loss(full, full) <= high
+
+
 def neurite_dice(t, p):
     return neurite.dice(t, p).sum()
 

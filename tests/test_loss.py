@@ -326,6 +326,56 @@ def test_keywords_are_forwarded_to_a_users_call():
             loss(t, p, shape=3)
 
 
+def test_a_users_call_of_any_signature_works_by_keyword_too(rng):
+    class Starred(label.DiceScore):
+        def call(self, *arrays, **keywords):
+            return 2 * super().call(*arrays, **keywords)
+
+    class StarredAlone(agnoreg.Loss):
+        def call(self, *arrays):
+            y_true, y_pred = arrays
+            return ((y_true - y_pred) ** 2).mean(axis=(1, 2))
+
+    class HalfStarred(agnoreg.Loss):
+        def call(self, fixed, *others):
+            return (fixed * fixed - others[0]).mean(axis=(1, 2))
+
+    class ByKeywordAlone(agnoreg.Loss):
+        def call(self, *, y_true, y_pred):
+            return (y_true - 2 * y_pred).mean(axis=(1, 2))
+
+    class AnyKeyword(agnoreg.Loss):
+        def call(self, **arrays):
+            return (arrays["y_true"] - 2 * arrays["y_pred"]).mean(axis=(1, 2))
+
+    class Smoothness(agnoreg.Loss):
+        inputs = 1
+
+        def call(self, *arrays, **keywords):
+            return (arrays[0] ** 2).mean(axis=(1, 2))
+
+    class Negative(util.NegativeLossMixin, Starred):
+        pass
+
+    t, p = rng.random((2, 3, 4, 5))
+    mask = rng.random((3, 4, 5)) < 0.5
+    for loss, first in (
+        *((kind(reduction="none"), "y_true") for kind in (Starred, StarredAlone, ByKeywordAlone, AnyKeyword, Negative)),
+        (HalfStarred(reduction="none"), "fixed"),
+    ):
+        by_position = loss(t, p)
+        assert by_position.shape == (3,)
+        np.testing.assert_array_equal(loss(**{first: t, "y_pred": p}), by_position)
+        np.testing.assert_array_equal(loss(t, y_pred=p), by_position)
+        np.testing.assert_array_equal(loss.call(**{"y_pred": p, first: t}), by_position)
+    for loss in (Starred(reduction="none"), Negative(reduction="none")):
+        expected = label.DiceScore(reduction="none")(t, p, mask=mask) * (2 if type(loss) is Starred else -2)
+        np.testing.assert_allclose(loss(y_true=t, y_pred=p, mask=mask), expected)
+        _, gradient = agnoreg.value_and_grad(loss, *map(agnoreg.get_backend("torch").from_numpy, (t, p)), argnums="y_pred")
+        assert gradient.shape == p.shape
+    np.testing.assert_array_equal(Smoothness()(inputs=t), Smoothness()(t))
+
+
 def test_value_and_grad_chooses_arrays(rng):
     t, p = rng.random((2, 2, 5, 5, 5))
     loss = agnoreg.build_loss("dice")
@@ -505,7 +555,7 @@ def test_names_are_those_of_the_classes():
             "smooth_dr must be a number of at least 0, got -1",
         ),
         (lambda: label.DiceScore(smooth_dr=float("nan")), "smooth_dr must be a number of at least 0, got nan"),
-        (lambda: label.DiceScore(background_weight="0.5"), r"must be within \[0, 1\], got 0.5"),
+        (lambda: label.DiceScore(background_weight="0.5"), r"must be within \[0, 1\], got '0.5'"),
         (lambda: label.CrossEntropy(smooth=-1), "smooth must be a number of at least 0, got -1"),
         (lambda: label.DiceLoss(native="no"), "native must be True or False, got 'no'"),
         (lambda: label.DiceLoss(name=5), "name must be a string, got 5"),

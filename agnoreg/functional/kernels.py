@@ -17,6 +17,9 @@ class EvenWindowWarning(UserWarning):
     """A window of even size lies half a voxel beside the voxel that it belongs to."""
 
 
+#: The even size that was warned of, if one was: Python alone would warn again whenever somebody changes its filters.
+_warned: list[int] = []
+
 #: No image has a window larger than this; a slip of the pen should not fill the memory.
 LARGEST = 1000
 
@@ -30,14 +33,18 @@ def check_kernel_size(kernel_size: int) -> int:
 
 
 def warn_of_even(sizes: Sequence[int]) -> None:
-    """Warn, once for each size by Python's default, where a window has no voxel in its middle."""
-    if even := [size for size in sizes if size % 2 == 0]:
-        warnings.warn(
-            f"An even kernel_size, here {even[0]}, puts windows off-centre: they reach a voxel further ahead than back. "
-            "Windows of odd sizes are symmetric.",
-            EvenWindowWarning,
-            stacklevel=2,
-        )
+    """Warn, once in a process, where a window has no voxel in its middle."""
+    even = [size for size in sizes if size % 2 == 0]
+    if not even or _warned:
+        return
+    warnings.warn(
+        f"An even kernel_size, here {even[0]}, puts windows off-centre: they reach a voxel further ahead than back. "
+        "Windows of odd sizes are symmetric.",
+        EvenWindowWarning,
+        stacklevel=2,
+    )
+    # Not where the warning is an error.
+    _warned.append(even[0])
 
 
 def check_sigma(sigma: float) -> float:

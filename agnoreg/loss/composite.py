@@ -251,11 +251,12 @@ class RegistrationLoss(Loss):
         have = {
             name: loss for name, loss in self.sections().items() if any(loss.weights) or given.get(name) is not None
         }
+        if beyond := [name for name in given if name not in self.sections() and given[name] is not None]:
+            own = ", ".join(self.sections())
+            hint = did_you_mean(beyond[0], self.sections())
+            raise TypeError(f"This loss has no section {', '.join(beyond)}; it has {own}.{hint}")
         if missing := [name for name in have if given.get(name) is None]:
             raise TypeError(f"This loss needs arrays for {', '.join(missing)}: pass {', '.join(map(_usage, missing))}.")
-        if beyond := [name for name in given if name not in self.sections() and given[name] is not None]:
-            hint = did_you_mean(beyond[0], have)
-            raise TypeError(f"This loss has no section {', '.join(beyond)}; it has {', '.join(have)}.{hint}")
         arrays = {}
         for name in have:
             value = given[name]
