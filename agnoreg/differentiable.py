@@ -139,7 +139,9 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
 
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
-    return apply(function, *checked(function, arrays, masks))
+    backend, arrays = checked(function, arrays, masks)
+    with backend.at(arrays[0]):
+        return apply(function, backend, arrays)
 
 
 def checked(
@@ -155,7 +157,8 @@ def checked(
     if given:
         function.check_masked()
         shape = backend.shape(arrays[0])
-        arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
+        with backend.at(arrays[0]):
+            arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
     return backend, arrays
 
 
@@ -518,7 +521,8 @@ class PassingMeasure(Measure):
     def image(self, *arrays: Array) -> Array:
         """Return the value at every voxel, by the framework's operations."""
         backend, arrays = checked(self, arrays)
-        return backend.override(self, arrays).compute_image(backend, arrays)
+        with backend.at(arrays[0]):
+            return backend.override(self, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value at every voxel."""
@@ -1107,14 +1111,21 @@ def gradients_of(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
     backend, arrays = checked(function, arrays, masks)
-    xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
+    with backend.at(arrays[0]):
+        return _gradients_of(function, backend, arrays, wrt, mean)
+
+
+def _gradients_of(
+    function: Differentiable, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
+) -> tuple[Array, tuple[Array, ...]]:
     if not wrt:
         return backend.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:
         # The batch's size is known only when the traced function runs.
+        xp = backend.xp
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
         gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
     return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
