@@ -136,20 +136,25 @@ def ones(shape, dtype=float):
     return _made(_np.ones(shape, dtype=dtype))
 
 
-def empty_like(a, dtype=None):
-    return empty(a.shape, a.dtype if dtype is None else dtype)
+def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
+    return empty(*_like(prototype, dtype, shape))
 
 
-def full_like(a, fill_value, dtype=None):
-    return full(a.shape, fill_value, a.dtype if dtype is None else dtype)
+def full_like(a, fill_value, dtype=None, order="K", subok=None, shape=None):
+    shape, dtype = _like(a, dtype, shape)
+    return full(shape, fill_value, dtype)
 
 
-def zeros_like(a, dtype=None):
-    return zeros(a.shape, a.dtype if dtype is None else dtype)
+def zeros_like(a, dtype=None, order="K", subok=None, shape=None):
+    return zeros(*_like(a, dtype, shape))
 
 
-def ones_like(a, dtype=None):
-    return ones(a.shape, a.dtype if dtype is None else dtype)
+def ones_like(a, dtype=None, order="K", subok=None, shape=None):
+    return ones(*_like(a, dtype, shape))
+
+
+def _like(a, dtype, shape):
+    return a.shape if shape is None else shape, a.dtype if dtype is None else dtype
 
 
 def arange(start, stop=None, step=1, dtype=None):
@@ -223,38 +228,46 @@ def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
 
 
 def take(a, indices, axis=None, out=None):
-    return a.take(indices, axis)
+    return ndarray.take(a, indices, axis)
+
+
+def tensordot(a, b, axes=2):
+    return _launch(_np.tensordot, a, b, axes=axes)
+
+
+def einsum(*operands):
+    return _launch(lambda *arrays: _np.einsum(operands[0], *arrays), *operands[1:])
 
 
 # --- summed up --------------------------------------------------------------------------------------------------------
 
 
 def sum(a, axis=None, dtype=None, out=None, keepdims=False):
-    return a.sum(axis, dtype, out, keepdims)
+    return ndarray.sum(a, axis, dtype, out, keepdims)
 
 
 def prod(a, axis=None, dtype=None, out=None, keepdims=False):
-    return a.prod(axis, dtype, out, keepdims)
+    return ndarray.prod(a, axis, dtype, out, keepdims)
 
 
 def mean(a, axis=None, dtype=None, out=None, keepdims=False):
-    return a.mean(axis, dtype, out, keepdims)
+    return ndarray.mean(a, axis, dtype, out, keepdims)
 
 
 def min(a, axis=None, out=None, keepdims=False):
-    return a.min(axis, out, keepdims)
+    return ndarray.min(a, axis, out, keepdims)
 
 
 def max(a, axis=None, out=None, keepdims=False):
-    return a.max(axis, out, keepdims)
+    return ndarray.max(a, axis, out, keepdims)
 
 
 def any(a, axis=None, out=None, keepdims=False):
-    return a.any(axis, out, keepdims)
+    return ndarray.any(a, axis, out, keepdims)
 
 
 def all(a, axis=None, out=None, keepdims=False):
-    return a.all(axis, out, keepdims)
+    return ndarray.all(a, axis, out, keepdims)
 
 
 def bincount(x, weights=None, minlength=None):
