@@ -13,6 +13,9 @@ from agnoreg.backend import GPU_SLABS, Backend
 
 Array = Any
 
+#: CuPy's kernel that adds by index counts in 32 bits.
+MOST = 2**31 - 1
+
 
 def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
     """Return the array with every entry between two numbers; NaN stays NaN."""
@@ -73,8 +76,11 @@ class CuPyBackend(Backend):
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index in float64, in their own dtype.
 
-        Unlike `cupy.bincount`, this does not wait for the card to know the least and the greatest index.
+        Unlike `cupy.bincount`, which serves more than 2^31 of them, this does not wait for the card to know the
+        greatest index.
         """
+        if max(size, index.size) > MOST:
+            return cp.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
         total = cp.zeros((size,), dtype=cp.float64)
         cp.add.at(total, index, weights)
         return total.astype(weights.dtype)

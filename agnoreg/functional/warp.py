@@ -113,12 +113,11 @@ def warp_adjoint(image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...
     """
     backend, arrays = _checked(image, ddf, cotangent)
     with backend.at(arrays[0]):
-        return _gradients(backend, *(backend.detach(array) for array in arrays), wrt)
+        image, ddf, cotangent = (backend.detach(array) for array in arrays)
+        return _gradients(backend, image, ddf, cotangent, wrt)
 
 
-def _gradients(
-    backend: Backend, image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...]
-) -> tuple[Array, ...]:
+def _gradients(backend: Backend, image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...]) -> tuple[Array, ...]:
     given = image, ddf
     image, ddf, cotangent = _as_volumes(backend.xp, image, ddf, cotangent)
     gradients = []

@@ -1,6 +1,6 @@
 """A stand-in for CuPy where there is no card: its arrays, in the memory of the host, computed by NumPy.
 
-It is put first on the path of a process of its own, and has no more than the names that agnoreg and array_api_compat use,
+It is put first on the path of a process of its own, and has no more names than agnoreg, array_api_compat and Dask use,
 each with CuPy's own arguments. What it takes more strictly than NumPy is what CuPy does: no array of NumPy's is taken
 for one of a card, nor the other way round; no reduction gives a number; a result lies on the current card. What would
 wait for a card, or copy, is written down (`cupy._card.watched`). Memory that nobody has written to holds NaN.
@@ -9,45 +9,11 @@ wait for a card, or copy, is written down (`cupy._card.watched`). Memory that no
 """
 
 import numpy as _np
-from numpy import (
-    bool_,
-    broadcast_shapes,
-    can_cast,
-    complex64,
-    complex128,
-    complexfloating,
-    dtype,
-    e,
-    finfo,
-    float16,
-    float32,
-    float64,
-    floating,
-    iinfo,
-    inf,
-    int8,
-    int16,
-    int32,
-    int64,
-    integer,
-    intp,
-    isdtype,
-    issubdtype,
-    nan,
-    newaxis,
-    number,
-    pi,
-    promote_types,
-    result_type,
-    signedinteger,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-    unsignedinteger,
-)
 
-from cupy import _card, cuda, fft, linalg
+from cupy import _card
+from cupy import cuda as cuda
+from cupy import fft as fft
+from cupy import linalg as linalg
 from cupy._ndarray import host_of as _host_of
 from cupy._ndarray import launch as _launch
 from cupy._ndarray import made as _made
@@ -55,32 +21,43 @@ from cupy._ndarray import moved as _moved
 from cupy._ndarray import ndarray
 from cupy._ndarray import placed as _placed
 from cupy._ndarray import ufunc as _ufunc
-from cupy._raw import RawModule
+from cupy._raw import RawModule as RawModule
 
 __version__ = "14.2"
 #: What makes a report say that no card was there.
 __stand_in__ = f"NumPy {_np.__version__}"
 
-# --- entry by entry ---------------------------------------------------------------------------------------------------
-
-for _name in (
-    *("add", "subtract", "multiply", "divide", "true_divide", "floor_divide", "remainder", "power", "pow", "negative"),
-    *("positive", "absolute", "abs", "sqrt", "square", "exp", "expm1", "log", "log1p", "log2", "log10", "floor", "ceil"),
-    *("trunc", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arcsinh", "arccosh"),
-    *("arctanh", "arctan2", "hypot", "copysign", "minimum", "maximum", "isnan", "isinf", "isfinite", "equal"),
-    *("not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor"),
-    *("logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift", "matmul"),
-):
+#: What CuPy has of NumPy's own: dtypes and what is known of them, and a few constants.
+SHARED = """
+    bool_ int8 int16 int32 int64 intp uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128
+    number integer signedinteger unsignedinteger floating complexfloating dtype finfo iinfo
+    isdtype issubdtype can_cast promote_types result_type broadcast_shapes e inf nan newaxis pi
+"""
+ENTRY_BY_ENTRY = """
+    add subtract multiply divide true_divide floor_divide remainder power pow negative positive absolute abs sqrt square
+    exp expm1 log log1p log2 log10 floor ceil trunc sin cos tan sinh cosh tanh arcsin arccos arctan arcsinh arccosh
+    arctanh arctan2 hypot copysign minimum maximum isnan isinf isfinite equal not_equal less less_equal greater
+    greater_equal logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor invert left_shift
+    right_shift matmul
+"""
+for _name in SHARED.split():
+    globals()[_name] = getattr(_np, _name)
+for _name in ENTRY_BY_ENTRY.split():
     globals()[_name] = _ufunc(getattr(_np, _name), _name)
+del SHARED, ENTRY_BY_ENTRY
+
+# --- entry by entry ---------------------------------------------------------------------------------------------------
 
 #: CuPy's, unlike NumPy's, makes 0 of NaN.
 sign = _ufunc(lambda x, **options: _np.nan_to_num(_np.sign(x, **options), nan=0.0), "sign")
 
 
 def clip(a, a_min, a_max, out=None):
-    # A NaN among the entries stays, one among the bounds has no effect.
-    low, high = (-inf if a_min is None else a_min), (inf if a_max is None else a_max)
-    return _launch(lambda x, low, high: _np.where(x < low, low, _np.where(x > high, high, x)).astype(x.dtype), a, low, high)
+    def clipped(x, low, high):
+        # A NaN among the entries stays, one among the bounds has no effect.
+        return _np.where(x < low, low, _np.where(x > high, high, x))
+
+    return _launch(clipped, a, -_np.inf if a_min is None else a_min, _np.inf if a_max is None else a_max)
 
 
 def where(condition, x=None, y=None):
@@ -208,7 +185,7 @@ def broadcast_to(array, shape):
 
 
 def broadcast_arrays(*args):
-    shape = broadcast_shapes(*(x.shape for x in args))
+    shape = _np.broadcast_shapes(*(x.shape for x in args))
     return [broadcast_to(x, shape) for x in args]
 
 

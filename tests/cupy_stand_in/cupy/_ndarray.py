@@ -362,6 +362,9 @@ def _give_operators():
     def backward(own):
         return lambda self, other: own(other, self)
 
+    def alone(own):
+        return lambda self: own(self)
+
     def in_place(own):
         return lambda self, other: own(self, other, out=self)
 
@@ -374,8 +377,7 @@ def _give_operators():
     for name, function in _COMPARISONS.items():
         setattr(ndarray, f"__{name}__", forward(ufunc(getattr(np, function))))
     for name, function in _UNARY.items():
-        own = ufunc(getattr(np, function))
-        setattr(ndarray, f"__{name}__", (lambda own: lambda self: own(self))(own))
+        setattr(ndarray, f"__{name}__", alone(ufunc(getattr(np, function))))
 
 
 _give_operators()
