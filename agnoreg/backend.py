@@ -8,7 +8,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import fields
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -83,6 +83,13 @@ class Backend:
     def device(self, array: Array) -> Any:
         """Return the device that ``array`` lives on, None where it has none yet; two arrays of one call must agree."""
         return getattr(array, "device", None)
+
+    def at(self, array: Array) -> AbstractContextManager[Any]:
+        """Return a context in which the framework works where ``array`` is, if that is not of itself so.
+
+        Nobody need enter it who is called by a loss: whatever a user calls enters it.
+        """
+        return nullcontext()
 
     def shape(self, array: Array) -> tuple[int | None, ...]:
         """Return the shape as integers, ``None`` for a size that is unknown while a function is traced."""

@@ -145,9 +145,10 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
     backend, arrays = checked(function, arrays, masks)
-    if backend.shape(arrays[0])[0] == 0:
-        return _of_no_sample(backend, arrays[: function.inputs])
-    return apply(function, backend, arrays)
+    with backend.at(arrays[0]):
+        if backend.shape(arrays[0])[0] == 0:
+            return _of_no_sample(backend, arrays[: function.inputs])
+        return apply(function, backend, arrays)
 
 
 def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -170,7 +171,8 @@ def checked(
     if given:
         function.check_masked()
         shape = backend.shape(arrays[0])
-        arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
+        with backend.at(arrays[0]):
+            arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
     return backend, arrays
 
 
@@ -590,9 +592,10 @@ class PassingMeasure(Measure):
         backend, arrays = checked(self, arrays, masks)
         if backend.shape(arrays[0])[0] == 0:
             return backend.xp.zeros_like(arrays[0], dtype=backend.compute_dtype(*arrays[: self.inputs]))
-        there = (x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
-        arrays = (*arrays[: self.inputs], *there)
-        return backend.override(self, arrays).compute_image(backend, arrays)
+        with backend.at(arrays[0]):
+            there = tuple(x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
+            arrays = (*arrays[: self.inputs], *there)
+            return backend.override(self, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value at every voxel."""
@@ -1204,8 +1207,15 @@ def gradients_of(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
     backend, arrays = checked(function, arrays, masks)
-    xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
+    with backend.at(arrays[0]):
+        return _gradients_of(function, backend, arrays, wrt, mean)
+
+
+def _gradients_of(
+    function: Differentiable, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    xp = backend.xp
     if backend.shape(arrays[0])[0] == 0:
         value = _of_no_sample(backend, arrays[: function.inputs])
         gradients = tuple(xp.zeros_like(arrays[i], dtype=value.dtype) for i in wrt)
@@ -1216,6 +1226,7 @@ def gradients_of(
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:
         # The batch's size is known only when the traced function runs.
+        xp = backend.xp
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
         gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
     return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
