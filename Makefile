@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test bench lint conformance array-api-tests array-api-suite clean
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.images
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test lint
@@ -53,6 +53,11 @@ clean:
 # One install a target, done again when what it installs has changed. The extras only ever add to each other.
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[$*]"
+	touch $@
+
+# Of nilearn the demo needs the images in its package, and nothing that it imports.
+$(VENV)/.images: $(VENV)/.demo
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt --no-deps nilearn
 	touch $@
 
 # A library that cannot be had is said to be absent by the page, and does not stop the others.

@@ -4,18 +4,42 @@ from agnoreg import functional, loss
 from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
 from agnoreg.config_files import load_loss, save_loss
 from agnoreg.differentiable import native_autodiff
+from agnoreg.functional.kernels import EvenWindowWarning
 from agnoreg.gradients import value_and_grad
 from agnoreg.loss.base import Loss
+from agnoreg.loss.deform import BendingEnergy, GradientNorm
+from agnoreg.loss.image import GlobalMutualInformationLoss as GMI
+from agnoreg.loss.image import GlobalNormalizedCrossCorrelationLoss as GNCC
+from agnoreg.loss.image import LocalNormalizedCrossCorrelationLoss as LNCC
+from agnoreg.loss.label import CrossEntropyLoss as CrossEntropy
+from agnoreg.loss.label import DiceLoss as Dice
+from agnoreg.loss.label import JaccardLoss as Jaccard
+from agnoreg.loss.label import SumSquaredDifferenceLoss as SSD
 from agnoreg.loss.names import register_loss, registered_losses
 from agnoreg.masks import EmptyMaskWarning
 from agnoreg.registry import build_loss
 
 __version__ = "0.1.0"
 
+#: The registered losses under the names that `agnoreg_keras` has for them, too.
+Bending, Gradient = BendingEnergy, GradientNorm
+
 __all__ = [
+    "GMI",
+    "GNCC",
+    "LNCC",
+    "SSD",
     "Backend",
     "BackendNotAvailableError",
+    "Bending",
+    "BendingEnergy",
+    "CrossEntropy",
+    "Dice",
     "EmptyMaskWarning",
+    "EvenWindowWarning",
+    "Gradient",
+    "GradientNorm",
+    "Jaccard",
     "Loss",
     "available_backends",
     "backend_of",

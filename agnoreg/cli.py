@@ -1,20 +1,15 @@
-"""The ``agnoreg`` command: options in, tables out. What it computes is in `agnoreg.evaluation`."""
+"""The ``agnoreg`` command: options in, tables out.
 
-import re
+What it computes is in `agnoreg.evaluation`, what it prints in `agnoreg.tables`.
+"""
+
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from agnoreg.evaluation import Evaluation
+from typing import Annotated, Any
 
 PREFIX = "agnoreg: error:"
-EQUAL = "- equal: the value of two equal images or labels, or of a field of zero displacement."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,6 +60,8 @@ def _fail(message: str, code: int = 2) -> int:
 def _app() -> Any:
     import typer
 
+    from agnoreg.nifti import MAX_VOXELS
+
     app = typer.Typer(
         help="Losses and metrics of medical image registration, on NIfTI files.",
         add_completion=False,
@@ -95,12 +92,36 @@ def _app() -> Any:
         ] = None,
         fixed_label: Annotated[Path | None, typer.Option(help="Label map of the fixed image: integers.")] = None,
         moved_label: Annotated[Path | None, typer.Option(help="Label map of the moved image.")] = None,
+        moved_before: Annotated[
+            Path | None, typer.Option(help="The moving image before the registration: its values stand beside.")
+        ] = None,
+        moved_label_before: Annotated[
+            Path | None, typer.Option(help="Label map of the moving image before the registration.")
+        ] = None,
         ddf: Annotated[
             Path | None, typer.Option(help="Displacement field (X,Y,Z,3) or (X,Y,Z,1,3), component i along axis i.")
         ] = None,
         loss: Annotated[
             list[str] | None,
             typer.Option(metavar="NAME[:k=v,...]", help="What to compute (repeatable); all that fits if left out."),
+        ] = None,
+        convention: Annotated[
+            str | None,
+            typer.Option(metavar="NAME", help="Whose formulas: exact, deepreg, monai, voxelmorph or ants."),
+        ] = None,
+        mask: Annotated[Path | None, typer.Option(help="What counts, in everything: where this is not 0.")] = None,
+        fixed_mask: Annotated[
+            Path | None, typer.Option(help="What counts of the fixed image and labels: where this is not 0.")
+        ] = None,
+        moving_mask: Annotated[
+            Path | None, typer.Option(help="What counts of the moved image and labels, on the fixed grid.")
+        ] = None,
+        nan_is_masked: Annotated[
+            bool, typer.Option("--nan-is-masked", help="Voxels that are NaN or infinite do not count.")
+        ] = False,
+        label_names: Annotated[
+            Path | None,
+            typer.Option(help="Names of labels: CSV or TSV with id and name, ITK-SNAP's, FreeSurfer's."),
         ] = None,
         backend: Annotated[str, typer.Option(help="What computes: see agnoreg backends.")] = "numpy",
         device: Annotated[str | None, typer.Option(help="The backend's device, such as cuda.")] = None,
@@ -110,10 +131,20 @@ def _app() -> Any:
             bool, typer.Option("--scale/--no-scale", help="Scale each image to [0, 1] by its minimum and maximum.")
         ] = True,
         ddf_units: Annotated[str, typer.Option(metavar="voxel|mm", help="Unit of the displacement field.")] = "voxel",
+        regulariser_units: Annotated[
+            str | None,
+            typer.Option(metavar="voxel|mm", help="Unit to measure the field in; mm, by the header, if left out."),
+        ] = None,
         affine_tol: Annotated[
             float, typer.Option(help="How far apart two grids may lie at the image's corners, in voxels.")
         ] = 1e-3,
         ignore_affine: Annotated[bool, typer.Option("--ignore-affine", help="Let grids differ and warn.")] = False,
+        verbose: Annotated[
+            bool, typer.Option("--verbose", "-v", help="Print voxels, seconds and backend of each value, too.")
+        ] = False,
+        max_voxels: Annotated[
+            int, typer.Option(metavar="N", min=1, help="The most voxels of an input, by its header.")
+        ] = MAX_VOXELS,
         pairs: Annotated[
             Path | None,
             typer.Option(metavar="CSV", help="Many pairs, one a line, in place of FIXED and MOVED.", **many),
@@ -126,28 +157,44 @@ def _app() -> Any:
         ] = None,
         workers: Annotated[
             int | None,
-            typer.Option(metavar="N", help="Processes on this machine; as many as CPUs if left out.", **many),
+            typer.Option(metavar="N", help="Processes on this machine; as many as pay if left out.", **many),
         ] = None,
         memory_limit: Annotated[
             str | None, typer.Option(metavar="SIZE", help="Memory of each of them, such as 4GiB; 0: no limit.", **many)
         ] = None,
+        keep_parts: Annotated[
+            bool, typer.Option("--keep-parts", help="Keep OUT.parts, the files of single rows, at the end.", **many)
+        ] = False,
     ) -> None:
         """Measure how similar two images are, how their labels overlap, how smooth a field is.
 
         Either of one pair, FIXED and MOVED, or of every pair of a CSV, --pairs CSV --out FILE.
         """
         from agnoreg import evaluation
+        from agnoreg.tables import print_evaluation
 
         files = {
             "FIXED": fixed,
             "MOVED": moved,
             "--fixed-label": fixed_label,
             "--moved-label": moved_label,
+            "--moved-before": moved_before,
+            "--moved-label-before": moved_label_before,
             "--ddf": ddf,
+            "--mask": mask,
+            "--fixed-mask": fixed_mask,
+            "--moving-mask": moving_mask,
+            "--label-names": label_names,
             "--json": json,
             "--csv": csv,
         }
-        batch = {"--out": out, "--scheduler": scheduler, "--workers": workers, "--memory-limit": memory_limit}
+        batch = {
+            "--out": out,
+            "--scheduler": scheduler,
+            "--workers": workers,
+            "--memory-limit": memory_limit,
+            "--keep-parts": keep_parts or None,
+        }
         settings: dict[str, Any] = {
             "losses": loss or [],
             "backend": backend,
@@ -156,33 +203,47 @@ def _app() -> Any:
             "ddf_units": ddf_units,
             "affine_tol": affine_tol,
             "ignore_affine": ignore_affine,
+            "convention": convention,
+            "regulariser_units": regulariser_units,
+            "nan_is_masked": nan_is_masked,
+            "max_voxels": max_voxels,
         }
         if pairs is not None:
             _none_of(files, "of one pair, and --pairs names a CSV of pairs and --out their table")
             if out is None:
                 raise evaluation.InputError("--pairs needs --out FILE, the table that is written.")
-            cluster = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit}
-            raise typer.Exit(evaluate_many(pairs, out, **settings, **cluster))
+            how = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit, "keep_parts": keep_parts}
+            raise typer.Exit(evaluate_many(pairs, out, **settings, **how))
         _none_of(batch, "of many pairs: it needs --pairs")
         if fixed is None or moved is None:
             raise evaluation.InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
         outputs = {path: write for path, write in ((json, evaluation.to_json), (csv, evaluation.to_csv)) if path}
-        inputs = [path for path in (fixed, moved, fixed_label, moved_label, ddf) if path]
+        inputs = [path for name, path in files.items() if path and name not in ("--json", "--csv")]
         evaluation.check_outputs([path for path in (json, csv) if path], inputs)
         result = evaluation.evaluate_pair(
             fixed,
             moved,
             fixed_label=fixed_label,
             moved_label=moved_label,
+            moved_before=moved_before,
+            moved_label_before=moved_label_before,
             ddf=ddf,
+            mask=mask,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            label_names=label_names,
             **settings,
         )
         evaluation.write_files({path: write(result) for path, write in outputs.items()})
-        print_evaluation(result)
+        for warning in result.warnings:
+            _warn(warning)
+        print_evaluation(result, verbose)
 
     @app.command()
     def losses() -> None:
         """List every registered loss and its metric: range, direction, value for equal images, arguments."""
+        from agnoreg.tables import print_losses
+
         print_losses()
 
     @app.command()
@@ -238,8 +299,9 @@ def evaluate_many(pairs: Path, out: Path, **settings: Any) -> int:
     before = f", {summary.before} of them before" if summary.before else ""
     print(f"{out}: {summary.finished} of {summary.total} pairs evaluated{before}; {len(summary.failures)} failed.")
     for name, error in list(summary.failures.items())[:SHOWN]:
-        _warn(f"pair {name}: {error}")
-    rest = f"{out} holds the rows that there are; run the same command again for the others."
+        _warn(f"{pairs}, line {summary.lines[name]}, pair {name}: {error}")
+    there = f"{out} holds the rows that there are" if summary.finished or summary.failures else f"{out} was not written"
+    rest = f"{there}; run the same command again for the others."
     if summary.interrupted:
         return _fail(f"interrupted: {rest}", code=130)
     if summary.lost:
@@ -252,133 +314,3 @@ def evaluate_many(pairs: Path, out: Path, **settings: Any) -> int:
 
 def _warn(message: str) -> None:
     print(f"agnoreg: warning: {message}", file=sys.stderr)
-
-
-# --- printing ---------------------------------------------------------------------------------------------------------
-
-
-def print_evaluation(result: "Evaluation") -> None:
-    """Print a table of the records, what a reader has to know about them, and warnings on stderr."""
-    for warning in result.warnings:
-        _warn(warning)
-    console = _console()
-    fixed, moved = result.inputs[:2]
-    grid = f"{_by(fixed.shape)} voxels of {_by(fixed.voxel_size)} mm"
-    _print(console, f"{fixed.path} (fixed) and {moved.path} (moved): {grid}; {result.backend} on {result.device}\n")
-    for layout in ({}, {"fold": True}, {"fold": True, "backend": False}):
-        table = _records(result, console, **layout)
-        if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
-            break
-    console.print(table)
-    console.print()
-    for note in result.notes:
-        _print(console, f"- {note}")
-    _print(console, EQUAL)
-
-
-def _records(result: "Evaluation", console: "Console", fold: bool = False, backend: bool = True) -> "Table":
-    from rich.text import Text
-
-    labelled = any(record.label is not None for record in result.records)
-    headers = ["metric", "label", "value", "range", "better", "equal", "seconds", "backend"]
-    shown = [header for header in headers if (labelled or header != "label") and (backend or header != "backend")]
-    table = _table(*shown)
-    for column in table.columns:
-        if column.header in ("value", "equal", "seconds"):
-            column.justify = "right"
-    previous = ""
-    for record in result.records:
-        name = record.metric + (f" ({record.unit})" if record.unit else "")
-        name = (_folded(name) if fold else name) + (f"\n({_arguments(record.arguments)})" if record.arguments else "")
-        cells: dict[str, Text | str] = {
-            # A name is printed once for all labels.
-            "metric": Text("" if record.label is not None and name == previous else name),
-            "label": "" if record.label is None else str(record.label),
-            "value": f"{record.value:.6g}",
-            "range": _range(record.value_range),
-            "better": record.direction,
-            "equal": _equal(record.identity_value, console),
-            "seconds": "" if record.seconds is None else f"{record.seconds:.3f}",
-            "backend": record.backend,
-        }
-        table.add_row(*(cells[header] for header in shown))
-        previous = name
-    return table
-
-
-def print_losses() -> None:
-    """Print a table of the registered losses and their metrics."""
-    from rich.text import Text
-
-    from agnoreg.evaluation import arguments_of, measured_on, metric_of
-    from agnoreg.loss.names import registered_losses
-
-    console = _console()
-    table = _table("name", "class", "takes", "range", "better", "equal")
-    settings = _table("class", "arguments and defaults")
-    for name, kind in registered_losses().items():
-        for cls in dict.fromkeys((kind, metric_of(kind))):
-            loss = cls()
-            table.add_row(
-                name if cls is kind else "",
-                cls.__name__ if console.width >= 100 else _folded(cls.__name__),
-                "\n".join(measured_on(cls)),
-                _range(loss.value_range),
-                loss.direction,
-                _equal(loss.identity_value, console),
-            )
-            settings.add_row(cls.__name__, Text(_arguments(arguments_of(cls))))
-    console.print(table)
-    console.print()
-    console.print(settings)
-    console.print()
-    _print(
-        console, "- A name builds the loss, to be minimised; --loss NAME prints its metric, --loss CLASS that class."
-    )
-    _print(console, EQUAL)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _print(console: "Console", line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)
-
-
-def _table(*headers: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    return Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-
-
-def _folded(name: str, width: int = 17) -> str:
-    """Break a class's or a function's name between its words, so that it fits a narrow column."""
-    lines = [""]
-    for word in re.findall(r"[A-Z]?[^A-Z_ ]+[_ ]?|.", name):
-        if lines[-1] and len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] += word
-    return "\n".join(lines)
-
-
-def _arguments(arguments: Any) -> str:
-    return ", ".join(f"{key}={value}" for key, value in arguments.items())
-
-
-def _range(ends: tuple[float, float]) -> str:
-    low, high = (f"{end + 0.0:.4g}" for end in ends)  # No negative zero.
-    return f"{low} to {high}"
-
-
-def _equal(value: float | None, console: "Console") -> str:
-    if value is None:
-        return "—" if console.encoding.startswith("utf") else "-"
-    return f"{value + 0.0:.6g}"
-
-
-def _by(sizes: Sequence[float]) -> str:
-    return " x ".join(f"{size:.4g}" for size in sizes)

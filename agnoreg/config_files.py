@@ -3,21 +3,26 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agnoreg.files import one_line, write_whole
+from agnoreg.files import as_path, write_whole
 from agnoreg.loss.base import Loss
-from agnoreg.loss.composite import described
-from agnoreg.registry import build_loss
+from agnoreg.loss.composite import SECTIONS
+from agnoreg.messages import named, one_line, shown
+from agnoreg.registry import build_loss, check_extent, found_at, shortest
 
 __all__ = ["load_loss", "save_loss"]
 
 #: A number with an exponent and without a point, or whose exponent has no sign: YAML 1.2 and JSON know it, PyYAML takes
 #: it for a word.
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+
+#: Bytes of a file, at most.
+LARGEST = 1 << 18
 
 
 def load_loss(path: str | os.PathLike[str]) -> Loss:
@@ -26,8 +31,8 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
     Parameters
     ----------
     path
-        A file that ends in ``.json``, ``.yaml`` or ``.yml`` (which need PyYAML) and holds what `build_loss` takes, or
-        one key ``loss`` with that under it.
+        A file that ends in ``.json``, ``.yaml`` or ``.yml`` (which need PyYAML) and holds what `build_loss` takes; or
+        has that under a key ``loss``, or under ``loss`` in ``train`` as DeepReg's files do, whatever else is in it.
 
     Returns
     -------
@@ -41,8 +46,9 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
     ImportError
         If the file is YAML and PyYAML is not installed.
     ValueError
-        If the file's name ends in something else, if it is not what its name says, if a key occurs twice, or as
-        `build_loss` does; the message begins with the file's name.
+        If the file's name ends in something else, if it is not what its name says, if a key occurs twice, if it is
+        larger than 256 KiB or holds more than 20 000 entries with all aliases written out, or as `build_loss` does; the
+        message begins with the file's name.
     TypeError
         As `build_loss` does, with the file's name.
 
@@ -56,28 +62,46 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
     ...     load_loss(path).kernel_size
     7
     """
-    path = Path(path)
+    path = as_path(path)
     read, _ = _format(path)
-    content = path.read_bytes()
+    with open(path, "rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"{named(path)} is larger than {LARGEST} bytes, which no loss's configuration is.")
     try:
         config = read(content)
+    except RecursionError:
+        raise ValueError(f"{named(path)} cannot be read as {_kind(path)}: it is nested too deeply.") from None
     except Exception as error:
         # Of a wrong tag PyYAML raises what its constructors stumble over, such as a KeyError.
-        raise ValueError(f"{path} cannot be read as {_kind(path)}: {one_line(error)}") from error
-    if isinstance(config, Mapping) and list(config) == ["loss"]:
-        config = config["loss"]
+        raise ValueError(f"{named(path)} cannot be read as {_kind(path)}: {one_line(error)}") from error
     try:
-        return build_loss(config)
+        return build_loss(_loss_in(config))
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{path}: {error}") from error
+        raise kind(f"{named(path)}: {one_line(error)}") from error
+
+
+def _loss_in(config: Any) -> Any:
+    """Return what a file says of the loss, which may stand under a key among others."""
+    if not isinstance(config, Mapping) or {"name", "class", *SECTIONS} & set(config):
+        return config
+    places = [keys for keys in (("loss",), ("train", "loss")) if keys[-1] in _mapping_at(config, *keys[:-1])]
+    if len(places) > 1:
+        raise ValueError("There is a loss under 'loss' and another one under 'train': it must be one.")
+    return found_at(config, *places[0]) if places else config
+
+
+def _mapping_at(config: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    found = found_at(config, *keys)
+    return found if isinstance(found, Mapping) else {}
 
 
 def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
     """Write a loss's configuration to a file, from which `load_loss` makes an equal loss.
 
-    Names, weights and reductions are kept. The file is written whole or not at all: to a temporary file beside it
-    first, which then takes its place.
+    Names, weights and reductions are kept; an argument that has its default is left out. The file is written whole or
+    not at all: to a temporary file beside it first, which then takes its place.
 
     Parameters
     ----------
@@ -110,21 +134,24 @@ def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
     ...     load_loss(path) == loss
     True
     """
-    path = Path(path)
+    path = as_path(path)
     if not isinstance(loss, Loss):
-        raise TypeError(f"save_loss takes a loss object, such as agnoreg.build_loss makes, got {loss!r}.")
+        raise TypeError(f"save_loss takes a loss object, such as agnoreg.build_loss makes, got {shown(loss)}.")
     read, write = _format(path)
     try:
-        text = write(described(loss))
-        if build_loss(read(text.encode())) != loss:
+        content = write(shortest(loss)).encode()
+        if len(content) > LARGEST:
+            raise ValueError(f"it would have more than {LARGEST} bytes.")
+        if build_loss(read(content)) != loss:
             raise ValueError("an argument, or the class of that name, would be another.")
     except Exception as error:
         raise ValueError(
-            f"{path} cannot be written, for {loss.name} would not be read back: {one_line(error)} (A class of your "
-            "own must be registered by agnoreg.register_loss, and its arguments be numbers, strings or lists.)"
+            f"{named(path)} cannot be written, for {named(loss.name)} would not be read back: {one_line(error)} (A "
+            "class of your own must be registered by agnoreg.register_loss, and its arguments be numbers, strings or "
+            "lists.)"
         ) from error
     try:
-        write_whole({path: text})
+        write_whole({path: content})
     except OSError as error:
         # Of the file that was asked for, not of the temporary one.
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -149,8 +176,12 @@ def _format(path: Path) -> Format:
         try:
             return _yaml()
         except ImportError as error:
-            raise ImportError(f"{path} is YAML, which needs PyYAML: pip install agnoreg[yaml] ({error})") from error
-    raise ValueError(f"{path} ends in none of the known suffixes .json, .yaml, .yml, which say how it is written.")
+            raise ImportError(
+                f"{named(path)} is YAML, which needs PyYAML: pip install agnoreg[yaml] ({error})"
+            ) from error
+    raise ValueError(
+        f"{named(path)} ends in none of the known suffixes .json, .yaml, .yml, which say how it is written."
+    )
 
 
 def _read_json(content: bytes) -> Any:
@@ -179,13 +210,30 @@ def _yaml() -> Format:
             return node
 
     class Dumper(yaml.SafeDumper):
-        pass
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
 
+    def represented(dumper: Any, text: str) -> Any:
+        # In double quotes whatever is no plain character is escaped: some that are not, YAML takes for line breaks.
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+    Dumper.add_representer(str, represented)
     for kind in (Loader, Dumper):
         kind.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
 
+    def within(node: Any) -> list[Any]:
+        pairs = node.value if isinstance(node, yaml.CollectionNode) else []
+        return [part for pair in pairs for part in pair] if isinstance(node, yaml.MappingNode) else pairs
+
     def read(content: bytes) -> Any:
-        return yaml.load(content, Loader)
+        loader = Loader(content)
+        try:
+            node = loader.get_single_node()
+            # Before anything is made of it: keys that are merged from aliases grow as fast as aliases do.
+            check_extent(node, within)
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
 
     def write(config: Any) -> str:
         return yaml.dump(config, Dumper=Dumper, sort_keys=False, allow_unicode=True)
@@ -195,6 +243,6 @@ def _yaml() -> Format:
 
 def _check_once(keys: list[str]) -> None:
     """Raise ValueError where a key occurs twice, of which the first would go unseen."""
-    twice = sorted({key for key in keys if keys.count(key) > 1})
+    twice = sorted(key for key, count in Counter(keys).items() if count > 1)
     if twice:
-        raise ValueError(f"the key {', '.join(map(repr, twice))} occurs twice.")
+        raise ValueError(f"the key {', '.join(map(shown, twice[:20]))} occurs twice.")

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.masks import combined
+from agnoreg.messages import shown
 from agnoreg.passing import Layout
 from agnoreg.tiling import Chunk, Slab, filled, pass_by, sweep
 
@@ -26,6 +27,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: How many entries a row of a sum has, if they divide the slab: the more, the faster, until float32 loses digits.
 #: If not, a row is whole lines, of at least the last, or else the rows' sums would be as large as the slab.
 ROWS = (2048, 1024, 512, 256, 128, 64)
+
+
+#: Parameters of a function that take arguments by position.
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class _Native(threading.local):
@@ -139,7 +144,17 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
 
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
-    return apply(function, *checked(function, arrays, masks))
+    backend, arrays = checked(function, arrays, masks)
+    if backend.shape(arrays[0])[0] == 0:
+        return _of_no_sample(backend, arrays[: function.inputs])
+    return apply(function, backend, arrays)
+
+
+def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
+    """Return the values of an empty batch, ``(0,)``, which hang on the arrays as those of any other do."""
+    xp, dtype = backend.xp, backend.compute_dtype(*arrays)
+    sums = [xp.sum(xp.astype(x, dtype), axis=tuple(range(1, len(x.shape)))) for x in arrays]
+    return sum(sums[1:], start=sums[0])
 
 
 def checked(
@@ -177,19 +192,24 @@ def voxels(shape: tuple[int | None, ...]) -> int:
 def check_flag(name: str, value: Any) -> None:
     """Raise ValueError where a switch is neither True nor False."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
+        raise ValueError(f"{name} must be True or False, got {shown(value)}.")
 
 
 def as_number(value: Any) -> float:
-    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number."""
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number that a float holds."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def check_number(name: str, value: Any, *, above: bool = False) -> float:
     """Return a finite number of at least 0, or above 0; raise ValueError where a parameter is no such number."""
     number = as_number(value)
     if not 0 <= number < math.inf or (above and number == 0):
-        raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {value!r}.")
+        raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {shown(value)}.")
     return number
 
 
@@ -197,15 +217,15 @@ def check_integer(name: str, value: Any, least: int) -> int:
     """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
     number = as_number(value)
     if not least <= number < math.inf or int(number) != number:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {shown(value)}.")
     return int(number)
 
 
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
-    """Raise ValueError where an array has fewer axes than ``least`` or an axis without entries."""
+    """Raise ValueError where an array has fewer axes than ``least`` or samples without entries."""
     if len(shape) < least:
         raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.")
-    if 0 in shape:
+    if 0 in shape[1:]:
         raise ValueError(f"{name} must not be empty, got shape {shape}.")
 
 
@@ -365,6 +385,10 @@ class Measure(Differentiable):
         """Return the sums of all slabs, and ``scale`` times the gradients."""
         raise NotImplementedError
 
+    def in_another_pass(self, run: "Run", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradients, with the coefficients that `finish` made of all sums."""
+        return run.slab_gradients(coefficients, wrt)
+
     # What follows drives the functions above; a measure of a backend's own may replace it as a whole. What it saves
     # must mean the same, since a backend may choose otherwise when it comes to the gradient.
 
@@ -433,8 +457,21 @@ class PassingMeasure(Measure):
     """A mean over voxels of a function of windows, computed once for each plane while the planes pass by."""
 
     kind: ClassVar[str] = "passing"
-    rereads: ClassVar[bool] = False  # type: ignore[misc]
-    one_pass: ClassVar[bool] = True  # type: ignore[misc]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is told by the windows how much counts; the gradients are another pass then."""
+        return False
+
+    @property
+    def rereads(self) -> bool:  # type: ignore[override]
+        """Whether the gradients are another pass."""
+        return self.counts
+
+    @property
+    def one_pass(self) -> bool:  # type: ignore[override]
+        """Whether value and gradients share one pass."""
+        return not self.counts
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """Return how planes of images of this shape are laid out."""
@@ -460,13 +497,19 @@ class PassingMeasure(Measure):
         """Return the next state, the values of the windows complete now, and half their gradients.
 
         Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no
-        gradient is wanted.
+        gradient is wanted. A measure that `counts` returns two of the first kind: beside the values how much each
+        counts, and what does not count is 0 in both.
         """
         raise NotImplementedError
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
-        """Return the mean."""
-        return sums[0] * (self.units[0] / count), ()
+        """Return the mean; of what counts, with a value of 0 where nothing does, and the gradients' factor."""
+        if not self.counts:
+            return sums[0] * (self.units[0] / count), ()
+        values, counted = sums
+        share = xp.where(counted > 0.0, 1.0 / xp.where(counted > 0.0, counted, xp.ones_like(counted)), 0.0 * counted)
+        # Of an empty mask, which is no image, the count is NaN.
+        return values * self.units[0] * share + 0.0 * count, (share,)
 
     @property
     def units(self) -> tuple[float, float]:
@@ -474,27 +517,38 @@ class PassingMeasure(Measure):
         return 1.0, 2.0
 
     def _passes(
-        self, run: "Run", wrt: tuple[int, ...] | None, scale: float = 1.0, image: bool = False
+        self,
+        run: "Run",
+        wrt: tuple[int, ...] | None,
+        scale: float = 1.0,
+        image: bool = False,
+        share: Array | None = None,
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sums and the gradients, times ``scale`` and each sample's share; or the values of an image."""
         layout = self.layout(run.shape)
         lag = self.lag + (self.back_lag if wrt else 0)
+        if share is None and run.weights and not self.counts:
+            share = run.share()
 
         def begin(slab: Slab) -> Any:
             return self.begin(slab, layout, wrt)
 
         def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
             state, values, gradients = self.step(slab, layout, chunk, state, wrt)
-            own = run.own_entries(slab, layout, chunk.start - self.lag, values) if run.own else None
-            lifted = [layout.lift(slab.xp, x) for x in ((values,) if image else gradients)]
+            values = values if self.counts else (values,)
+            own = run.own_entries(slab, layout, chunk.start - self.lag, values[0]) if run.own else None
+            lifted = [layout.lift(slab.xp, x) for x in (values[:1] if image else gradients)]
+            if image and self.counts:
+                lifted = [_or_nan(slab.xp, lifted[0], layout.lift(slab.xp, values[1]))]
             if wrt:
-                share = slab.constants[-1] * scale if run.weights else scale / run.count
-                lifted = [x * (per_sample(slab.xp, share, x) if run.weights else share) for x in lifted]
-            return state, (_total(slab, layout.lines(slab.xp, values), own),), tuple(lifted)
+                own_share = scale / run.count if share is None else slab.constants[-1] * scale
+                lifted = [x * (own_share if share is None else per_sample(slab.xp, own_share, x)) for x in lifted]
+            return state, tuple(_total(slab, layout.lines(slab.xp, x), own) for x in values), tuple(lifted)
 
-        return run.pass_by(lag, layout.size, begin, step)
+        return run.pass_by(lag, layout.size, begin, step, () if share is None else (share,))
 
     def sum_up(self, run: "Run") -> tuple[Array, ...]:
-        """Return the sum of all values."""
+        """Return the sums of all values, and of how much they count."""
         return self._passes(run, None)[0]
 
     def in_one_pass(
@@ -504,20 +558,40 @@ class PassingMeasure(Measure):
         sums, gradients = self._passes(run, wrt, scale * self.units[1] / run.parts)
         return sums, run.restore(gradients, wrt)
 
+    def in_another_pass(self, run: "Run", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradients, with each sample's share of what counts."""
+        return run.restore(self._passes(run, wrt, self.units[1], share=coefficients[0])[1], wrt)
+
     # Value and gradient share one pass, which is worth more than the memory of a gradient: that is what is saved.
 
     def compute_forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value and the gradients."""
+        """Return the value and the gradients; or what another pass needs."""
+        if self.counts:
+            return super().compute_forward(backend, arrays, wrt)
         return self.compute_with_gradients(backend, arrays, wrt)
 
-    #: The gradients are at hand, whoever computed them.
-    backward = Differentiable.backward
+    def backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients for ``wrt``; unless there is another pass, they are at hand, whoever computed them."""
+        how = Measure.backward if self.counts else Differentiable.backward
+        return how(self, backend, arrays, wrt, of, saved, cotangent)
 
-    def image(self, *arrays: Array) -> Array:
-        """Return the value at every voxel, by the framework's operations."""
-        backend, arrays = checked(self, arrays)
+    def image(self, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
+        """Return the value at every voxel, by the framework's operations; NaN where masks leave it out."""
+        backend, arrays = checked(self, arrays, masks)
+        if backend.shape(arrays[0])[0] == 0:
+            return backend.xp.zeros_like(arrays[0], dtype=backend.compute_dtype(*arrays[: self.inputs]))
+        there = (x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
+        arrays = (*arrays[: self.inputs], *there)
         return backend.override(self, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -525,8 +599,11 @@ class PassingMeasure(Measure):
         return self.voxel_values(Run(self, backend, arrays))
 
     def voxel_values(self, run: "Run") -> Array:
-        """Return the value at every voxel."""
-        return run.restore(self._passes(run, None, image=True)[1], (0,))[0]
+        """Return the value at every voxel; NaN where weights, which are bools here, leave it out."""
+        (image,) = self._passes(run, None, image=True)[1]
+        if run.weights and not self.counts:
+            image = _or_nan(run.backend.xp, image, run.weights[0])
+        return run.restore((image,), (0,))[0]
 
 
 class Run:
@@ -626,6 +703,10 @@ class Run:
         return self.backend.xp.reshape(values[:, None] * ones, (-1,))
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradients."""
+        return self.measure.in_another_pass(self, coefficients, wrt)
+
+    def slab_gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the gradients, slab by slab."""
 
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -653,14 +734,16 @@ class Run:
         # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
         return filled(self.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
 
-    def pass_by(self, lag: int, plane: int, begin: Any, step: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Let the planes pass by, and weights after the inputs' own; the last constant is then 1 by the count."""
-        xp, constants = self.backend.xp, self.constants
-        if self.weights:
-            # No voxel has no gradient.
-            share = xp.where(self.count > 0.0, 1.0 / self.count, xp.zeros_like(self.count))
-            constants = (*constants, xp.astype(share, self.dtype))
-        arrays = (*self.arrays, *self.weights)
+    def share(self) -> Array:
+        """Return 1 by how much of each sample counts, where there is a mask, ``(b,)``; no voxel has no gradient."""
+        xp = self.backend.xp
+        return xp.astype(xp.where(self.count > 0.0, 1.0 / self.count, xp.zeros_like(self.count)), self.dtype)
+
+    def pass_by(
+        self, lag: int, plane: int, begin: Any, step: Any, more: tuple[Array, ...] = ()
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Let the planes pass by, and weights after the inputs' own; ``more`` constants follow those there are."""
+        arrays, constants = (*self.arrays, *self.weights), (*self.constants, *more)
         return pass_by(
             self.backend, self.dtype, arrays, lag, plane, self.elements, begin, step, constants, len(self.arrays)
         )
@@ -673,6 +756,11 @@ class Run:
             gradients = tuple(self._cropped(gradient, step) for gradient in gradients)
             shapes = [self._own_shape(shape) for shape in shapes]
         return tuple(self.measure.arrange_back(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
+
+
+def _or_nan(xp: Any, image: Array, there: Array) -> Array:
+    """Return an image with NaN where nothing is there."""
+    return xp.where(there if there.dtype == xp.bool else there > 0.0, image, xp.full_like(image, math.nan))
 
 
 def finished(
@@ -1008,12 +1096,21 @@ class FromCall(Differentiable):
     @property
     def names(self) -> tuple[str, ...]:
         """What the user calls the arrays."""
-        return tuple(inspect.signature(self.call).parameters)[: self.inputs]
+        own = [one.name for one in inspect.signature(self.call).parameters.values() if one.kind in POSITIONAL]
+        return (*own[: self.inputs], *super().names[len(own) :])
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where two shapes differ."""
         if self.alike and len(shapes) == 2:
             check_same_shape(*shapes)
+
+    def _called(self, arrays: tuple[Array, ...]) -> Array:
+        """Return what the user's function returns, which may take its arrays by keyword alone."""
+        parameters = inspect.signature(self.call).parameters.values()
+        count = sum(one.kind in POSITIONAL for one in parameters)
+        if count >= len(arrays) or any(one.kind is one.VAR_POSITIONAL for one in parameters):
+            return self.call(*arrays)
+        return self.call(*arrays[:count], **dict(zip(self.names[count:], arrays[count:], strict=True)))
 
     def takes(self, name: str) -> bool:
         """Say whether the user's function has a further argument of this name, or takes any."""
@@ -1045,7 +1142,7 @@ class FromCall(Differentiable):
             function, arrays = self._masked(arrays)
             return function.value(backend, arrays)
         dtype = backend.compute_dtype(*arrays)
-        values = self.call(*(backend.xp.astype(array, dtype) for array in arrays))
+        values = self._called(tuple(backend.xp.astype(array, dtype) for array in arrays))
         batch = backend.shape(arrays[0])[:1]
         shape = backend.shape(values) if backend.owns(values) else None
         if shape is None or len(shape) != 1 or (None not in (*shape, *batch) and shape != batch):
@@ -1092,7 +1189,7 @@ def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, .
         if not hasattr(index, "__index__") or not -count <= operator.index(index) < count:
             raise ValueError(
                 f"argnums must be indices of the loss's {count} arrays, or of their names {', '.join(names)}; "
-                f"got {index!r}."
+                f"got {shown(index)}."
             )
         indices.append(operator.index(index) % count)
     return tuple(indices), single
@@ -1109,6 +1206,10 @@ def gradients_of(
     backend, arrays = checked(function, arrays, masks)
     xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
+    if backend.shape(arrays[0])[0] == 0:
+        value = _of_no_sample(backend, arrays[: function.inputs])
+        gradients = tuple(xp.zeros_like(arrays[i], dtype=value.dtype) for i in wrt)
+        return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
     if not wrt:
         return backend.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1

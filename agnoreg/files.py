@@ -1,14 +1,32 @@
-"""Files that are written whole or not at all, and errors in one line."""
+"""Files that are written whole or not at all."""
 
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from agnoreg.messages import named, one_line, shown
+
+__all__ = ["as_path", "one_line", "write_whole"]
+
+#: Bytes of a file's name that are taken over into the temporary one's: with its own part, names have 255 at most.
+TAKEN_OVER = 200
 
 
-def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, or its class where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+def as_path(path: Any) -> Path:
+    """Return a file's path; raise TypeError or ValueError where it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"A file's path is a string or a pathlib.Path, got {shown(path)}.")
+    path = Path(path)
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ValueError(f"{named(path)} has characters that no file's name has.") from None
+    if b"\0" in encoded:
+        raise ValueError(f"{named(path)} has a NUL, which no file's name has.")
+    return path
 
 
 def write_whole(contents: Mapping[Path, str | bytes]) -> None:
@@ -24,7 +42,8 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
         for path, content in contents.items():
             target = path.resolve()
             # Of a name that no other writer has.
-            beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+            name = os.fsencode(target.name)[:TAKEN_OVER].decode("utf-8", "ignore")
+            beside = target.with_name(f".{name}.{uuid.uuid4().hex}.tmp")
             temporary[beside] = target
             with open(beside, "xb") as file:
                 file.write(content.encode("utf-8") if isinstance(content, str) else content)
@@ -35,3 +54,9 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
     finally:
         for beside in temporary:
             beside.unlink(missing_ok=True)
+
+
+def target_of(path: Path) -> str:
+    """Return the name of the file that a temporary file of `write_whole` was to become; empty for any other file."""
+    found = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}\.tmp", path.name, re.DOTALL)
+    return found[1] if found else ""

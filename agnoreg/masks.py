@@ -59,6 +59,8 @@ def _leaves_nothing(backend: Backend, mask: Array) -> bool:
     xp = backend.xp
     there = mask if mask.dtype == xp.bool else mask != 0
     samples, planes = backend.shape(mask)[:2]
+    if samples == 0:
+        return False
 
     def empty(part: Array) -> bool:
         return backend.known(lambda: xp.any(xp.reshape(part, (samples or 1, -1)), axis=1)) is False

@@ -3,17 +3,29 @@
 Data are read in their stored dtype and converted a few planes at a time, so that no volume is ever held in float64.
 """
 
-import gzip
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agnoreg.files import one_line
+from agnoreg.nifti_grids import GridDifference, grid_difference
+from agnoreg.nifti_header import InputError
+from agnoreg.nifti_volume import MAX_VOXELS, Volume, open_volume, unreadable
+
+__all__ = [
+    "MAX_VOXELS",
+    "GridDifference",
+    "InputError",
+    "Intensities",
+    "Volume",
+    "grid_difference",
+    "open_volume",
+    "read_field",
+    "read_image",
+    "read_labels",
+]
 
 Array = Any
 
@@ -21,196 +33,8 @@ Array = Any
 SLAB = 1 << 20
 #: How far a label may lie from an integer, to be rounded to it.
 LABEL_TOLERANCE = 1e-3
-
-
-class InputError(ValueError):
-    """An input cannot be evaluated; the message is one line that names it and says why."""
-
-
-# --- opening ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A NIfTI file whose header was read and whose data were not.
-
-    Attributes
-    ----------
-    role
-        What it is evaluated as: ``"fixed image"``, say.
-    name
-        Its path, or ``"<in memory>"``.
-    image
-        The nibabel image.
-    shape
-        The three spatial sizes.
-    affine
-        From voxel indices to mm, ``(4, 4)``.
-    """
-
-    role: str
-    name: str
-    image: Any
-    shape: tuple[int, int, int]
-    affine: Any
-
-    def __str__(self) -> str:
-        return f"{self.role} {self.name}"
-
-    @property
-    def voxel_size(self) -> tuple[float, float, float]:
-        """The voxel's edges along the three array axes, in mm."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
-
-
-def open_volume(source: Any, role: str, components: int = 0) -> Volume:
-    """Read the header of a NIfTI file, or take an image that nibabel holds in memory.
-
-    Parameters
-    ----------
-    source
-        A path that ends in ``.nii`` or ``.nii.gz``, or a nibabel NIfTI image.
-    role
-        What it is evaluated as, for error messages.
-    components
-        0 for a scalar volume; for a vector field the number of components, on the last axis, 4th or 5th.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, if it is not NIfTI, if its rank or its affine do not fit.
-    """
-    try:
-        import nibabel
-    except ImportError as error:
-        raise InputError("Reading NIfTI needs nibabel: pip install agnoreg[cli]") from error
-    if isinstance(source, nibabel.Nifti1Pair):
-        image, name = source, source.get_filename() or "<in memory>"
-    elif hasattr(source, "dataobj"):
-        raise InputError(f"{role}: {type(source).__name__} is not a NIfTI image.")
-    else:
-        image, name = _load(nibabel, Path(source), role), str(source)
-    shape = tuple(int(size) for size in image.shape)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    spatial = _field_shape(shape, components) if components else _scalar_shape(shape)
-    if spatial is None:
-        wanted = f"(X, Y, Z, {components}) or (X, Y, Z, 1, {components})" if components else "a 3-D volume (X, Y, Z)"
-        raise InputError(f"{role} {name} has shape {shape}, {len(shape)}-D, where {wanted} belongs.")
-    if 0 in spatial:
-        raise InputError(f"{role} {name} has no voxels: shape {shape}.")
-    if not np.all(np.isfinite(affine)) or np.linalg.det(affine[:3, :3]) == 0:
-        raise InputError(f"{role} {name} has an affine that cannot be inverted: {affine[:3].tolist()}.")
-    return Volume(role, name, image, spatial, affine)
-
-
-def _load(nibabel: Any, path: Path, role: str) -> Any:
-    if path.is_dir():
-        raise InputError(f"{role} {path} is a folder, not a file.")
-    if not path.exists():
-        raise InputError(f"{role} {path} does not exist.")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"{role} {path} is not a NIfTI file: its name must end in .nii or .nii.gz.")
-    logger = nibabel.imageglobals.logger
-    disabled, logger.disabled = logger.disabled, True  # It would print each oddity of a header on a line of its own.
-    try:
-        image = nibabel.load(path)
-    except Exception as error:  # nibabel, gzip and zlib each have their own for a file that they cannot make sense of.
-        raise InputError(f"{role} {path} cannot be read as NIfTI: {one_line(error)}") from error
-    finally:
-        logger.disabled = disabled
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise InputError(f"{role} {path} is not a NIfTI volume: nibabel reads it as {type(image).__name__}.")
-    return image
-
-
-def _scalar_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    if len(shape) < 3 or any(size != 1 for size in shape[3:]):
-        return None
-    return shape[0], shape[1], shape[2]
-
-
-def _field_shape(shape: tuple[int, ...], components: int) -> tuple[int, int, int] | None:
-    if len(shape) not in (4, 5) or shape[-1] != components or (len(shape) == 5 and shape[3] != 1):
-        return None
-    return shape[0], shape[1], shape[2]
-
-
-# --- grids ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GridDifference:
-    """How far two grids of one shape lie apart at the corners of the image.
-
-    Attributes
-    ----------
-    voxels
-        The largest displacement of a corner along an axis, in voxels of the first grid.
-    mm
-        The largest displacement of a corner.
-    fields
-        What differs, with both values; empty where nothing does.
-    """
-
-    voxels: float
-    mm: float
-    fields: str
-
-
-def grid_difference(first: Volume, second: Volume) -> GridDifference:
-    """Compare the grids of two volumes.
-
-    Raises
-    ------
-    InputError
-        If their shapes differ.
-    """
-    if first.shape != second.shape:
-        raise InputError(
-            f"{first} and {second} have different shapes: {first.shape} and {second.shape}. "
-            "Resample one onto the other's grid."
-        )
-    corners = np.array(list(itertools.product(*((-0.5, size - 0.5) for size in first.shape))))
-    voxels, mm = _displacement(first.affine, second.affine, corners)
-    if voxels == 0:
-        return GridDifference(0.0, 0.0, "")
-    differing = []
-    a, b = _parts(first.affine), _parts(second.affine)
-    for field in a:
-        changed = _affine({**a, field: b[field]})
-        # A part is named where it moves a corner on its own, by more than a tenth of what the whole does.
-        if _displacement(first.affine, changed, corners)[0] > 0.1 * voxels:
-            differing.append(f"{field} {_numbers(a[field])} and {_numbers(b[field])}")
-    return GridDifference(voxels, mm, ", ".join(differing) or "affines")
-
-
-def _displacement(first: Array, second: Array, corners: Array) -> tuple[float, float]:
-    moved = corners @ (second - first)[:3, :3].T + (second - first)[:3, 3]
-    in_voxels = moved @ np.linalg.inv(first[:3, :3]).T
-    return float(np.max(np.abs(in_voxels))), float(np.max(np.linalg.norm(moved, axis=1)))
-
-
-def _parts(affine: Array) -> dict[str, Array]:
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    return {"origin": affine[:3, 3], "voxel size": sizes, "direction": affine[:3, :3] / sizes}
-
-
-def _affine(parts: dict[str, Array]) -> Array:
-    affine = np.eye(4)
-    affine[:3, :3] = parts["direction"] * parts["voxel size"]
-    affine[:3, 3] = parts["origin"]
-    return affine
-
-
-def _numbers(values: Array) -> str:
-    if values.ndim == 2:
-        return "[" + ", ".join(_numbers(row) for row in values) + "]"
-    # Nine digits: all that a header's float32 holds.
-    return "(" + ", ".join(f"{value + 0.0:.9g}" for value in values) + ")"
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
+#: How far a field of a slice may lead out of it, in voxels.
+PLANE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -222,11 +46,12 @@ class _Stored:
     inter: float
 
     def slabs(self) -> Iterator[tuple[slice, ...]]:
-        """Cut the third axis, the file's slowest, into pieces of about `SLAB` voxels."""
+        """Cut the last spatial axis that has voxels, the file's slowest, into pieces of about `SLAB` voxels."""
         shape = self.array.shape
-        count = max(1, SLAB * shape[2] // math.prod(shape))
-        for start in range(0, shape[2], count):
-            yield (slice(None), slice(None), slice(start, start + count))
+        axis = max((axis for axis in range(3) if shape[axis] > 1), default=0)
+        count = max(1, SLAB * shape[axis] // math.prod(shape))
+        for start in range(0, shape[axis], count):
+            yield (*[slice(None)] * axis, slice(start, start + count))
 
     def values(self, slab: tuple[slice, ...]) -> Array:
         """Return the values of a slab as float64, in an array of its own."""
@@ -239,32 +64,19 @@ class _Stored:
         return x
 
 
-def _check_stream(path: Any) -> None:
-    """Read a compressed file to its end, where its checksum is: nibabel stops after the last voxel."""
-    if str(path).lower().endswith(".gz"):
-        with gzip.open(path) as file:
-            while file.read(SLAB):
-                pass
-
-
 def _stored(volume: Volume, shape: tuple[int, ...]) -> _Stored:
-    proxy = volume.image.dataobj
     try:
-        if hasattr(proxy, "get_unscaled"):
-            array, slope, inter = proxy.get_unscaled(), float(proxy.slope), float(proxy.inter)
-            _check_stream(volume.image.get_filename())
-        else:
-            array, slope, inter = np.asanyarray(proxy), 1.0, 0.0
-    except Exception as error:  # As above: a truncated stream is an EOFError, an OSError or a zlib.error.
-        raise InputError(f"{volume} cannot be read, it may be truncated or damaged: {one_line(error)}") from error
+        array = volume.data.read()
+    except Exception as error:  # A truncated stream is an EOFError, an OSError or a zlib.error.
+        raise unreadable(str(volume), error) from error
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{volume} holds voxels of type {volume.image.get_data_dtype()}, where real numbers belong.")
-    return _Stored(array.reshape(shape), slope, inter)
+        raise InputError(f"{volume} holds voxels of type {volume.data.dtype}, where real numbers belong.")
+    return _Stored(array.reshape(shape), volume.data.slope, volume.data.inter)
 
 
 @dataclass(frozen=True)
 class Intensities:
-    """An image's range, over its finite voxels.
+    """An image's range, over the finite ones of the voxels that count.
 
     Attributes
     ----------
@@ -273,7 +85,7 @@ class Intensities:
     scaled
         Whether the image was scaled from them to [0, 1].
     not_finite
-        How many voxels are NaN or infinite.
+        How many of the voxels that count are NaN or infinite.
     """
 
     minimum: float
@@ -282,7 +94,7 @@ class Intensities:
     not_finite: int
 
 
-def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
+def read_image(volume: Volume, scale: bool = True, where: Array | None = None) -> tuple[Array, Intensities]:
     """Read an image as float32.
 
     Parameters
@@ -291,11 +103,13 @@ def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
         The image.
     scale
         Scale it to [0, 1] by its finite minimum and maximum, a constant one to 0; what is not finite stays so.
+    where
+        Which voxels count, bools of shape ``volume.shape``; the range is theirs. None: all.
 
     Returns
     -------
     array
-        float32, shape ``volume.shape``.
+        float32, the sizes of ``volume.axes``: two of a slice.
     Intensities
         The range that it was scaled by.
 
@@ -308,6 +122,8 @@ def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
     low, high, not_finite = math.inf, -math.inf, 0
     for slab in stored.slabs():
         x = stored.values(slab)
+        if where is not None:
+            x = x[where[slab]]
         finite = np.isfinite(x)
         if not finite.all():
             x = x[finite]
@@ -326,7 +142,7 @@ def read_image(volume: Volume, scale: bool = True) -> tuple[Array, Intensities]:
             image[slab] = x
     if not any_finite:
         low = high = math.nan
-    return image, Intensities(low, high, scale and any_finite, not_finite)
+    return image.reshape(volume.along(volume.shape)), Intensities(low, high, scale and any_finite, not_finite)
 
 
 def read_labels(volume: Volume) -> tuple[Array, tuple[int, ...], str]:
@@ -338,7 +154,7 @@ def read_labels(volume: Volume) -> tuple[Array, tuple[int, ...], str]:
     Returns
     -------
     array
-        Integers, shape ``volume.shape``.
+        Integers, the sizes of ``volume.axes``: two of a slice.
     tuple of int
         The values that occur, in order.
     str
@@ -358,7 +174,7 @@ def read_labels(volume: Volume) -> tuple[Array, tuple[int, ...], str]:
     values: set[int] = set()
     for slab in stored.slabs():
         values.update(int(value) for value in np.unique(labels[slab]))
-    return labels, tuple(sorted(values)), warning
+    return labels.reshape(volume.along(volume.shape)), tuple(sorted(values)), warning
 
 
 def _rounded(volume: Volume, stored: _Stored) -> tuple[Array, str]:
@@ -400,24 +216,85 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
     volume
         The field, opened with ``components=3``.
     in_mm
-        Whether it is stored in mm: component i is then divided by the voxel size along axis i.
+        Whether it is stored in mm, whatever the header's unit of length is: component i is then divided by the voxel
+        size along axis i.
 
     Returns
     -------
     array
-        float32, shape ``(*volume.shape, 3)``.
+        float32, shape ``(*volume.shape, 3)``; of a slice the sizes of its two axes and the two components along them.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read or are not real numbers, or if the field of a slice leads out of it.
+    """
+    stored = _stored(volume, (*volume.shape, volume.components))
+    axes = volume.axes
+    # A field of a slice has a component for each of its axes, or three, of which one must be 0.
+    across = [axis for axis in range(3) if axis not in axes] if volume.components == 3 else []
+    within = list(axes) if across else slice(None)
+    field = np.empty((*volume.shape, len(axes)), dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for slab in stored.slabs():
+            x = stored.values(slab)
+            if in_mm:
+                x /= volume.voxel_size if volume.components == 3 else volume.along(volume.voxel_size)
+            if across:
+                known = np.isfinite(x[..., within]).all(-1, keepdims=True)
+                leads = known & ~(np.abs(x[..., across]) <= PLANE_TOLERANCE)
+                if leads.any():
+                    farthest = np.max(np.abs(x[..., across][leads]))
+                    raise InputError(
+                        f"{volume} leads out of its slice, by {farthest:.3g} voxels: what is evaluated in 2-D has a "
+                        "component of 0 across the slice."
+                    )
+            field[slab] = x[..., within]
+    return field.reshape(*volume.along(volume.shape), len(axes))
+
+
+# --- which voxels count -----------------------------------------------------------------------------------------------
+
+
+def read_mask(volume: Volume) -> Array:
+    """Read a mask: a voxel counts where it is neither 0 nor NaN.
+
+    Returns
+    -------
+    array
+        Bools, shape ``volume.shape``.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read or are not real numbers, or no voxel counts.
+    """
+    stored = _stored(volume, volume.shape)
+    mask = np.empty(volume.shape, dtype=np.bool_)
+    for slab in stored.slabs():
+        x = stored.values(slab)
+        mask[slab] = (x != 0) & ~np.isnan(x)
+    if not mask.any():
+        raise InputError(f"{volume} leaves no voxel: it holds nothing but 0.")
+    return mask
+
+
+def finite_voxels(volume: Volume) -> Array:
+    """Return where an image, or every component of a field, is neither NaN nor infinite.
+
+    Returns
+    -------
+    array
+        Bools, shape ``volume.shape``.
 
     Raises
     ------
     InputError
         If the data cannot be read or are not real numbers.
     """
-    stored = _stored(volume, (*volume.shape, 3))
-    field = np.empty((*volume.shape, 3), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        for slab in stored.slabs():
-            x = stored.values(slab)
-            if in_mm:
-                x /= volume.voxel_size
-            field[slab] = x
-    return field
+    stored = _stored(volume, (*volume.shape, volume.components) if volume.components else volume.shape)
+    finite = np.empty(volume.shape, dtype=np.bool_)
+    for slab in stored.slabs():
+        there = np.isfinite(stored.values(slab))
+        finite[slab] = there.all(axis=-1) if volume.components else there
+    return finite

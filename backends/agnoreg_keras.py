@@ -26,9 +26,11 @@ __all__ = [
     "LNCC",
     "SSD",
     "Bending",
+    "BendingEnergy",
     "CrossEntropy",
     "Dice",
     "Gradient",
+    "GradientNorm",
     "Jaccard",
     "Loss",
 ]
@@ -155,3 +157,6 @@ Jaccard = _class_of("jaccard", "Jaccard")
 CrossEntropy = _class_of("cross-entropy", "CrossEntropy")
 Gradient = _class_of("gradient", "Gradient")
 Bending = _class_of("bending", "Bending")
+
+#: The same by the names of their classes.
+GradientNorm, BendingEnergy = Gradient, Bending

@@ -52,7 +52,8 @@ class Case:
             "dims": options.get("spatial_dims", 3) != 3,
             "channels first": options.get("data_format") == "channels_first",
             "masks": bool(self.masked),
-            "conventions": options.get("convention", "deepreg") != "deepreg",
+            "conventions": options.get("convention", "deepreg") not in ("deepreg", "exact"),
+            "exact": options.get("convention") == "exact",
         }
         return [block for block, present in blocks.items() if present]
 
@@ -164,6 +165,11 @@ def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]
     t = rng.uniform(size=shape)
     p = np.clip(0.7 * t + 0.3 * rng.uniform(size=shape), 0.0, 1.0)
     if kind == "image":
+        return t, p
+    if kind == "small":  # of little contrast, one spot brighter
+        for x, place in ((t, 0), (p, -1)):
+            x *= 0.1
+            x[(slice(None), *(place for _ in shape[1:]))] = 1.0
         return t, p
     if kind == "background":  # a scaled image: much of it exactly 0, its maximum exactly 1
         return tuple(np.where(x < 0.4, 0.0, np.where(x > 0.9, 1.0, x)) for x in (t, p))
@@ -298,7 +304,13 @@ CASES: list[Case] = [
     ),
     *_local("background", {"kernel_size": 3, "flat_value": 0.25}, {"kernel_size": 3, "convention": "ants"}),
     Case("LocalNormalizedCrossCorrelationLoss", "image"),
-    *_variants("GlobalNormalizedCrossCorrelation", "image"),
+    *_variants(
+        "GlobalNormalizedCrossCorrelation",
+        "image",
+        {"smooth_nr": 1e-3, "smooth_dr": 1e-2},
+        {"squared": False},
+        {"squared": False, "smooth_nr": 1e-3, "smooth_dr": 1e-2},
+    ),
     *_variants("GlobalNormalizedCrossCorrelationLoss", "image"),
     *_variants("SumSquaredDifference", "image"),
     *_variants("SumSquaredDifferenceLoss", "image", *_SCALES),
@@ -364,6 +376,38 @@ CASES += [
     Case("BendingEnergy", "field", (("convention", "monai"),)),
 ]
 
+#: Correlations without constants: of images with flat windows, of even windows, signed, of images of fewer axes.
+CASES += [
+    *(
+        Case("GlobalNormalizedCrossCorrelation", kind, (("convention", "exact"), *more))
+        for kind, more in (
+            ("image", ()),
+            ("image", (("squared", False),)),
+            ("small", ()),
+            ("small", (("squared", False),)),
+            ("image of a plane", (("spatial_dims", 2),)),
+        )
+    ),
+    *_local(
+        "image",
+        {"convention": "exact"},
+        {"kernel_size": 4, "squared": False, "convention": "exact"},
+        {"kernel_size": 5, "kernel_type": "gaussian", "convention": "exact"},
+        {"kernel_size": 3, "kernel_type": "triangular", "padding": "zero", "convention": "exact"},
+    ),
+    *_local("small", {"kernel_size": 3, "convention": "exact"}),
+    *_local(
+        "background",
+        {"kernel_size": 3, "convention": "exact"},
+        {"kernel_size": 4, "squared": False, "convention": "exact"},
+        {"kernel_size": 3, "flat_value": 0.25, "convention": "exact"},
+    ),
+    *_local("image of a plane", {"kernel_size": 5, "spatial_dims": 2, "convention": "exact"}),
+    *_local("image of a line", {"kernel_size": 9, "spatial_dims": 1, "convention": "exact"}),
+    *_local("image of channels", {"kernel_size": 3, "data_format": "channels_last", "convention": "exact"}),
+    Case("LocalNormalizedCrossCorrelationLoss", "background", (("kernel_size", 3), ("convention", "exact"))),
+]
+
 #: One case a class: its default options.
 DEFAULTS: list[Case] = list({case.cls: case for case in reversed(CASES) if not case.options}.values())[::-1]
 
@@ -402,6 +446,20 @@ MASKED: list[Case] = [
         padding="truncate",
     ),
     _masked("LocalNormalizedCrossCorrelationLoss", "image", "soft, of a plane"),
+    _masked(_LNCC, "image", "soft", kernel_size=4, convention="exact"),
+    _masked(_LNCC, "background", "bool", kernel_size=3, squared=False, convention="exact"),
+    _masked(_LNCC, "background", "soft", kernel_size=3, padding="zero", convention="exact"),
+    _masked(
+        _LNCC,
+        "image of channels",
+        "soft, without channels",
+        kernel_size=3,
+        kernel_type="gaussian",
+        data_format="channels_last",
+        convention="exact",
+    ),
+    _masked("GlobalNormalizedCrossCorrelation", "small", "soft", convention="exact"),
+    _masked("GlobalNormalizedCrossCorrelation", "image", "bool, batch of 1", squared=False, convention="exact"),
     _masked("GlobalNormalizedCrossCorrelation", "image", "bool"),
     _masked("GlobalNormalizedCrossCorrelation", "image of channels", "soft, without channels, batch of 1"),
     _masked("GlobalNormalizedCrossCorrelationLoss", "image of a plane", "fixed and moving"),

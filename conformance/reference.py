@@ -148,6 +148,8 @@ LOCAL = {
     "monai": (0.0, EPS, "zero", None),
     "voxelmorph": (0.0, EPS, "zero", None),
     "ants": (0.0, 0.0, "truncate", 1.0),
+    # What is no number is left out.
+    "exact": (0.0, 0.0, "truncate", math.nan),
 }
 
 
@@ -189,9 +191,16 @@ def lncc(
 
 
 def _mean_lncc(t, p, w, *options):
-    """Return the mean of the local values, each of the weight of its window's middle, and the gradients."""
+    """Return the mean of the local values, each of the weight of its window's middle, and the gradients.
+
+    What is no number is left out of the mean; where all is, it is 0.
+    """
     ncc, gt, gp = _lncc(t, p, w, *options)
-    return (_weighted_sum(w, ncc) / _weighted_sum(w, np.ones_like(w))).reshape(-1), gt, gp
+    w = w * ~np.isnan(ncc)
+    ncc = np.where(np.isnan(ncc), 0.0, ncc)
+    counted = _weighted_sum(w, np.ones_like(w))
+    share = 1.0 / np.where(counted > 0.0, counted, 1.0)
+    return (_weighted_sum(w, ncc) * share).reshape(-1), gt * share, gp * share
 
 
 def _local(cross, vt, vp, nr, dr, squared, flat_value, convention):
@@ -211,15 +220,14 @@ def _local(cross, vt, vp, nr, dr, squared, flat_value, convention):
 
 
 def _lncc(t, p, w, kernel_size, kernel_type, padding, local):
-    """Return the local value of every window whose middle has a weight, 0 for others, and the mean's gradients."""
+    """Return the local value of every window whose middle has a weight, 0 for others, and the sum's gradients."""
     dims = t.ndim - 1
     sizes = np.broadcast_to(kernel_size, (dims,))
     taps = np.ones(())
     for size in sizes:
         taps = np.multiply.outer(taps, WINDOWS[kernel_type](int(size)))
     around = [(0, 0), *(((size - 1) // 2, size // 2) for size in sizes)]
-    shape, counts = t.shape[1:], w.sum(axis=tuple(range(1, dims + 1)))
-    middles = w
+    shape, middles = t.shape[1:], w
     t, p = (np.pad(x, around) for x in (t, p))
     # Beyond the border there are zeros that count, or nothing.
     w = np.pad(w, around, constant_values={"zero": 1.0, "truncate": 0.0}[padding])
@@ -236,7 +244,7 @@ def _lncc(t, p, w, kernel_size, kernel_type, padding, local):
             cross, vt, vp = np.vdot(wt, p0), np.vdot(wt, t0), np.vdot(wp, p0)
             ncc[(b, *place)], by_cross, by_vt, by_vp = local(cross, vt, vp)
             # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
-            share = middles[(b, *place)] / counts[b]
+            share = middles[(b, *place)]
             gt[window] += share * (by_cross * wp + 2 * by_vt * wt)
             gp[window] += share * (by_cross * wt + 2 * by_vp * wp)
     inside = (slice(None), *(slice(before, before + n) for (before, _), n in zip(around[1:], shape, strict=True)))
@@ -245,20 +253,39 @@ def _lncc(t, p, w, kernel_size, kernel_type, padding, local):
 
 def _deviations(x, weights):
     """Return ``x`` less its weighted mean, taken about one that has a weight: equal numbers deviate by exactly 0."""
+    if not np.any(weights > 0):
+        return np.zeros_like(x)
     x = x - x[weights > 0][0]
     return x - np.vdot(weights, x) / weights.sum()
 
 
-def gncc(t, p, spatial_dims=3, data_format=None, mask=None):
-    """Return the squared correlation of each sample, ``(cov^2 + eps) / (var var + eps)``."""
+def gncc(
+    t,
+    p,
+    smooth_nr=None,
+    smooth_dr=None,
+    squared=True,
+    convention="deepreg",
+    spatial_dims=3,
+    data_format=None,
+    mask=None,
+):
+    """Return the correlation of each sample, ``(cov^2 + nr) / (var var + dr)``, or signed with a root below."""
+    small = {"deepreg": EPS, "exact": 0.0}[convention]
+    nr, dr = (small if x is None else x for x in (smooth_nr, smooth_dr))
     w = _weights(mask, t.shape)
     n = _weighted_sum(w, np.ones_like(t))
-    t0, p0 = t - _weighted_sum(w, t) / n, p - _weighted_sum(w, p) / n
+    t0, p0 = (np.stack([_deviations(*pair) for pair in zip(x, w, strict=True)]) for x in (t, p))
     cov, vt, vp = (_weighted_sum(w, a * b) / n for a, b in ((t0, p0), (t0, t0), (p0, p0)))
-    above, below = cov**2 + EPS, vt * vp + EPS
-    gt = (2 * cov * p0 / below - above / below**2 * 2 * vp * t0) * w / n
-    gp = (2 * cov * t0 / below - above / below**2 * 2 * vt * p0) * w / n
-    return (above / below).reshape(-1), (gt, gp)
+    flat = (vt * vp + dr) == 0
+    below = np.where(flat, 1.0, vt * vp + dr)
+    power, root = (2, 1) if squared else (1, 2)
+    above, below = cov**power + nr, below ** (1 / root)
+    # The derivatives by cov, and by the product of variances.
+    by_cov, by_product = power * cov ** (power - 1) / below, -above / below ** (1 + root) / root
+    gt = np.where(flat, 0.0, (by_cov * p0 + by_product * 2 * vp * t0) * w / n)
+    gp = np.where(flat, 0.0, (by_cov * t0 + by_product * 2 * vt * p0) * w / n)
+    return np.where(flat, 0.0, above / below).reshape(-1), (gt, gp)
 
 
 # --- label ------------------------------------------------------------------------------------------------------------

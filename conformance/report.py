@@ -17,6 +17,7 @@ KINDS = {
     "dims": ("float64, images and fields of one and two dimensions", tolerances.FLOAT64),
     "channels first": ("float64, channels and components first", tolerances.FLOAT64),
     "conventions": ("float64, other libraries' conventions", tolerances.FLOAT64),
+    "exact": ("float64, correlations without constants", tolerances.FLOAT64),
     "masks": ("float64, masks against the reference", tolerances.FLOAT64),
     "float32": ("float32 against the reference", tolerances.FLOAT32),
     "float16": ("float16 against the reference of the rounded input", tolerances.HALF["float16"]),

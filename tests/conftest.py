@@ -1,11 +1,28 @@
 """What several tests share."""
 
+import os
+
 import forced_slabs
 import numpy as np
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 import agnoreg
 from conformance.settings import set_for
+
+#: How many times as many examples property tests draw, for a thorough run: HYPOTHESIS_TIMES=20 pytest tests -k ...
+TIMES = int(os.environ.get("HYPOTHESIS_TIMES", "1"))
+
+
+def pytest_collection_modifyitems(items):
+    """Have property tests draw more examples, if asked for."""
+    for item in items if TIMES > 1 else []:
+        test = getattr(item, "obj", None)
+        if is_hypothesis_test(test):
+            test = getattr(test, "__func__", test)
+            own = test._hypothesis_internal_use_settings
+            test._hypothesis_internal_use_settings = settings(own, max_examples=TIMES * own.max_examples)
+
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
 

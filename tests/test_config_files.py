@@ -1,6 +1,8 @@
 """Losses from configuration files, and to them."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -163,6 +165,17 @@ def test_the_documents_files_are_read(tmp_path):
     assert set(agnoreg.load_loss(written(tmp_path, listed, ".yaml")).sections()) == {"image", "label", "regularization"}
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_whole_file_of_deepregs_is_read_where_its_loss_lies(tmp_path, suffix):
+    dump = json.dumps if suffix == ".json" else yaml.safe_dump
+    around = {"method": "ddf", "backbone": {"name": "local"}, "optimizer": {"name": "Adam"}, "epochs": 2}
+    whole = {"dataset": {"type": "unpaired"}, "train": {**around, "loss": SECTION}}
+    for content in (whole, whole["train"]):
+        assert agnoreg.load_loss(written(tmp_path, dump(content), suffix)) == agnoreg.build_loss(SECTION)
+    with pytest.raises(TypeError, match=r"build_loss\(config\['train'\]\['loss'\]\)"):
+        agnoreg.build_loss(whole)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +219,8 @@ def test_an_unknown_suffix_lists_the_known_whether_the_file_exists_or_not(tmp_pa
         (".yaml", "[{name: lncc, reduction: sum}, {name: ssd}]", "one reduction, got mean, sum"),
         (".json", '{"name": "ssd", "weight": NaN}', "ssd: A weight must be a finite number, got nan"),
         (".yaml", "image:\nlabel:\n", "A registration's loss needs one of the sections image, label, regularization"),
-        (".yaml", "{class: LNCC, config: {}}", "Unknown loss 'LNCC'"),
+        (".yaml", "{class: LNCQ, config: {}}", "Unknown loss 'LNCQ'"),
+        (".yaml", "{loss: lncc, train: {loss: gmi}}", "a loss under 'loss' and another one under 'train'"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_files_name(tmp_path, suffix, content, message):
@@ -224,7 +238,8 @@ def test_what_is_wrong_is_said_with_the_files_name(tmp_path, suffix, content, me
         (".yaml", "{}", "needs a name, or some of the sections image, label, regularization; got the keys of nothing"),
         (".yaml", "loss:", "A loss's configuration is .*got None"),
         (".yaml", "{image: lncc, images: gmi}", "needs a name, or some of the sections .*got the keys image, images"),
-        (".yaml", "{loss: {name: lncc}, optimizer: adam}", "needs a name.*got the keys loss, optimizer"),
+        (".yaml", "{train: {optimizer: adam}}", "needs a name.*got the keys train"),
+        (".yaml", "{image: lncc, regularisation: bending}", "Did you mean 'regularization'"),
         (".yaml", "{name: lncc, kernelsize: 3}", "lncc has no argument 'kernelsize'. Did you mean 'kernel_size'"),
         (".json", '{"loss": {"image": {"kernel_size": 3}}}', "needs a name, got the keys kernel_size"),
         (".yaml", "{name: lncc, 3: 4}", "lncc has no argument 3"),
@@ -273,6 +288,87 @@ def test_whatever_a_file_holds_gives_a_loss_or_an_error_that_names_it(tmp_path_f
 def test_no_text_breaks_the_reader(tmp_path_factory, text, suffix):
     path = written(tmp_path_factory.mktemp("any"), text.encode(errors="replace"), suffix)
     is_read_or_refused(path)
+
+
+#: Documents of few bytes that say very much.
+LEVELS = ["a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+LEVELS += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in itertools.pairwise("abcdefghi")]
+MERGED = ["a: &a {x1: 1, x2: 2, x3: 3}"]
+MERGED += [f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}" for a, b in itertools.pairwise("abcdefghi")]
+SUM = "{class: WeightedLoss, config: {losses: [%s], weights: [1, 1, 1, 1, 1, 1, 1, 1, 1]}}"
+SUMS = [f"a: &a {SUM % ', '.join(['{class: DiceLoss, config: {}}'] * 9)}"]
+SUMS += [f"{b}: &{b} {SUM % ', '.join([f'*{a}'] * 9)}" for a, b in itertools.pairwise("abcdefghi")]
+BOMBS = {
+    "aliases": (".yaml", "\n".join(LEVELS), "more than 20000 entries"),
+    "aliases in one place": (".yaml", "\n".join([*LEVELS, "image: *i"]), "more than 20000 entries"),
+    "merged keys": (".yaml", "\n".join(MERGED), "more than 20000 entries"),
+    "sums of sums": (".yaml", "\n".join([*SUMS, "loss: *i"]), "more than 20000 entries"),
+    "an alias in itself": (".yaml", "image: &a [*a]", "nested more than 50 deep"),
+    "depth": (".yaml", "[" * 60 + "]" * 60, "nested more than 50 deep"),
+    "depth in JSON": (".json", "[" * 60 + "]" * 60, "nested more than 50 deep"),
+    "great depth": (".yaml", "[" * 100_000, "nested too deeply"),
+    "great depth in blocks": (".yaml", "- " * 100_000, "nested too deeply"),
+    "great depth in JSON": (".json", '{"a":' * 40_000, "nested too deeply"),
+    "size": (".yaml", "#" + "x" * (1 << 18), "larger than 262144 bytes"),
+    "size in JSON": (".json", " " * (1 << 18) + "1", "larger than 262144 bytes"),
+    "digits": (".json", f'{{"name": "ssd", "weight": {"9" * 5000}}}', "cannot be read as JSON"),
+    "digits in base 16": (".yaml", f"{{name: ssd, weight: 0x{'f' * 9000}}}", "got an integer of 36000 bits"),
+    "a long name": (".yaml", f"name: {'x' * 100_000}", "Unknown loss 'xxx"),
+    "a long key": (".yaml", f"{{name: lncc, {'x' * 900}: 1}}", "lncc has no argument 'xxx"),
+    "a long list": (".json", json.dumps({"name": "lncc", "kernel_size": [3] * 9000}), "kernel_size must be"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_document_that_says_very_much_is_refused_in_a_short_message(tmp_path, name):
+    suffix, content, message = BOMBS[name]
+    path = written(tmp_path, content, suffix)
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        agnoreg.load_loss(path)
+    assert str(error.value).startswith(str(path))
+    assert len(str(error.value)) < 2500
+    assert "\n" not in str(error.value)
+
+
+def test_aliases_that_somebody_means_are_read(tmp_path):
+    content = "window: &w {name: lncc, kernel_size: 5}\nloss: {image: [*w, *w, {<<: *w, weight: 2}]}"
+    assert agnoreg.load_loss(written(tmp_path, content, ".yaml")).image.weights == (1, 1, 2)
+
+
+@pytest.mark.parametrize("use", [agnoreg.load_loss, lambda path: agnoreg.save_loss(agnoreg.SSD(), path)])
+@pytest.mark.parametrize("wrong", ["a\0.json", "a\ud800.yaml", "\ud800/a.yaml"])
+def test_a_path_that_no_file_has_is_refused_in_one_line(tmp_path, monkeypatch, use, wrong):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="which no file's name has|characters that no file's name has") as error:
+        use(wrong)
+    assert str(error.value).isprintable()
+    for other in (None, 3, b"loss.json", agnoreg):
+        with pytest.raises(TypeError, match="A file's path is a string or a pathlib.Path, got"):
+            use(other)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("title", ["a\x85b", "a\u2028b", "a\u2029b", "a\nb", "a\rb", "a\tb", "a\x1bb", "a b", "é", "\udcff"])
+def test_any_name_that_a_file_can_have_is_written_and_read(tmp_path, title):
+    path = tmp_path / f"{title}.json"
+    agnoreg.save_loss(agnoreg.SSD(), path)
+    assert agnoreg.load_loss(path) == agnoreg.SSD()
+    assert os.listdir(tmp_path) == [path.name]
+    path.write_text("[")
+    with pytest.raises(ValueError, match="cannot be read as JSON") as error:
+        agnoreg.load_loss(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="how long a name may be is POSIX's")
+def test_a_name_as_long_as_a_file_can_have_is_written_and_a_longer_one_is_the_systems_error(tmp_path):
+    for title in ("x" * 250, "é" * 125):
+        agnoreg.save_loss(agnoreg.SSD(), tmp_path / f"{title}.json")
+        assert agnoreg.load_loss(tmp_path / f"{title}.json") == agnoreg.SSD()
+    for use in (agnoreg.load_loss, lambda path: agnoreg.save_loss(agnoreg.SSD(), path)):
+        with pytest.raises(OSError, match=r"File name too long: '.*xxx\.json'"):
+            use(tmp_path / f"{'x' * 300}.json")
+    assert len(os.listdir(tmp_path)) == 2
 
 
 def test_without_pyyaml_json_works_and_yaml_says_what_to_install(tmp_path):
@@ -357,9 +453,136 @@ def test_registered_names_are_among_them():
     assert set(LOSSES.values()) <= set(METRICS.values())
 
 
+#: Whatever a string can hold, and more often what some format takes for a line break, a control or half a character.
+SPECIAL = "\x00\x07\t\n\r\x1b\x7f\x80\x85\xa0\xad\u2028\u2029\ufeff\ufffe\uffff\ud800\udc00\U0001f600 '\"#:-&*!%@`\\"
+TITLES = st.text(max_size=8) | st.text(st.characters() | st.sampled_from(SPECIAL), max_size=8)
+
+
+def kept_or_refused(loss, path):
+    """Check that a loss is read back, or is not written at all."""
+    try:
+        agnoreg.save_loss(loss, path)
+    except ValueError as error:
+        assert "cannot be written" in str(error)
+        assert len(str(error).splitlines()) == 1
+        assert not path.exists()
+        return False
+    again = agnoreg.load_loss(path)
+    assert again == loss
+    assert again.get_config() == loss.get_config()
+    return True
+
+
+@settings(max_examples=40, deadline=None)
+@given(title=TITLES, suffix=st.sampled_from(SUFFIXES))
+def test_a_name_of_any_characters_is_read_back_wherever_it_stands(tmp_path_factory, title, suffix):
+    path = tmp_path_factory.mktemp("any") / f"loss{suffix}"
+    named = agnoreg.build_loss([{"class": "SumSquaredDifference", "config": {"name": title}}, "ssd"])
+    for loss in (SSD(name=title), named, PowerForConfigFiles(factors=(title, (title,))), WeightedLoss((SSD(),), (1,), name=title)):
+        path.unlink(missing_ok=True)
+        # JSON has no two halves of a character that are not the whole one.
+        assert kept_or_refused(loss, path) or (suffix == ".json" and title.encode("utf-16", "surrogatepass").decode("utf-16") != title)
+    if title in {*names._by_name, *names._by_class}:
+        return
+    before = dict(names._by_name), dict(names._by_class)
+    try:
+        agnoreg.register_loss(title)(type("RegisteredBySpecialName", (SSD,), {}))
+        path.unlink(missing_ok=True)
+        kept_or_refused(agnoreg.build_loss({"name": title}), path)
+    finally:
+        names._by_name, names._by_class = before
+
+
+def options_of(cls):
+    """Return what each argument of a class may be, most of it good."""
+    options = {
+        "kernel_size": st.integers(1, 9) | st.tuples(*[st.integers(1, 9)] * 3),
+        "num_bins": st.integers(2, 64),
+        "sigma_ratio": st.floats(0.1, 2.0),
+        "scales": st.none() | st.lists(st.floats(0, 5), min_size=1, max_size=3) | st.integers(0, 3),
+        "background_weight": st.floats(0, 1),
+        "spacing": st.floats(0.1, 5.0) | st.tuples(*[st.floats(0.1, 5.0)] * 3),
+        "spatial_dims": st.sampled_from([1, 2, 3]),
+        "data_format": st.sampled_from(["channels_last", "channels_first"]),
+        "convention": st.sampled_from(["deepreg", "monai", "voxelmorph", "ants"]),
+        "kernel_type": st.sampled_from(["rectangular", "triangular", "gaussian"]),
+        "padding": st.sampled_from(["zero", "truncate"]),
+        "stencil": st.sampled_from(["central", "compact"]),
+        "kernel": st.sampled_from(["gaussian", "cauchy"]),
+        "reduction": st.sampled_from(["mean", "sum", "none"]),
+        "name": TITLES,
+        "flat_value": st.none() | st.floats(0, 1),
+    }
+    booleans = dict.fromkeys(("binary", "l1", "squared", "native"), st.booleans())
+    smooth = dict.fromkeys(("smooth", "smooth_nr", "smooth_dr"), st.floats(0, 1))
+    known = {item.name for item in dataclasses.fields(cls)}
+    return {name: one for name, one in (options | booleans | smooth).items() if name in known}
+
+
+@st.composite
+def any_loss(draw, inputs=(1, 2)):
+    """Return a loss of any class with any arguments that it takes."""
+    cls = draw(st.sampled_from([cls for cls in METRICS.values() if cls.inputs in inputs]))
+    chosen = {name: draw(option) for name, option in options_of(cls).items() if draw(st.integers(0, 3)) == 0}
+    while True:
+        try:
+            return cls(**chosen)
+        except ValueError:
+            # They do not go together: with one less they may.
+            chosen.popitem()
+
+
+WEIGHTS = st.sampled_from([1.0, 1, 0.0, -2.5]) | st.floats(-10, 10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(parts=st.lists(st.tuples(any_loss((2,)), WEIGHTS), min_size=1, max_size=3), field=any_loss((1,)), data=st.data())
+def test_a_saved_loss_lacks_what_has_its_default_and_is_equal(tmp_path_factory, parts, field, data):
+    path = tmp_path_factory.mktemp("any") / f"loss{data.draw(st.sampled_from(SUFFIXES))}"
+    alone = parts[0][0]
+    losses = [alone, field]
+    for make in (
+        lambda: WeightedLoss(*zip(*parts, strict=True), reduction=data.draw(st.sampled_from(["mean", "none"]))),
+        lambda: agnoreg.build_loss([{"class": type(x).__name__, "config": x.get_config(), "weight": w} for x, w in parts]),
+        lambda: RegistrationLoss(image=alone, regularization=field),
+    ):
+        with contextlib.suppress(ValueError):
+            losses.append(make())
+    for loss in losses:
+        path.unlink(missing_ok=True)
+        if kept_or_refused(loss, path):
+            read = json.loads if path.suffix == ".json" else yaml.safe_load
+            saved = read(path.read_text(encoding="utf-8"))
+            if loss is alone:
+                defaults = type(loss)(convention=saved["convention"]) if "convention" in saved else type(loss)()
+                own = {key: value for key, value in saved.get("config", saved).items() if key not in ("class", "name")}
+                assert all(getattr(loss, key) != getattr(defaults, key) or key == "convention" for key in own)
+
+
+@pytest.mark.parametrize(
+    ("config", "content"),
+    [
+        ("lncc", {"name": "lncc"}),
+        ({"name": "DiceScore", "binary": True}, {"name": "DiceScore", "binary": True}),
+        ({"name": "mse", "scales": [0, 1], "weight": 2.0}, [{"name": "ssd", "scales": [0, 1], "weight": 2.0}]),
+        (["gmi", {"name": "ncc", "weight": 0.5}], [{"name": "gmi"}, {"name": "gncc", "weight": 0.5}]),
+        (
+            {"image": {"name": "lncc", "kernel_size": 9, "smooth_nr": 1e-5}, "label": None, "regularization": "bending"},
+            {"image": {"name": "lncc"}, "regularization": {"name": "bending"}},
+        ),
+        ({"class": "DiceLoss", "config": {"name": "mine"}}, {"class": "DiceLoss", "config": {"name": "mineLoss"}}),
+        ({"name": "lncc", "convention": "ants"}, {"name": "lncc", "convention": "ants"}),
+    ],
+    ids=str,
+)
+def test_what_is_saved_reads_as_somebody_would_write_it(tmp_path, config, content):
+    agnoreg.save_loss(agnoreg.build_loss(config), tmp_path / "loss.json")
+    assert json.loads((tmp_path / "loss.json").read_text()) == content
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    titles=st.lists(st.text(max_size=8), min_size=1, max_size=3),
+    titles=st.lists(TITLES, min_size=1, max_size=3),
     weights=st.lists(st.floats(0, 1e300), min_size=3, max_size=3),
     reduction=st.sampled_from(["mean", "sum", "none"]),
     suffix=st.sampled_from(SUFFIXES),

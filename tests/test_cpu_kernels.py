@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
+from agnoreg.functional.gncc import GlobalCorrelation
 from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
+from agnoreg.functional.ncc import LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
 
 NUMPY = agnoreg.get_backend("numpy")
@@ -38,6 +39,7 @@ MEASURES = {
     "lncc of channels": LocalCorrelation(kernel_size=3, data_format="channels_first"),
     "lncc of channels that go last": LocalCorrelation(kernel_size=3, data_format="channels_last"),
     "gncc": GlobalCorrelation(),
+    "gncc, signed": GlobalCorrelation(smooth_nr=1e-3, smooth_dr=1e-2, squared=False),
     "dice": DiceOverlap(),
     "dice with a background": DiceOverlap(background_weight=0.3),
     "dice of squares": DiceOverlap(squared=True, background_weight=0.1),
@@ -423,6 +425,8 @@ def test_the_core_does_what_kernels_do_not_know(name, rng):
         LocalCorrelation(convention="ants"),
         LocalCorrelation(convention="monai"),
         LocalCorrelation(flat_value=0.0),
+        LocalCorrelation(convention="exact"),
+        GlobalCorrelation(convention="exact"),
         DiceOverlap(binary=True),
         JaccardOverlap(binary=True),
         BinaryCrossEntropy(binary=True),

@@ -88,8 +88,8 @@ def test_every_image_metric_is_what_the_api_gives(pair):
     result = evaluate_pair(*paths)
     metrics = (
         SumSquaredDifference(),
-        GlobalNormalizedCrossCorrelation(),
-        LocalNormalizedCrossCorrelation(),
+        GlobalNormalizedCrossCorrelation(convention="exact", squared=False),
+        LocalNormalizedCrossCorrelation(convention="exact"),
         GlobalMutualInformation(),
     )
     assert [record.metric for record in result.records] == [type(metric).__name__ for metric in metrics]
@@ -144,6 +144,11 @@ def test_a_field_is_read_in_both_layouts_and_units(save, pair, ddf, layout, unit
     stored = ddf[1] * (np.linalg.norm(AFFINE[:3, :3], axis=0) if units == "mm" else 1)
     path = save("field.nii.gz", stored.astype(np.float32).reshape((*SHAPE, 3) if layout == "4-D" else (*SHAPE, 1, 3)))
     found = values(evaluate_pair(*pair[0], ddf=path, ddf_units=units))
+    sizes = np.linalg.norm(AFFINE[:3, :3], axis=0)
+    in_mm = (ddf[1] * sizes).astype(np.float32)[None]
+    close(found["GradientNorm", "field", None], GradientNorm(spacing=sizes)(in_mm))
+    close(found["BendingEnergy", "field", None], BendingEnergy(spacing=sizes)(in_mm))
+    found = values(evaluate_pair(*pair[0], ddf=path, ddf_units=units, regulariser_units="voxel"))
     close(found["GradientNorm", "field", None], GradientNorm()(ddf[1][None]))
     close(found["BendingEnergy", "field", None], BendingEnergy()(ddf[1][None]))
 
@@ -171,8 +176,10 @@ def test_pain_09_the_cli_equals_the_api_on_an_anisotropic_volume(save, rng):
     )
     found = values(result)
     images = (scaled(fixed)[None], scaled(moved)[None])
-    close(found["LocalNormalizedCrossCorrelation", "images", None], LocalNormalizedCrossCorrelation()(*images))
-    close(found["GradientNorm", "field", None], GradientNorm()(field[None]))
+    exact = LocalNormalizedCrossCorrelation(convention="exact")
+    close(found["LocalNormalizedCrossCorrelation", "images", None], exact(*images))
+    in_mm = field[None] * np.float32([1, 2, 3])
+    close(found["GradientNorm", "field", None], GradientNorm(spacing=(1, 2, 3))(in_mm))
     # One voxel, two voxels of 2 mm, two voxels of 3 mm; the API's own small constant moves the centroids by 1e-5.
     assert found["compute_centroid_distance", "labels", 1] == pytest.approx(math.sqrt(1 + 16 + 36), rel=1e-4)
     assert any("BendingEnergy left out" in note and "5 voxels" in note for note in result.notes)
@@ -301,6 +308,7 @@ def test_no_scale_takes_the_values_as_they_are(save):
         "fixed image not scaled; its range is [5, 5].",
         "moved image not scaled; its range is [2, 2].",
     )
+    result = evaluate_pair(save("a.nii", fixed), save("b.nii", moved), scale=False, losses=["gmi"])
     assert any("GlobalMutualInformation clips" in warning for warning in result.warnings)
 
 
@@ -593,7 +601,7 @@ def test_one_voxel_has_a_grid_too(save):
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(11, 12), (11, 12, 13, 2), (11, 12, 13, 1, 3), (11, 12, 13, 3)])
+@pytest.mark.parametrize("shape", [(11, 12, 13, 2), (11, 12, 13, 1, 3), (11, 12, 13, 3)])
 def test_only_3_d_images(save, pair, shape):
     path = save("other.nii.gz", np.zeros(shape, np.float32))
     with pytest.raises(InputError, match=rf"moved image .*has shape .*, {len(shape)}-D, where a 3-D volume"):
@@ -640,6 +648,17 @@ def test_an_affine_that_has_no_inverse_is_refused(save, pair):
         ({"losses": ["lncc:kernel_siz=3"]}, "has no argument 'kernel_siz'. Did you mean 'kernel_size'"),
         ({"losses": ["lncc:kernel_size=0"]}, "kernel_size must be"),
         ({"losses": ["lncc:kernel_size=abc"]}, "kernel_size must be a number"),
+        ({"losses": ["lncc:kernel_size=[9,true,3]"]}, "kernel_size must be a number"),
+        ({"losses": ["lncc:kernel_size=[9,3]"]}, "an integer, or one for each of 3 axes"),
+        ({"losses": ["lncc:kernel_size=" + "[" * 9999]}, "kernel_size must be a number"),
+        ({"losses": ["lncc:smooth_nr=[1,2]"]}, "smooth_nr must be"),
+        ({"losses": ["bending:spacing=[1,1]"]}, "spacing"),
+        ({"losses": ["ssd:rescale=1"]}, "rescale must be true or false"),
+        ({"losses": ["centroid_distance:spacing=1"]}, "takes no arguments"),
+        ({"losses": ["centroid_distance"]}, "compute_centroid_distance needs --fixed-label"),
+        ({"losses": ["gncc"], "convention": "monai"}, "no convention 'monai'"),
+        ({"convention": "nobody"}, "--convention must be one of exact, deepreg, monai, voxelmorph, ants"),
+        ({"regulariser_units": "cm"}, "--regulariser-units must be 'voxel' or 'mm'"),
         ({"losses": ["lncc:kernel_size"]}, "expected NAME:key=value"),
         ({"losses": ["lncc:kernel_size=3,kernel_size=5"]}, "occurs twice"),
         ({"losses": ["lncc:weight=3"]}, "no place"),

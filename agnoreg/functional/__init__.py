@@ -11,6 +11,7 @@ from agnoreg.functional.deformation import (
 )
 from agnoreg.functional.distance import cross_entropy, ssd
 from agnoreg.functional.filters import separable_filter
+from agnoreg.functional.gncc import gncc
 from agnoreg.functional.kernels import (
     cauchy_kernel1d,
     gaussian_kernel1d_sigma,
@@ -19,7 +20,7 @@ from agnoreg.functional.kernels import (
     triangular,
 )
 from agnoreg.functional.mutual_information import mutual_information
-from agnoreg.functional.ncc import gncc, lncc, lncc_map
+from agnoreg.functional.ncc import lncc, lncc_map
 from agnoreg.functional.overlap import dice, jaccard
 from agnoreg.functional.warp import warp, warp_adjoint
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import as_number
+from agnoreg.messages import shown
 
 Array = Any
 
@@ -14,9 +15,18 @@ FORMATS = ("channels_last", "channels_first")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raise ValueError where a parameter is none of these."""
-    if value not in tuple(choices):
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
+    """Raise ValueError where a parameter is none of these words."""
+    if not isinstance(value, str) or value not in tuple(choices):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}.")
+
+
+def check_spatial_dims(value: Any, least: int = 1) -> int:
+    """Return how many spatial axes there are, or raise ValueError where a parameter is no such number up to 3."""
+    choices = [dims for dims in (1, 2, 3) if dims >= least]
+    number = as_number(value)
+    if number not in choices:
+        raise ValueError(f"spatial_dims must be one of {', '.join(map(str, choices))}, got {shown(value)}.")
+    return int(number)
 
 
 def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
@@ -28,7 +38,7 @@ def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
     given = tuple(spacing) if several else (spacing,) * dims
     steps = tuple(step if _array_as_number(step) else as_number(step) for step in given)
     if len(steps) != dims or not all(_may_be_distance(step) for step in steps):
-        raise ValueError(f"spacing must be a positive number, or one for each of {dims} axes, got {spacing!r}.")
+        raise ValueError(f"spacing must be a positive number, or one for each of {dims} axes, got {shown(spacing)}.")
     return steps
 
 

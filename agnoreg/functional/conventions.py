@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from agnoreg.functional.axes import check_choice
+from agnoreg.messages import shown
 
-#: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), and those of ANTs, which are ITK's.
-CONVENTIONS = ("deepreg", "monai", "voxelmorph", "ants")
+#: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), those of ANTs, which are ITK's, and
+#: nobody's own: the definition without small constants.
+CONVENTIONS = ("deepreg", "monai", "voxelmorph", "ants", "exact")
 
 
 def check_convention(measure: str, convention: Any, defined: Sequence[str]) -> None:
@@ -20,7 +22,7 @@ def check_fixed(convention: str, name: str, value: Any, choices: Sequence[Any]) 
     """Raise ValueError where a library does not have that option."""
     if value not in tuple(choices):
         raise ValueError(
-            f"The convention {convention!r} has {name} {' or '.join(map(repr, choices))} alone, got {value!r}."
+            f"The convention {convention!r} has {name} {' or '.join(map(repr, choices))} alone, got {shown(value)}."
         )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from agnoreg.backend import backend_of
 from agnoreg.differentiable import Differentiable, WeightedSum, check_rank, evaluate, measured_by
-from agnoreg.functional.axes import check_choice
+from agnoreg.functional.axes import check_choice, check_spatial_dims
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.functional.compact import CompactGradientEnergy, CompactSecondDerivativeEnergy
 from agnoreg.functional.conventions import check_convention, check_fixed
@@ -202,7 +202,7 @@ def bending_energy(
 
 
 def _gradient(f: Array, axis: int, dims: int) -> Array:
-    check_choice("spatial_dims", dims, range(axis, 4))
+    dims = check_spatial_dims(dims, axis)
     backend = backend_of(f)
     f = backend.prepare(f)
     shape = backend.shape(f)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
 from agnoreg.differentiable import PassingMeasure, check_flag, check_rank, spread
-from agnoreg.functional.axes import FORMATS, axes_between, check_choice, check_spacing
+from agnoreg.functional.axes import FORMATS, axes_between, check_choice, check_spacing, check_spatial_dims
 from agnoreg.passing import Layout, earlier, latest, nothing_before
 from agnoreg.stencil import cut, pad
 from agnoreg.tiling import Chunk, Slab, filled
@@ -87,7 +87,7 @@ class FieldMeasure(PassingMeasure):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
+        object.__setattr__(self, "spatial_dims", check_spatial_dims(self.spatial_dims))
         check_choice("data_format", self.data_format, FORMATS)
         object.__setattr__(self, "spacing", check_spacing(self.spacing, self.spatial_dims))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from agnoreg.backend import backend_of
 from agnoreg.differentiable import check_rank
-from agnoreg.functional.axes import check_choice
+from agnoreg.functional.axes import check_spatial_dims
 from agnoreg.stencil import window_sum
 
 Array = Any
@@ -45,7 +45,7 @@ def separable_filter(tensor: Array, kernel: Array | Sequence[float], *, spatial_
     """
     backend = backend_of(tensor)
     tensor = backend.prepare(tensor)
-    check_choice("spatial_dims", spatial_dims, (1, 2, 3))
+    spatial_dims = check_spatial_dims(spatial_dims)
     axes = ", ".join(f"dim{i + 1}" for i in range(spatial_dims))
     check_rank("tensor", backend.shape(tensor), spatial_dims + 1, f"(batch, {axes}, 1)")
     tensor = backend.xp.astype(tensor, backend.compute_dtype(tensor))

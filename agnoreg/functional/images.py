@@ -5,7 +5,14 @@ from typing import Any
 
 from agnoreg.backend import Backend
 from agnoreg.differentiable import Measure, check_rank, check_same_shape
-from agnoreg.functional.axes import FORMATS, axes_between, channels_as_samples, check_choice, samples_as_channels
+from agnoreg.functional.axes import (
+    FORMATS,
+    axes_between,
+    channels_as_samples,
+    check_choice,
+    check_spatial_dims,
+    samples_as_channels,
+)
 
 Array = Any
 
@@ -23,7 +30,7 @@ class ImageMeasure(Measure):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice("spatial_dims", self.spatial_dims, (1, 2, 3))
+        object.__setattr__(self, "spatial_dims", check_spatial_dims(self.spatial_dims))
         if self.data_format is not None:
             check_choice("data_format", self.data_format, FORMATS)
 

@@ -1,13 +1,21 @@
 """The one-dimensional kernels that windows and scales are made of."""
 
 import math
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from agnoreg.differentiable import check_integer, check_number
+from agnoreg.messages import shown
 
 Array = Any
+
+
+class EvenWindowWarning(UserWarning):
+    """A window of even size lies half a voxel beside the voxel that it belongs to."""
+
 
 #: No image has a window larger than this; a slip of the pen should not fill the memory.
 LARGEST = 1000
@@ -17,8 +25,19 @@ def check_kernel_size(kernel_size: int) -> int:
     """Return the size as an int, or raise ValueError where it is not an integer of at least 1."""
     kernel_size = check_integer("kernel_size", kernel_size, 1)
     if kernel_size > LARGEST:
-        raise ValueError(f"kernel_size must be at most {LARGEST}, got {kernel_size}.")
+        raise ValueError(f"kernel_size must be at most {LARGEST}, got {shown(kernel_size)}.")
     return kernel_size
+
+
+def warn_of_even(sizes: Sequence[int]) -> None:
+    """Warn, once for each size by Python's default, where a window has no voxel in its middle."""
+    if even := [size for size in sizes if size % 2 == 0]:
+        warnings.warn(
+            f"An even kernel_size, here {even[0]}, puts windows off-centre: they reach a voxel further ahead than back. "
+            "Windows of odd sizes are symmetric.",
+            EvenWindowWarning,
+            stacklevel=2,
+        )
 
 
 def check_sigma(sigma: float) -> float:
@@ -48,6 +67,14 @@ def narrow_triangle(size: int) -> tuple[float, ...]:
     side -= 1 - side % 2
     middle = size // 2
     return tuple([max(0.0, side - abs(i - middle)) / side**2 for i in range(size)])
+
+
+def sampled_gaussian(sigma: float) -> tuple[float, ...]:
+    """Return MONAI's Gaussian of a scale: the density's samples as far as 3 sigma, which are not normalised."""
+    sigma = check_sigma(sigma)
+    tail = int(max(3 * sigma, 0.5) + 0.5)
+    height = 1 / (math.sqrt(2 * math.pi) * sigma)
+    return tuple([height * math.exp(-0.5 * (x / sigma) ** 2) for x in range(-tail, tail + 1)])
 
 
 def rectangular(kernel_size: int) -> Array:

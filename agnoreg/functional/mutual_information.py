@@ -45,6 +45,8 @@ class ParzenInformation(ImageMeasure):
         super().__post_init__()
         object.__setattr__(self, "num_bins", check_integer("num_bins", self.num_bins, 2))
         check_number("sigma_ratio", self.sigma_ratio, above=True)
+        if not 1e-100 < self.sigma_ratio < 1e100:
+            raise ValueError(f"sigma_ratio must be between 1e-100 and 1e100, got {self.sigma_ratio}.")
         check_convention("Mutual information", self.convention, tuple(CONVENTIONS))
         nr, dr = CONVENTIONS[self.convention]
         take(self, smooth_nr=nr, smooth_dr=dr)

@@ -1,11 +1,11 @@
-"""Squared normalised cross-correlation of two images: local (LNCC), in windows, and global (GNCC)."""
+"""Local normalised cross-correlation of two images (LNCC), in windows: squared, or signed."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from agnoreg.backend import Backend, backend_of, per_sample
+from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import (
     PassingMeasure,
     as_number,
@@ -15,14 +15,15 @@ from agnoreg.differentiable import (
     check_same_shape,
     evaluate,
     measured_by,
-    total,
 )
 from agnoreg.functional import kernels
 from agnoreg.functional.axes import check_choice
 from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import ImageMeasure
+from agnoreg.functional.intensities import centres
 from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
 from agnoreg.masks import by_name
+from agnoreg.messages import named, shown
 from agnoreg.passing import SUMS, Layout, along_planes, earlier, latest, no_windows_before, nothing_before
 from agnoreg.tiling import Chunk, Slab, filled
 
@@ -42,149 +43,13 @@ KERNELS: dict[str, Callable[[int], Array]] = {
 }
 
 
-def centre(backend: Backend, dtype: Any, image: Array, weights: Array | None = None) -> Array:
-    """Return a rough centre of each sample's intensities, ``(B,)``, that they can be shifted by without rounding.
-
-    It is the mean of a coarse grid of voxels, rounded to the spacing of floating-point numbers a little above the
-    largest of them, so that ``image - centre`` is exact for voxels of that size: an offset costs no digits then.
-    """
-    xp = backend.xp
-    steps = [max(1, size // 16) for size in image.shape[1:]]
-    grid = (slice(None), *(slice(step // 2, None, step) if step > 1 else slice(None) for step in steps))
-    sparse = xp.astype(image[grid], dtype, copy=False)
-    axes = tuple(range(1, len(image.shape)))
-    if weights is None:
-        mean = xp.mean(sparse, axis=axes)
-    else:
-        there = weights[grid]
-        (sparse,) = filled(backend, (sparse,), there)
-        (inside,) = filled(backend, (xp.ones_like(sparse),), there)
-        found = xp.sum(inside, axis=axes)
-        mean = xp.sum(sparse, axis=axes) / xp.where(found != 0.0, found, xp.ones_like(found))
-    large = xp.max(xp.abs(sparse), axis=axes) * 2.0
-    return (mean + large) - large
-
-
-def shifted(slab: Slab) -> tuple[Array, ...]:
-    """Return the slab's images less their centres."""
-    return tuple(
-        image - per_sample(slab.xp, centre, image) for image, centre in zip(slab.arrays, slab.constants, strict=True)
-    )
-
-
-# --- global -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GlobalCorrelation(ImageMeasure):
-    """``(cov(t, p)^2 + eps) / (var t var p + eps)``, population moments."""
-
-    constant_count: ClassVar[int] = 2
-
-    def constants(
-        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
-    ) -> tuple[Array, ...]:
-        """Return a centre of each image, about which its moments are taken."""
-        return tuple(centre(backend, dtype, array, weights) for array in arrays)
-
-    def sums(self, slab: Slab) -> tuple[Array, ...]:
-        """Return the first and second moments about the centres, not yet divided."""
-        t, p = shifted(slab)
-        return tuple(total(slab, *x) for x in ((t,), (p,), (t, t), (p, p), (t, p)))
-
-    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value, and the factors of the other image, the image itself and 1 in each gradient."""
-        t, p, tt, pp, tp = (x / count for x in sums)
-        cov, var_t, var_p = tp - t * p, tt - t * t, pp - p * p
-        inverse = 1.0 / (var_t * var_p + EPS)
-        value = (cov * cov + EPS) * inverse
-        # d cov = (t - mean t) dp / n and d var_p = 2 (p - mean p) dp / n; likewise for t.
-        factor = inverse * (2.0 / count)
-        by_cov, factor = cov * factor, value * factor
-        by_var_t, by_var_p = -factor * var_p, -factor * var_t
-        return value, (by_cov, by_var_t, by_var_p, -by_cov * p - by_var_t * t, -by_cov * t - by_var_p * p)
-
-    def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return ``by_cov (other - its mean) + by_var (own - its mean)``."""
-        images = shifted(slab)
-        by_cov, *rest = (per_sample(slab.xp, c, images[0]) for c in coefficients)
-        by_var, constant = rest[:2], rest[2:]
-
-        def by(i: int) -> Array:
-            gradient = images[1 - i] * by_cov
-            gradient += images[i] * by_var[i]
-            gradient += constant[i]
-            return gradient
-
-        return tuple(by(i) for i in wrt)
-
-
-@measured_by(GlobalCorrelation)
-def gncc(
-    y_true: Array,
-    y_pred: Array,
-    *,
-    spatial_dims: int = 3,
-    data_format: str | None = None,
-    mask: Array | None = None,
-    fixed_mask: Array | None = None,
-    moving_mask: Array | None = None,
-) -> Array:
-    """Return the squared global normalised cross-correlation of two images, per sample.
-
-    ``(cov(t, p)^2 + eps) / (var t var p + eps)`` with population moments over every axis but the first and ``eps =
-    1e-5``. float32 results do not depend on an intensity offset.
-
-    Parameters
-    ----------
-    y_true, y_pred
-        Shape ``(B, ...)``, the same.
-    spatial_dims, data_format
-        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
-        that lacks an axis lacks the last.
-    mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
-        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
-        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
-
-    Returns
-    -------
-    array
-        Shape ``(B,)``; in [0, 1], higher is better, 1 for equal images (squared: also for inverted contrast).
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    Zero-normalised cross-correlation, https://en.wikipedia.org/wiki/Cross-correlation.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> image = np.arange(8.0).reshape(1, 2, 2, 2)
-    >>> gncc(image, 3 * image + 100).round(4)
-    array([1.])
-    """
-    return evaluate(
-        GlobalCorrelation(spatial_dims=spatial_dims, data_format=data_format),
-        y_true,
-        y_pred,
-        masks=by_name(mask, fixed_mask, moving_mask),
-    )
-
-
-# --- local ------------------------------------------------------------------------------------------------------------
-
-
 #: For each convention: smooth_nr, smooth_dr, padding and flat_value.
 LOCAL_CONVENTIONS: dict[str, tuple[float, float, str, float | None]] = {
     "deepreg": (EPS, EPS, "zero", None),
     "monai": (0.0, EPS, "zero", None),
     "voxelmorph": (0.0, EPS, "zero", None),
     "ants": (0.0, 0.0, "truncate", 1.0),
+    "exact": (0.0, 0.0, "truncate", None),
 }
 
 
@@ -192,10 +57,9 @@ LOCAL_CONVENTIONS: dict[str, tuple[float, float, str, float | None]] = {
 class LocalCorrelation(ImageMeasure, PassingMeasure):
     """The mean over voxels of ``(cross^2 + nr) / (vt vp + dr)``, the centred second moments of each window.
 
-    Signed, it is ``(cross + nr) / sqrt(vt vp + dr)``; MONAI's has ``max(vt, dr) max(vp, dr)`` below.
+    Signed, it is ``(cross + nr) / sqrt(vt vp + dr)``; MONAI's has ``max(vt, dr) max(vp, dr)`` below. The exact one has
+    no constants: it is the mean of the windows in which neither image is flat.
     """
-
-    constant_count: ClassVar[int] = 2
 
     kernel_size: int | Sequence[int] = 9
     kernel_type: str = "rectangular"
@@ -213,30 +77,50 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         nr, dr, padding, flat_value = LOCAL_CONVENTIONS[self.convention]
         take(self, smooth_nr=nr, smooth_dr=dr, padding=padding, flat_value=flat_value)
         check_choice("padding", self.padding, PADDINGS)
-        if self.kernel_type not in tuple(KERNELS):
+        if not isinstance(self.kernel_type, str) or self.kernel_type not in tuple(KERNELS):
             raise ValueError(
-                f"Wrong kernel_type {self.kernel_type} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
+                f"Wrong kernel_type {named(self.kernel_type)} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
             )
         several = isinstance(self.kernel_size, Sequence) and not isinstance(self.kernel_size, str)
         if several:
             object.__setattr__(self, "kernel_size", tuple(self.kernel_size))  # type: ignore[arg-type]
         if several and len(self.kernel_size) != self.spatial_dims:  # type: ignore[arg-type]
             raise ValueError(
-                f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got {self.kernel_size}."
+                f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got "
+                f"{shown(self.kernel_size)}."
             )
         sizes = tuple(len(taps) for taps in self.taps[3 - self.spatial_dims :])
         object.__setattr__(self, "kernel_size", sizes if several else sizes[0])
+        kernels.warn_of_even(sizes)
         check_number("smooth_nr", self.smooth_nr)
         check_number("smooth_dr", self.smooth_dr)
         check_flag("squared", self.squared)
         if self.flat_value is not None and not math.isfinite(as_number(self.flat_value)):
-            raise ValueError(f"flat_value must be a finite number or None, got {self.flat_value!r}.")
-        if self.convention != "deepreg":
+            raise ValueError(f"flat_value must be a finite number or None, got {shown(self.flat_value)}.")
+        if self.exact:
+            check_fixed(self.convention, "smooth_nr", self.smooth_nr, (0.0,))
+            check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
+        elif self.convention != "deepreg":
             if not all(size % 2 for size in sizes):
                 raise ValueError(f"The convention {self.convention!r} has odd kernel_sizes alone, got {sizes}.")
             check_fixed(self.convention, "squared", self.squared, (True,))
             if self.convention != "monai":
                 check_fixed(self.convention, "kernel_type", self.kernel_type, ("rectangular",))
+
+    @property
+    def exact(self) -> bool:
+        """Whether there are no constants, and images are divided by their largest intensities."""
+        return self.convention == "exact"
+
+    @property
+    def counts(self) -> bool:
+        """Whether flat windows do not count."""
+        return self.exact and self.flat_value is None
+
+    @property
+    def constant_count(self) -> int:  # type: ignore[override]
+        """How many arrays `constants` returns."""
+        return 4 if self.exact else 2
 
     @property
     def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
@@ -296,8 +180,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
     def constants(
         self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
     ) -> tuple[Array, ...]:
-        """Return a centre of each image, by which it is shifted, padding included."""
-        return tuple(centre(backend, dtype, array, weights) for array in arrays)
+        """Return a centre of each image, by which it is shifted, padding included; and what it is then divided by."""
+        return centres(backend, dtype, arrays, weights, self.exact)
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """Return how planes are laid out."""
@@ -326,7 +210,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return what was before the first plane: zeros, which the shift by the images' centres moves too."""
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
-        centres = tuple(layout.outside(xp, centre, self.around[0], device) for centre in slab.constants[:2])
+        count = self.constant_count
+        centres = tuple(layout.outside(xp, c, self.around[0], device) for c in slab.constants[:count])
         inside = layout.inside(xp, device)
         t, p, *weights = self._images(slab, layout, centres, inside, None)
         images, zero = (t, p, *weights[1:]), xp.zeros_like(t)
@@ -352,7 +237,9 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         What has no weight is 0 after the shift, so that a window that holds nothing has means of 0.
         """
         xp = slab.xp
-        t, p = (layout.lay(xp, x) - centre for x, centre in zip(slab.arrays, centres, strict=True))
+        t, p = (layout.lay(xp, x) - centre for x, centre in zip(slab.arrays, centres[:2], strict=True))
+        if self.exact:
+            t, p = t / centres[2], p / centres[3]
         if not slab.weights:
             return t, p
         own = weights = layout.lay(xp, slab.weights[0])
@@ -427,9 +314,55 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             sums += [by_variance, only(means)]
         return value, tuple(sums)
 
+    def _exact_values(
+        self,
+        xp: Any,
+        m: Any,
+        centres: tuple[Array, ...],
+        here: Array,
+        weights: Array | None,
+        wrt: tuple[int, ...] | None,
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Return the same without constants, of images that were divided by their largest intensities.
+
+        A window is flat if its standard deviation is no more than a rounding of its own intensities; of the products of
+        variances there are only roots, which stay in the dtype's range. Where flat windows do not count, the values
+        come with how much each counts.
+        """
+        eps = float(xp.finfo(m.t.dtype).eps)
+        zeros = xp.zeros_like(m.t)
+        mask = zeros + xp.astype(here, m.t.dtype) if weights is None else weights
+        whole = math.prod(map(sum, self.taps)) if weights is None else m.w
+        flat, roots = ~here, []
+        for mean, moment, index in ((m.t, m.tt, 0), (m.p, m.pp, 1)):
+            rounding = (xp.abs(mean) + xp.abs(centres[index] / centres[2 + index])) * eps
+            flat = flat | (moment <= rounding * rounding * whole)
+        for moment in (m.tt, m.pp):
+            roots.append(1.0 / xp.sqrt(xp.where(flat, xp.ones_like(moment), moment)))
+        both = roots[0] * roots[1]
+        value = xp.where(flat, zeros, m.tp) * roots[0] * roots[1]
+        # Cauchy and Schwarz's bound, which rounding must not break; what is no number passes no comparison.
+        for bound in (1.0, -1.0):
+            value = xp.where(value * bound > 1.0, zeros + bound, value)
+        half_by_cross = value * both if self.squared else 0.5 * both
+        value = value * value if self.squared else value
+        weight = mask * (value if self.squared else 0.5 * value)
+        value = xp.where(flat, zeros + (self.flat_value or 0.0), value) * mask
+        counted = xp.where(flat, zeros, mask)
+        value = (value, counted) if self.counts else value
+        if wrt is None:
+            return value, ()
+        by_cross = xp.where(flat, zeros, mask * half_by_cross)
+        sums = [by_cross]
+        for index in wrt:
+            own_mean, other_mean = (m.t, m.p) if index == 0 else (m.p, m.t)
+            by_variance = xp.where(flat, zeros, weight * roots[index] * roots[index])
+            sums += [by_variance, xp.where(flat, zeros, by_cross * other_mean - by_variance * own_mean)]
+        return value, tuple(sums)
+
     def step(
         self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
-    ) -> tuple[Any, Array, tuple[Array, ...]]:
+    ) -> tuple[Any, Any, tuple[Array, ...]]:
         """Return the next state, the windows' values, and half the gradients: three more window sums for each input.
 
         With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``mean t`` and ``mean p`` its means and ``S'`` the
@@ -443,15 +376,19 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         past = (*rest[0], now) if now else ()
         if chunk.past(self.lag):
             # Every window is complete; the gradient's still wait for planes of zeros.
-            value = xp.zeros_like(images[0])
-            in_plane = (value,) * (1 + 2 * len(wrt or ()))
+            zeros = xp.zeros_like(images[0])
+            value = (zeros, zeros) if self.counts else zeros
+            in_plane = (zeros,) * (1 + 2 * len(wrt or ()))
         else:
             windows, m = self._moments(slab, layout, images, windows)
             # What belongs to no voxel may be anything, another sample's NaN too.
             there = chunk.existing(xp, self.lag, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
             weights = earlier(xp, past, self.lag)[-1] if slab.weights else None
-            value, sums = self._values(xp, m, here, weights, wrt)
+            if self.exact:
+                value, sums = self._exact_values(xp, m, centres, here, weights, wrt)
+            else:
+                value, sums = self._values(xp, m, here, weights, wrt)
             before, after = self.around
             in_plane = layout.windows(xp, SUMS, sums, (y, z), after, before) if sums else ()
         if wrt is None:
@@ -468,12 +405,12 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             gradient -= others[2 * place + 1]
             if slab.weights:
                 gradient *= images[2]
-            gradients.append(gradient)
+            gradients.append(gradient / centres[2 + index] if self.exact else gradient)
         return (inside, centres, windows, past, back), value, tuple(gradients)
 
-    def map(self, y_true: Array, y_pred: Array) -> Array:
+    def map(self, y_true: Array, y_pred: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
         """Return the value at every voxel, with an axis for a channel."""
-        image = self.image(y_true, y_pred)
+        image = self.image(y_true, y_pred, masks=masks)
         bare = len(image.shape) == self.spatial_dims + 1
         return backend_of(image).xp.expand_dims(image, axis=-1) if bare else image
 
@@ -529,11 +466,14 @@ def lncc(
         contrast is worst.
     flat_value
         The value of windows in which one of the images is flat, ``vt vp = 0``; they have no gradient then. None: what
-        the formula gives.
+        the formula gives; of the exact convention, they do not count.
     convention
         Whose formula: ``"deepreg"``, the one above. ``"monai"``: ``(cross^2 + nr) / (max(vt, dr) max(vp, dr))``, ``nr =
         0``; its triangular windows are narrower, and add up to 1. ``"voxelmorph"``: ``nr = 0``. ``"ants"``, ITK's:
-        ``nr = dr = 0``, ``padding="truncate"``, and 1 where ``vt vp`` is below 2.3e-16.
+        ``nr = dr = 0``, ``padding="truncate"``, and 1 where ``vt vp`` is below 2.3e-16. ``"exact"``: no constants,
+        ``padding="truncate"``, whatever the images' units; windows in which one of the images is flat, or that have
+        fewer than two voxels, are left out of the mean, which is 0, with a gradient of 0, where all are. Flat are
+        windows whose standard deviation is no more than a rounding of their intensities.
     mask, fixed_mask, moving_mask
         Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
         0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
@@ -590,6 +530,9 @@ def lncc_map(
     squared: bool = True,
     flat_value: float | None = None,
     convention: str = "deepreg",
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
 ) -> Array:
     """Return the squared local normalised cross-correlation at every voxel, of which `lncc` is the mean.
 
@@ -599,12 +542,15 @@ def lncc_map(
         Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``.
     kernel_size, kernel_type, smooth_nr, smooth_dr, spatial_dims, data_format, padding, squared, flat_value, convention
         As in `lncc`.
+    mask, fixed_mask, moving_mask
+        Which voxels count, as in `lncc`; whether they do, not how much.
 
     Returns
     -------
     array
         Shape ``(B, d1, d2, d3, 1)``, or the images' own where they have channels; in [0, 1] where ``smooth_nr <=
-        smooth_dr``, higher is better. Its gradient is the framework's own.
+        smooth_dr``, higher is better. NaN where a mask leaves a voxel out, and by the exact convention without a
+        `flat_value` where its window is flat. Its gradient is the framework's own.
 
     Raises
     ------
@@ -623,4 +569,4 @@ def lncc_map(
         spatial_dims=spatial_dims,
         data_format=data_format,
     )
-    return measure.map(y_true, y_pred)
+    return measure.map(y_true, y_pred, by_name(mask, fixed_mask, moving_mask))

@@ -8,6 +8,7 @@ from agnoreg.differentiable import as_number, check_flag, check_number, evaluate
 from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import ImageMeasure
 from agnoreg.masks import by_name
+from agnoreg.messages import shown
 from agnoreg.tiling import Slab
 
 Array = Any
@@ -21,7 +22,7 @@ def binarised(xp: Any, x: Array) -> Array:
 def check_background_weight(weight: float, measure: str) -> None:
     """Raise ValueError where the weight lies outside [0, 1]."""
     if not 0 <= as_number(weight) <= 1:
-        raise ValueError(f"The background weight for {measure} must be within [0, 1], got {weight}.")
+        raise ValueError(f"The background weight for {measure} must be within [0, 1], got {shown(weight)}.")
 
 
 #: For each convention of Dice: whether the denominator is of squares, and both small constants.

@@ -3,18 +3,24 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
 from agnoreg.backend import backend_of, load_imported
-from agnoreg.differentiable import Differentiable, FromCall, check_flag, evaluate, native_autodiff
+from agnoreg.differentiable import Differentiable, FromCall, as_number, check_flag, evaluate, native_autodiff
+from agnoreg.functional.axes import check_choice
 from agnoreg.functional.images import ImageMeasure
 from agnoreg.masks import MASKS
+from agnoreg.messages import shown
 
 Array = Any
 
 REDUCTIONS = ("mean", "sum", "none")
+
+#: How deep an argument is nested at most: far deeper than any, and not so deep that Python could not follow.
+DEEPEST = 50
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -74,16 +80,15 @@ class Loss:
     def __post_init__(self) -> None:
         """Check the configuration."""
         for item in fields(self):
-            object.__setattr__(self, item.name, _frozen(getattr(self, item.name)))
-        if self.reduction not in REDUCTIONS:
-            raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {self.reduction!r}.")
+            object.__setattr__(self, item.name, frozen(item.name, getattr(self, item.name)))
+        check_choice("reduction", self.reduction, REDUCTIONS)
         check_flag("native", self.native)
         # A compiler that traces the first call could not.
         load_imported()
         if self.name is None:
             object.__setattr__(self, "name", type(self).__name__)
         if not isinstance(self.name, str):
-            raise ValueError(f"name must be a string, got {self.name!r}.")
+            raise ValueError(f"name must be a string, got {shown(self.name)}.")
         # Made here, so that its parameters are checked with the object, and a compiler that traces the first call finds
         # what it will find at the second.
         for kind in (type(self), next(kind for kind in type(self).__mro__ if "call" in vars(kind))):
@@ -158,7 +163,11 @@ class Loss:
             return values
         backend = backend_of(values)
         xp = backend.xp
-        if backend.shape(values) == (1,):
+        shape = backend.shape(values)
+        if shape == (0,):
+            # A mean that no framework warns of.
+            return xp.reshape(xp.sum(values, keepdims=True) * (math.nan if self.reduction == "mean" else 1.0), ())
+        if shape == (1,):
             # The mean and the sum of one, without operations that a small image would notice.
             return xp.reshape(values, ())
         value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
@@ -256,13 +265,21 @@ def _check_order(cls: type[Loss]) -> None:
                 )
 
 
-def _frozen(value: Any) -> Any:
-    """Return an argument as immutable plain Python: NumPy's numbers as numbers, lists and arrays as tuples."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list | tuple | np.ndarray):
-        return tuple(_frozen(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value))
-    return value
+def frozen(name: str, value: Any, depth: int = 0) -> Any:
+    """Return an argument as immutable plain Python: numbers as int or float, lists and NumPy's arrays as tuples."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        if depth == DEEPEST:
+            raise ValueError(f"{name} must not be nested deeper than {DEEPEST} times, got {shown(value)}.")
+        return tuple(frozen(name, item, depth + 1) for item in value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real) and not math.isnan(as_number(value)):
+        return float(value)
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

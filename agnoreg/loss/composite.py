@@ -18,8 +18,9 @@ from agnoreg.differentiable import (
     weighted_sum,
 )
 from agnoreg.loss.base import Loss
-from agnoreg.loss.names import loss_class, remember
+from agnoreg.loss.names import loss_of, remember
 from agnoreg.masks import MASKS
+from agnoreg.messages import did_you_mean, shown
 
 Array = Any
 
@@ -57,11 +58,12 @@ class WeightedLoss(Loss):
 
     def __post_init__(self) -> None:
         """Check the configuration."""
-        object.__setattr__(self, "losses", tuple(self.losses))
-        object.__setattr__(self, "weights", tuple(checked_weight(weight) for weight in self.weights))
+        object.__setattr__(self, "losses", _sequence("losses", self.losses))
+        weights = tuple(checked_weight(weight) for weight in _sequence("weights", self.weights))
+        object.__setattr__(self, "weights", weights)
         for loss in self.losses:
             if not isinstance(loss, Loss) or loss.inputs not in SECTIONS.values():
-                raise TypeError(f"A weighted sum is of losses of images, labels or fields, got {loss!r}.")
+                raise TypeError(f"A weighted sum is of losses of images, labels or fields, got {shown(loss)}.")
         if not self.losses or len(self.losses) != len(self.weights):
             raise ValueError(
                 f"A weighted sum needs losses and a weight for each, got {len(self.losses)} losses and "
@@ -156,13 +158,23 @@ class WeightedLoss(Loss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the object that `get_config` described."""
-        return cls(**config | {"losses": tuple(_restored(part) for part in config["losses"])})
+        if "losses" not in config:
+            raise TypeError("the key 'losses' is missing.")
+        return cls(**config | {"losses": tuple(map(_restored, _sequence("losses", config["losses"])))})
+
+
+def _sequence(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the entries of an argument, or raise TypeError where it has none."""
+    try:
+        return tuple(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}.") from None
 
 
 def checked_weight(weight: Any) -> float:
     """Return the weight, or raise ValueError where it is not a finite number."""
     if not math.isfinite(as_number(weight)):
-        raise ValueError(f"A weight must be a finite number, got {weight!r}.")
+        raise ValueError(f"A weight must be a finite number, got {shown(weight)}.")
     return float(weight)
 
 
@@ -171,8 +183,13 @@ def described(loss: Loss) -> dict[str, Any]:
     return {"class": type(loss).__name__, "config": loss.get_config()}
 
 
-def _restored(part: Mapping[str, Any]) -> Loss:
-    return loss_class(part["class"]).from_config(part["config"])
+def _restored(part: Any) -> Loss:
+    if not isinstance(part, Mapping):
+        raise TypeError(f"losses must hold each loss's 'class' and 'config', got {shown(part)}.")
+    for key in ("class", "config"):
+        if key not in part:
+            raise TypeError(f"the key {key!r} is missing.")
+    return loss_of(part["class"], part["config"])
 
 
 @remember
@@ -209,6 +226,8 @@ class RegistrationLoss(Loss):
         if not self.sections():
             raise ValueError(f"A registration's loss needs one of the sections {', '.join(SECTIONS)}.")
         for name, loss in self.sections().items():
+            if not isinstance(loss, Loss) or loss.inputs not in SECTIONS.values():
+                raise TypeError(f"{name} must be a loss of images, labels or fields, got {shown(loss)}.")
             if not isinstance(loss, WeightedLoss):
                 object.__setattr__(self, name, WeightedLoss((loss,), (1.0,)))
         for name, loss in self.sections().items():
@@ -235,7 +254,8 @@ class RegistrationLoss(Loss):
         if missing := [name for name in have if given.get(name) is None]:
             raise TypeError(f"This loss needs arrays for {', '.join(missing)}: pass {', '.join(map(_usage, missing))}.")
         if beyond := [name for name in given if name not in self.sections() and given[name] is not None]:
-            raise TypeError(f"This loss has no section {', '.join(beyond)}; it has {', '.join(have)}.")
+            hint = did_you_mean(beyond[0], have)
+            raise TypeError(f"This loss has no section {', '.join(beyond)}; it has {', '.join(have)}.{hint}")
         arrays = {}
         for name in have:
             value = given[name]
@@ -368,8 +388,11 @@ class RegistrationLoss(Loss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the object that `get_config` described."""
-        sections = {name: WeightedLoss.from_config(config[name]) for name in SECTIONS if config.get(name) is not None}
-        return cls(**config | sections)
+        sections = {name: config[name] for name in SECTIONS if config.get(name) is not None}
+        for name, section in sections.items():
+            if not isinstance(section, Mapping):
+                raise TypeError(f"{name} must be the config of a weighted sum, got {shown(section)}.")
+        return cls(**config | {name: WeightedLoss.from_config(dict(one)) for name, one in sections.items()})
 
 
 def _total(terms: Mapping[str, Array]) -> Array:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from agnoreg.differentiable import Differentiable
+from agnoreg.functional.axes import check_spatial_dims
 from agnoreg.functional.deformation import (
     BENDING_CONVENTIONS,
     GRADIENT_CONVENTIONS,
@@ -38,6 +39,7 @@ class _FieldLoss(Loss):
     def __post_init__(self) -> None:
         """Check the configuration, and take a stencil that was left out from the convention."""
         super().__post_init__()
+        object.__setattr__(self, "spatial_dims", check_spatial_dims(self.spatial_dims))
         if self.stencil is None:
             object.__setattr__(self, "stencil", self.stencils[self.convention])
 

@@ -6,10 +6,12 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from agnoreg.functional.gncc import GlobalCorrelation
 from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import KERNELS, GlobalCorrelation, LocalCorrelation
+from agnoreg.functional.ncc import KERNELS, LocalCorrelation
 from agnoreg.loss.base import ImageLoss, greatest_ratio
 from agnoreg.loss.util import NegativeLossMixin
+from agnoreg.masks import MASKS
 
 Array = Any
 
@@ -100,10 +102,11 @@ class LocalNormalizedCrossCorrelation(ImageLoss):
     squared
         False: the signed correlation, in [-1, 1].
     flat_value
-        The value of windows in which one of the images is flat; None: what the formula gives.
+        The value of windows in which one of the images is flat; None: what the formula gives, and of the exact
+        convention nothing: they do not count.
     convention
         ``"deepreg"``, ``"monai"``, ``"voxelmorph"`` or ``"ants"``: whose formula, and whose constants where these are
-        None.
+        None; or ``"exact"``, without constants, and without windows in which one of the images is flat.
 
     Raises
     ------
@@ -144,33 +147,36 @@ class LocalNormalizedCrossCorrelation(ImageLoss):
         """The sum of the window's weights, ``V``."""
         return math.prod(sum(taps) for taps in self._local().taps)
 
-    def calc_ncc(self, y_true: Array, y_pred: Array) -> Array:
+    def calc_ncc(self, y_true: Array, y_pred: Array, **masks: Array | None) -> Array:
         """Return the value at every voxel.
 
         Parameters
         ----------
         y_true, y_pred
             Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, 1)``.
+        **masks
+            ``mask=``, ``fixed_mask=`` and ``moving_mask=``, as in `agnoreg.functional.lncc_map`.
 
         Returns
         -------
         array
-            Shape ``(B, d1, d2, d3, 1)``, with the metric's own sign.
+            Shape ``(B, d1, d2, d3, 1)``, with the metric's own sign; NaN where a mask leaves a voxel out, and by the
+            exact convention without a `flat_value` where its window is flat.
         """
-        return self._local().map(y_true, y_pred)
+        for name in masks:
+            if name not in MASKS:
+                raise TypeError(f"calc_ncc takes the masks {', '.join(MASKS)}, got {name}.")
+        return self._local().map(y_true, y_pred, masks)
 
     @property
     def value_range(self) -> tuple[float, float]:
         """From 0 to 1, or from -1 to 1 if signed; beyond 1 only by ``smooth_nr``."""
         assert self.smooth_nr is not None
         assert self.smooth_dr is not None
-        if not self.squared:
-            above = self.smooth_nr / self.smooth_dr**0.5 if self.smooth_dr > 0 else 0.0
-            low, high = -1.0, 1.0 + above
-        elif self.convention == "monai":
+        if self.convention == "monai":
             low, high = 0.0, 1.0 + (self.smooth_nr / self.smooth_dr**2 if self.smooth_nr else 0.0)
         else:
-            low, high = 0.0, greatest_ratio(self.smooth_nr, self.smooth_dr)
+            low, high = _correlation_range(self.smooth_nr, self.smooth_dr, self.squared)
         flat = self.flat_value
         return (low, high) if flat is None else (min(low, flat), max(high, flat))
 
@@ -181,7 +187,12 @@ class LocalNormalizedCrossCorrelation(ImageLoss):
 
     @property
     def identity_value(self) -> float | None:
-        """1 where the two small constants are equal, in a squared correlation in which flat windows score 1."""
+        """1 where the two small constants are equal, in a squared correlation in which flat windows score 1.
+
+        By the exact convention 1, but 0 if all windows are flat.
+        """
+        if self.convention == "exact":
+            return 1.0 if self.flat_value in (None, 1.0) else None
         alike = self.smooth_nr == self.smooth_dr and self.squared and self.convention != "monai"
         return 1.0 if alike and self.flat_value in (None, 1.0) else None
 
@@ -193,25 +204,41 @@ class LocalNormalizedCrossCorrelationLoss(NegativeLossMixin, LocalNormalizedCros
 class GlobalNormalizedCrossCorrelation(ImageLoss):
     """Squared global normalised cross-correlation; see `agnoreg.functional.gncc` for the formula.
 
-    Takes two images ``(B, ...)``; in [0, 1], higher is better.
+    Takes two images ``(B, ...)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher is better.
 
     Parameters
     ----------
+    smooth_nr, smooth_dr
+        Added to numerator and denominator; a constant image scores ``smooth_nr / smooth_dr``. None: the convention's.
+    squared
+        False: the signed correlation, in [-1, 1].
+    convention
+        ``"deepreg"``, whose constants are 1e-5; or ``"exact"``, without constants, Pearson's r or its square, 0 where
+        an image is constant.
     spatial_dims, data_format
         Axes of the image, 1, 2 or 3, and where channels are, ``"channels_last"`` or ``"channels_first"``.
 
     Raises
     ------
     ValueError
-        When called, if the shapes differ.
+        If a parameter is out of range, or, when called, if the shapes differ.
     """
+
+    smooth_nr: float | None = field(default=None, kw_only=True)
+    smooth_dr: float | None = field(default=None, kw_only=True)
+    squared: bool = field(default=True, kw_only=True)
+    convention: str = field(default="deepreg", kw_only=True)
 
     formula = GlobalCorrelation
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """From 0 to 1."""
-        return 0.0, 1.0
+        """From 0 to 1, or from -1 to 1 if signed; beyond 1 only by ``smooth_nr``."""
+        assert self.smooth_nr is not None
+        assert self.smooth_dr is not None
+        if self.convention == "exact":
+            return 0.0 if self.squared else -1.0, 1.0
+        return _correlation_range(self.smooth_nr, self.smooth_dr, self.squared)
 
     @property
     def direction(self) -> str:
@@ -220,9 +247,20 @@ class GlobalNormalizedCrossCorrelation(ImageLoss):
 
     @property
     def identity_value(self) -> float | None:
-        """1."""
-        return 1.0
+        """1 where the two small constants are equal and the correlation is squared.
+
+        By the exact convention 1, but 0 if the image is constant.
+        """
+        alike = self.smooth_nr == self.smooth_dr and self.squared
+        return 1.0 if alike or self.convention == "exact" else None
 
 
 class GlobalNormalizedCrossCorrelationLoss(NegativeLossMixin, GlobalNormalizedCrossCorrelation):
     """The negative of `GlobalNormalizedCrossCorrelation`, to be minimised."""
+
+
+def _correlation_range(smooth_nr: float, smooth_dr: float, squared: bool) -> tuple[float, float]:
+    """Return the least and the greatest value of a correlation with these constants."""
+    if squared:
+        return 0.0, greatest_ratio(smooth_nr, smooth_dr)
+    return -1.0, 1.0 + (smooth_nr / smooth_dr**0.5 if smooth_dr > 0 else 0.0)

@@ -134,6 +134,15 @@ class DiceLoss(NegativeLossMixin, MultiScaleMixin, DiceScore):
         """What the negative score is added to."""
         return 1.0 if self.convention == "monai" else 0.0
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """That of the negative score; by MONAI's convention below 0 where `scales` make labels larger than 1."""
+        low, high = super().value_range
+        if self.convention != "monai" or not isinstance(self.scales, tuple):
+            return low, high
+        gains = [max(1.0, sum(self.taps(scale)) ** self.spatial_dims) if scale else 1.0 for scale in self.scales]
+        return 1.0 - (1.0 - low) * sum(gains) / len(gains), high
+
 
 class JaccardIndex(_Overlap):
     """Jaccard index; see `agnoreg.functional.jaccard` for the formula.

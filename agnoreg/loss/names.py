@@ -1,11 +1,12 @@
 """Losses by name: the registered ones, and every class by its own name."""
 
-import difflib
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
+from agnoreg.messages import did_you_mean, shown
 
 L = TypeVar("L", bound=type[Loss])
 
@@ -20,6 +21,9 @@ _by_name: dict[str, type[Loss]] = {
     "gradient": deform.GradientNorm,
     "bending": deform.BendingEnergy,
 }
+
+#: Other names of registered losses; one that somebody registers comes before them.
+ALIASES = {"mi": "gmi", "ncc": "gncc", "mse": "ssd"}
 
 _by_class: dict[str, type[Loss]] = {
     cls.__name__: cls
@@ -69,18 +73,18 @@ def register_loss(name: str) -> Callable[[L], L]:
 
     def register(cls: L) -> L:
         if not (isinstance(cls, type) and issubclass(cls, Loss)):
-            raise TypeError(f"register_loss decorates a subclass of agnoreg.Loss, got {cls!r}.")
+            raise TypeError(f"register_loss decorates a subclass of agnoreg.Loss, got {shown(cls)}.")
         places = ((_by_name, name), (_by_class, cls.__name__))
         for table, key in places:
             known = table.get(key)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"The name {key!r} is taken by {known.__module__}.{known.__qualname__}.")
+                raise ValueError(f"The name {shown(key)} is taken by {known.__module__}.{known.__qualname__}.")
         for table, key in places:
             table[key] = cls
         return cls
 
     if not isinstance(name, str):
-        raise TypeError(f"register_loss takes the name: @agnoreg.register_loss({'...'!r}), got {name!r}.")
+        raise TypeError(f"register_loss takes the name: @agnoreg.register_loss({'...'!r}), got {shown(name)}.")
     return register
 
 
@@ -90,18 +94,48 @@ def registered_losses() -> dict[str, type[Loss]]:
 
 
 def loss_class(name: str) -> type[Loss]:
-    """Return the class of that registered name or class name.
+    """Return the class of that registered name, class name or alias; capitals count where they tell two names apart.
 
     Raises
     ------
     ValueError
         If there is none; the message lists the known names and the nearest.
     """
-    found = (_by_name.get(name) or _by_class.get(name)) if isinstance(name, str) else None
-    if found is not None:
-        return found
-    known = [*_by_name, *_by_class]
-    lowered = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.4)
-    hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
-    raise ValueError(f"Unknown loss {name!r}.{hint} The known ones are {', '.join(_by_name)}; class names work, too.")
+    known: dict[str, type[Loss]] = {
+        **{alias: _by_name[name] for alias, name in ALIASES.items()},
+        **_by_class,
+        **_by_name,
+    }
+    if isinstance(name, str):
+        alike = {cls for one, cls in known.items() if one.casefold() == name.casefold()}
+        if name in known or len(alike) == 1:
+            return known[name] if name in known else alike.pop()
+    hint = did_you_mean(name, known, cutoff=0.4)
+    raise ValueError(
+        f"Unknown loss {shown(name)}.{hint} The known ones are {', '.join(_by_name)}; class names work, too."
+    )
+
+
+def loss_of(name: str, arguments: Any) -> Loss:
+    """Return the loss of that name with these arguments, which may be what `get_config` returned.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss or an argument is out of range; the message names both.
+    TypeError
+        If an argument is unknown or missing.
+    """
+    cls = loss_class(name)
+    if not isinstance(arguments, Mapping):
+        raise TypeError(f"{name}: what stands under 'config' is what get_config returns, got {shown(arguments)}.")
+    known = [item.name for item in fields(cls) if item.name != "name"]
+    for key in arguments:
+        if key not in (*known, "name"):
+            hint = did_you_mean(key, [*known, "weight"])
+            raise TypeError(f"{name} has no argument {shown(key)}.{hint} It takes {', '.join(known)}, and weight.")
+    try:
+        return cls.from_config(dict(arguments))
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from None

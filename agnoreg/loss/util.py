@@ -1,15 +1,17 @@
 """Mixins that change a loss, and the separable filter."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.differentiable import Differentiable, Filtered, Negated, WeightedSum, check_number
+from agnoreg.differentiable import Differentiable, Filtered, Negated, WeightedSum, as_number
 from agnoreg.functional.filters import separable_filter
-from agnoreg.functional.kernels import cauchy_kernel1d, gaussian_kernel1d_sigma
-from agnoreg.loss.base import Loss
+from agnoreg.functional.kernels import LARGEST, cauchy_kernel1d, gaussian_kernel1d_sigma, sampled_gaussian
+from agnoreg.loss.base import Loss, frozen
+from agnoreg.messages import named, shown
 
 Array = Any
 
@@ -88,17 +90,15 @@ class MultiScaleMixin(Loss):
 
     def __post_init__(self) -> None:
         """Check the configuration."""
-        if self.kernel not in tuple(SCALE_KERNELS):
-            raise ValueError(f"Kernel {self.kernel} is not supported. Feasible values are {', '.join(SCALE_KERNELS)}.")
+        if not isinstance(self.kernel, str) or self.kernel not in tuple(SCALE_KERNELS):
+            feasible = ", ".join(SCALE_KERNELS)
+            raise ValueError(f"Kernel {named(self.kernel)} is not supported. Feasible values are {feasible}.")
         if self.scales is not None:
-            scales = np.asarray(self.scales, dtype=object).reshape(-1).tolist()
-            try:
-                for scale in scales:
-                    check_number("A scale", scale)
-            except ValueError:
-                scales = []
-            if not scales:
-                raise ValueError(f"scales must be one or more numbers of at least 0, got {self.scales!r}.")
+            scales = np.asarray(frozen("scales", self.scales), dtype=object).reshape(-1).tolist()
+            if not scales or not all(0 <= as_number(scale) < math.inf for scale in scales):
+                raise ValueError(f"scales must be one or more numbers of at least 0, got {shown(self.scales)}.")
+            if max(scales) > LARGEST:
+                raise ValueError(f"scales must be at most {LARGEST} voxels, got {shown(self.scales)}.")
             object.__setattr__(self, "scales", tuple(scales))
         super().__post_init__()
 
@@ -111,10 +111,16 @@ class MultiScaleMixin(Loss):
         parts = tuple(self._at(function, scale) for scale in self.scales)
         return WeightedSum(parts, (1.0 / len(parts),) * len(parts))
 
+    def taps(self, scale: float) -> tuple[float, ...]:
+        """Return the kernel of a scale above 0 along one axis, the convention's where a loss has one."""
+        if self.kernel == "gaussian" and getattr(self, "convention", None) == "monai":
+            return sampled_gaussian(scale)
+        return tuple(SCALE_KERNELS[self.kernel](scale).tolist())
+
     def _at(self, function: Differentiable, scale: float) -> Differentiable:
         if scale == 0:
             return function
-        taps = tuple(SCALE_KERNELS[self.kernel](scale).tolist())
+        taps = self.taps(scale)
         # A user's own loss may not say where its channels are.
         dims, data_format = getattr(self, "spatial_dims", 3), getattr(self, "data_format", None)
         return Filtered(function, taps, dims, data_format)

@@ -11,8 +11,9 @@ import numpy as np
 from agnoreg.backend import Backend, get_backend, per_sample
 from agnoreg.differentiable import Measure, Run, finished, voxels
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
+from agnoreg.functional.gncc import GlobalCorrelation
 from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import GlobalCorrelation, LocalCorrelation
+from agnoreg.functional.ncc import LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
 from agnoreg.stencil import boxes
 from agnoreg_cpu import ALIGNED, histograms, pointwise, windows
@@ -284,6 +285,10 @@ class CpuJaccard(_Overlap, JaccardOverlap):
 class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
     """`GlobalCorrelation` by kernels."""
 
+    def suits(self, dtype: Any) -> bool:
+        """Say whether there are constants; the kernels divide by no intensities."""
+        return not self.exact
+
     def add_up(self, call: Call) -> Arrays:
         """Return the first and second moments."""
         return tuple(self.moments(call))
@@ -464,7 +469,8 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
 
     def suits(self, dtype: Any) -> bool:
         """Say whether the kernels know these windows, of more than a voxel, and what is made of them."""
-        return max(map(len, self.taps)) > 1 and self.squared and self.flat_value is None and self.convention != "monai"
+        known = self.squared and self.flat_value is None and self.convention not in ("monai", "exact")
+        return known and max(map(len, self.taps)) > 1
 
     def takes_mask(self) -> bool:
         """Say whether the windows are made of boxes."""

@@ -1,0 +1,194 @@
+"""Normalised cross-correlation of two whole images (GNCC): squared, or signed, which is Pearson's r."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from agnoreg.backend import Backend, per_sample
+from agnoreg.differentiable import check_flag, check_number, evaluate, measured_by, total
+from agnoreg.functional.conventions import check_convention, check_fixed, take
+from agnoreg.functional.images import ImageMeasure
+from agnoreg.functional.intensities import centres
+from agnoreg.masks import by_name
+from agnoreg.tiling import Slab
+
+Array = Any
+
+#: smooth_nr and smooth_dr of each convention.
+GLOBAL_CONVENTIONS = {"deepreg": (1e-5, 1e-5), "exact": (0.0, 0.0)}
+
+
+@dataclass(frozen=True)
+class GlobalCorrelation(ImageMeasure):
+    """``(cov(t, p)^2 + nr) / (var t var p + dr)``, population moments; signed ``(cov + nr) / sqrt(var t var p + dr)``.
+
+    Without constants, by the exact convention, images are divided by their largest intensities first.
+    """
+
+    smooth_nr: float | None = None
+    smooth_dr: float | None = None
+    squared: bool = True
+    convention: str = "deepreg"
+
+    def __post_init__(self) -> None:
+        """Check the parameters, and take what was left out from the convention."""
+        super().__post_init__()
+        check_convention("GNCC", self.convention, tuple(GLOBAL_CONVENTIONS))
+        nr, dr = GLOBAL_CONVENTIONS[self.convention]
+        take(self, smooth_nr=nr, smooth_dr=dr)
+        check_flag("squared", self.squared)
+        check_number("smooth_nr", self.smooth_nr)
+        check_number("smooth_dr", self.smooth_dr)
+        if self.exact:
+            check_fixed(self.convention, "smooth_nr", self.smooth_nr, (0.0,))
+            check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
+        elif self.smooth_dr == 0:
+            raise ValueError("smooth_dr must be positive, got 0: convention='exact' is the one without constants.")
+
+    @property
+    def exact(self) -> bool:
+        """Whether there are no constants."""
+        return self.convention == "exact"
+
+    @property
+    def constant_count(self) -> int:  # type: ignore[override]
+        """How many arrays `constants` returns."""
+        return 4 if self.exact else 2
+
+    def constants(
+        self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
+    ) -> tuple[Array, ...]:
+        """Return a centre of each image, about which its moments are taken, and what the images are divided by."""
+        return centres(backend, dtype, arrays, weights, self.exact)
+
+    def _images(self, slab: Slab) -> tuple[Array, ...]:
+        """Return the slab's images less their centres, divided by what they are divided by."""
+        images = [x - per_sample(slab.xp, c, x) for x, c in zip(slab.arrays, slab.constants[:2], strict=True)]
+        return tuple(self._scaled(slab, x, index) for index, x in enumerate(images))
+
+    def _scaled(self, slab: Slab, x: Array, index: int) -> Array:
+        """Divide what belongs to one of the images by what that image is divided by."""
+        return x / per_sample(slab.xp, slab.constants[2 + index], x) if self.exact else x
+
+    def sums(self, slab: Slab) -> tuple[Array, ...]:
+        """Return the first and second moments about the centres, not yet divided."""
+        t, p = self._images(slab)
+        return tuple(total(slab, *x) for x in ((t,), (p,), (t, t), (p, p), (t, p)))
+
+    def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value, and the factors of the other image, the image itself and 1 in each gradient."""
+        t, p, tt, pp, tp = (x / count for x in sums)
+        cov, var_t, var_p = tp - t * p, tt - t * t, pp - p * p
+        value, by_cov, factor = self._value(xp, cov, var_t, var_p)
+        # d cov = (t - mean t) dp / n and d var_p = 2 (p - mean p) dp / n; likewise for t.
+        by_cov, factor = by_cov * (2.0 / count), factor * (2.0 / count)
+        by_var_t, by_var_p = -factor * var_p, -factor * var_t
+        return value, (by_cov, by_var_t, by_var_p, -by_cov * p - by_var_t * t, -by_cov * t - by_var_p * p)
+
+    def _value(self, xp: Any, cov: Array, var_t: Array, var_p: Array) -> tuple[Array, Array, Array]:
+        """Return the value, half its derivative by ``cov``, and its negative one by ``var_t var_p``."""
+        product, flat = var_t * var_p, None
+        if self.exact:
+            # A constant image has a value of 0 and no gradient. What is no number passes no comparison.
+            flat = (var_t <= 0.0) | (var_p <= 0.0)
+            product = xp.where(flat, xp.ones_like(product) + 0.0 * product, product)
+        if self.squared:
+            inverse = 1.0 / (product + self.smooth_dr)
+            value, by_cov = (cov * cov + self.smooth_nr) * inverse, cov * inverse
+            factor = value * inverse
+        else:
+            below = xp.where(product > 0.0, product, 0.0 * product) + self.smooth_dr
+            inverse = 1.0 / xp.sqrt(below)
+            value, by_cov = (cov + self.smooth_nr) * inverse, 0.5 * inverse
+            factor = 0.5 * value / below
+        if flat is not None:
+            # Cauchy and Schwarz's bound, which rounding must not break.
+            for bound in (1.0, -1.0):
+                value = xp.where(value * bound > 1.0, xp.full_like(value, bound), value)
+            value, by_cov, factor = (xp.where(flat, 0.0 * x, x) for x in (value, by_cov, factor))
+        return value, by_cov, factor
+
+    def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return ``by_cov (other - its mean) + by_var (own - its mean)``."""
+        images = self._images(slab)
+        by_cov, *rest = (per_sample(slab.xp, c, images[0]) for c in coefficients)
+        by_var, constant = rest[:2], rest[2:]
+
+        def by(i: int) -> Array:
+            gradient = images[1 - i] * by_cov
+            gradient += images[i] * by_var[i]
+            gradient += constant[i]
+            return self._scaled(slab, gradient, i)
+
+        return tuple(by(i) for i in wrt)
+
+
+@measured_by(GlobalCorrelation)
+def gncc(
+    y_true: Array,
+    y_pred: Array,
+    *,
+    smooth_nr: float | None = None,
+    smooth_dr: float | None = None,
+    squared: bool = True,
+    convention: str = "deepreg",
+    spatial_dims: int = 3,
+    data_format: str | None = None,
+    mask: Array | None = None,
+    fixed_mask: Array | None = None,
+    moving_mask: Array | None = None,
+) -> Array:
+    """Return the squared global normalised cross-correlation of two images, per sample.
+
+    ``(cov(t, p)^2 + smooth_nr) / (var t var p + smooth_dr)`` with population moments over every axis but the first.
+    float32 results do not depend on an intensity offset. The two constants, 1e-5 each, weigh against a product of two
+    variances: where images do not fill [0, 1], unrelated ones score near 1. Then choose ``convention="exact"``.
+
+    Parameters
+    ----------
+    y_true, y_pred
+        Shape ``(B, ...)``, the same.
+    smooth_nr, smooth_dr
+        Added to numerator and denominator; a constant image scores ``smooth_nr / smooth_dr``. None: the convention's,
+        1e-5 each.
+    squared
+        False: the signed correlation, ``(cov + smooth_nr) / sqrt(var t var p + smooth_dr)``, for which inverted
+        contrast is worst.
+    convention
+        ``"deepreg"``, the formula above; or ``"exact"``, without constants, Pearson's r or its square, whatever the
+        images' units: a constant image then scores 0, and has no gradient.
+    spatial_dims, data_format
+        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
+        that lacks an axis lacks the last.
+    mask, fixed_mask, moving_mask
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
+
+    Returns
+    -------
+    array
+        Shape ``(B,)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher is better, 1 for equal images (squared: also
+        for inverted contrast). Signed, in [-1, 1], up to ``smooth_nr``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a parameter is out of range.
+
+    References
+    ----------
+    Zero-normalised cross-correlation, https://en.wikipedia.org/wiki/Cross-correlation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(8.0).reshape(1, 2, 2, 2)
+    >>> gncc(image, 3 * image + 100).round(4)
+    array([1.])
+    >>> gncc(image, 100 - 1e-6 * image, squared=False, convention="exact").round(4)
+    array([-1.])
+    """
+    measure = GlobalCorrelation(
+        smooth_nr, smooth_dr, squared, convention, spatial_dims=spatial_dims, data_format=data_format
+    )
+    return evaluate(measure, y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))

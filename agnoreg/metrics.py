@@ -1,0 +1,442 @@
+"""Which metrics an evaluation computes: those that are asked for by name, with arguments, or all that fit.
+
+By default these are measures that mean something for any image: no constants beside the data, no assumption about their
+range. DeepReg's, and other libraries', are had by name and by convention.
+"""
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agnoreg.files import one_line
+from agnoreg.functional.conventions import CONVENTIONS
+from agnoreg.loss import deform, image, label, util
+from agnoreg.loss.base import Loss
+from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from agnoreg.loss.names import loss_class, registered_losses
+from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from agnoreg.nifti import InputError, Volume
+from agnoreg.registry import build_loss
+
+__all__ = ["Metric", "Series", "arguments_of", "asked_metrics", "default_metrics", "measured_on", "metric_of"]
+__all__ += ["parse_loss", "planned"]
+
+CENTROID_DISTANCE = "compute_centroid_distance"
+#: What the distance of centroids can be asked for by.
+CENTROID_NAMES = ("centroid_distance", "centroid-distance", CENTROID_DISTANCE)
+
+#: The convention of the metrics that are computed unless others are asked for.
+EXACT = "exact"
+#: The spacing that stands for the voxel size in a header.
+HEADER = "header"
+
+_MODULES = {"images": image, "labels": label, "field": deform}
+#: Arguments of every loss that say nothing about one sample's value.
+_ASIDE = ("name", "reduction", "native")
+#: Arguments that may have a value for each axis.
+_PER_AXIS = ("kernel_size", "spacing")
+#: What a volume is called that has more than one voxel along one axis, or along two.
+FLAT = {1: "line", 2: "slice"}
+#: Losses of a displacement field, in the unit of its spacing.
+_REGULARISERS = (deform.GradientNorm, deform.BendingEnergy)
+
+#: What the field calls a metric.
+_TITLES: dict[type[Loss], str] = {
+    label.SumSquaredDifference: "SSD",
+    image.GlobalNormalizedCrossCorrelation: "GNCC",
+    image.LocalNormalizedCrossCorrelation: "LNCC",
+    image.GlobalMutualInformation: "mutual information",
+    label.DiceScore: "Dice",
+    label.JaccardIndex: "Jaccard",
+    label.CrossEntropy: "cross-entropy",
+    deform.GradientNorm: "gradient norm",
+    deform.BendingEnergy: "bending energy",
+}
+
+
+# --- one metric -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric to compute.
+
+    Attributes
+    ----------
+    loss
+        The object that computes it; None for the distance of centroids, which is a function.
+    arguments
+        What was asked for of its arguments, or what the defaults ask for.
+    measures
+        On what it can be computed: ``"images"``, ``"labels"``, ``"field"``.
+    required
+        Whether somebody asked for it, so that an input that it does not fit is an error.
+    rescale
+        Whether images are scaled to [0, 1] first where they are not.
+    in_mm
+        Whether a field is measured in mm, with the header's voxel size for spacing.
+    settled
+        Whether somebody chose its number of axes, so that it stays.
+    """
+
+    loss: Loss | None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    measures: tuple[str, ...] = ("labels",)
+    required: bool = True
+    rescale: bool = False
+    in_mm: bool = False
+    settled: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its class's name, or the function's."""
+        return CENTROID_DISTANCE if self.loss is None else type(self.loss).__name__
+
+    @property
+    def title(self) -> str:
+        """What the field calls it; its class's name where that is nobody else's."""
+        if self.loss is None:
+            return "centroid distance"
+        kind = type(self.loss)
+        plain = metric_of(kind)
+        title = _TITLES.get(plain)
+        if title is None or not (kind is plain or kind.__module__ in (image.__name__, label.__name__)):
+            return kind.__name__
+        if plain is image.GlobalNormalizedCrossCorrelation and not getattr(self.loss, "squared", True):
+            title = "Pearson's r"
+        return title if kind is plain else f"{title} loss"
+
+    @property
+    def unit(self) -> str:
+        """The unit of its value; empty where it has none, as a gradient in mm per mm."""
+        if self.loss is None:
+            return "mm"
+        if not isinstance(self.loss, deform.BendingEnergy):
+            return ""
+        if self.in_mm:
+            return "1/mm^2"
+        return "1/voxel^2" if set(self.spacing) == {1.0} else "1/unit^2"
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the greatest value."""
+        low, high = (0.0, math.inf) if self.loss is None else self.loss.value_range
+        return low + 0.0, high + 0.0  # No negative zeros.
+
+    @property
+    def direction(self) -> str:
+        """``"lower"`` or ``"higher"``: which is better."""
+        return "lower" if self.loss is None else self.loss.direction
+
+    @property
+    def identity_value(self) -> float | None:
+        """The value of two equal images or labels, or of no displacement; None where it depends on them."""
+        return 0.0 if self.loss is None else self.loss.identity_value
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The distance of voxels along each axis; displacements in voxels times it are in its unit."""
+        spacing = getattr(self.loss, "spacing", 1.0) if isinstance(self.loss, _REGULARISERS) else 1.0
+        return tuple(map(float, spacing)) if isinstance(spacing, tuple) else (float(spacing),)
+
+    def of(self, volume: Volume) -> "Metric":
+        """Return the metric as it fits a volume: of its voxel size, and of a single slice in 2-D.
+
+        Raises
+        ------
+        InputError
+            If somebody chose another number of axes for it, or its arguments do not fit this one.
+        """
+        dims, axes = getattr(self.loss, "spatial_dims", None), len(volume.axes)
+        changed: dict[str, Any] = {"spacing": volume.along(volume.voxel_size)} if self.in_mm else {}
+        if axes < 3 and dims not in (None, axes):
+            if self.settled:
+                raise InputError(
+                    f"{self.name} has spatial_dims={dims}, and a {FLAT[axes]} is evaluated in {axes}-D: give it "
+                    f"spatial_dims={axes}."
+                )
+            own = {name: getattr(self.loss, name, None) for name in _PER_AXIS}
+            per_axis = {
+                name: volume.along(value) for name, value in own.items() if isinstance(value, tuple) and len(value) == 3
+            }
+            changed = {"spatial_dims": axes, **per_axis, **changed}
+        if not changed:
+            return self
+        assert self.loss is not None
+        try:
+            return replace(self, loss=replace(self.loss, **changed))
+        except (TypeError, ValueError) as error:
+            what = "" if axes == 3 else f" of a {FLAT[axes]}"
+            raise InputError(f"{self.name}{what}: {one_line(error)}") from error
+
+
+def metric_of(kind: type[Loss]) -> type[Loss]:
+    """Return the metric whose sign a loss reverses, or which it averages over scales; else the class itself."""
+    changed = (NegativeLossMixin, MultiScaleMixin)
+    plain = (base for base in kind.__mro__ if not issubclass(base, changed) and base.__module__ != util.__name__)
+    return next(base for base in plain if issubclass(base, Loss))
+
+
+def measured_on(kind: type[Loss]) -> tuple[str, ...]:
+    """Return what a loss can be computed on: ``"images"``, ``"labels"``, ``"field"``."""
+    if issubclass(kind, label.SumSquaredDifference):
+        return ("images", "labels")
+    for base in kind.__mro__:
+        for measured, module in _MODULES.items():
+            if base.__module__ == module.__name__:
+                return (measured,)
+    return ("field",) if kind.inputs == 1 else ("images",)
+
+
+def arguments_of(kind: type[Loss]) -> dict[str, Any]:
+    """Return the arguments of a loss that change one sample's value, with their defaults."""
+    config = kind().get_config()
+    return {key: config[key] for key in inspect.signature(kind).parameters if key not in _ASIDE}
+
+
+# --- asked for --------------------------------------------------------------------------------------------------------
+
+
+def parse_loss(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``NAME[:key=value,...]``; a value is JSON where it parses as JSON, else a string.
+
+    Raises
+    ------
+    InputError
+        If an argument has no ``=`` or occurs twice, or no colon comes before the first.
+
+    Examples
+    --------
+    >>> parse_loss("lncc:kernel_size=[9,9,3],kernel_type=gaussian")
+    ('lncc', {'kernel_size': [9, 9, 3], 'kernel_type': 'gaussian'})
+    >>> parse_loss("DiceLoss:scales=[0,1,2]")
+    ('DiceLoss', {'scales': [0, 1, 2]})
+    """
+    name, _, rest = text.partition(":")
+    if "=" in name:
+        raise InputError(f"--loss {text}: arguments follow a colon, NAME:key=value,key=value.")
+    arguments: dict[str, Any] = {}
+    # A comma ends a value only where another key follows, so that a list needs no quotes.
+    for part in re.split(r",(?=\s*\w+\s*=)", rest) if rest.strip() else []:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key:
+            raise InputError(f"--loss {text}: expected NAME:key=value,key=value, got {part.strip()!r}.")
+        if key in arguments:
+            raise InputError(f"--loss {text}: the argument {key!r} occurs twice.")
+        arguments[key] = _json_or_text(value)
+    return name.strip(), arguments
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
+    except (ValueError, RecursionError):
+        return value
+
+
+def _built(asked: str | Loss, convention: str | None, units: str | None) -> Metric:
+    if isinstance(asked, Loss):
+        defaults = arguments_of(type(asked))
+        given = {key: value for key, value in asked.get_config().items() if key in defaults and value != defaults[key]}
+        return Metric(asked, given, measured_on(type(asked)), settled=True)
+    name, given = parse_loss(asked)
+    try:
+        if name in CENTROID_NAMES:
+            if given:
+                raise ValueError(f"it takes no arguments, got {', '.join(given)}; it is measured in mm.")
+            return Metric(None)
+        for key in ("name", "weight"):
+            if key in given:
+                raise ValueError(f"the argument {key!r} has no place in an evaluation.")
+        kind = loss_class(name)
+        if issubclass(kind, WeightedLoss | RegistrationLoss):
+            raise ValueError("it combines losses: give each of them as a --loss of its own.")
+        natural = name in registered_losses()
+        return _of_class(metric_of(kind) if natural else kind, given, natural, convention, units)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--loss {asked}: {one_line(error)}") from error
+
+
+def _of_class(
+    kind: type[Loss], given: dict[str, Any], natural: bool, convention: str | None, units: str | None
+) -> Metric:
+    """Return the metric of a class with arguments from a shell, and what the command adds to those of the class."""
+    known, measures, rescale, in_mm = arguments_of(kind), measured_on(kind), False, False
+    if "images" in measures and "rescale" not in known:
+        rescale = given.get("rescale", False)
+        _check_types({"rescale": rescale}, {"rescale": False})
+    # What has no constants to leave out is exact already.
+    if convention is not None and "convention" in known and (convention != EXACT or _follows(kind, EXACT)):
+        given.setdefault("convention", convention)
+    if issubclass(kind, _REGULARISERS):
+        given.setdefault("spacing", _spacing_of(units, given.get("convention")))
+        in_mm = given["spacing"] == HEADER
+    own = {key: value for key, value in given.items() if key != "rescale" or "rescale" in known}
+    if in_mm:
+        del own["spacing"]
+    _check_types(own, known)
+    # A label's masks are binary, and only a thresholded score states its value for equal labels.
+    binary = {"binary": True} if natural and "binary" in known else {}
+    loss = build_loss({"name": kind.__name__, **binary, **own})
+    return Metric(loss, given, measures, rescale=rescale, in_mm=in_mm, settled="spatial_dims" in given)
+
+
+def _spacing_of(units: str | None, convention: str | None) -> Any:
+    """Return the spacing where none was given: the header's, and voxels for libraries that know no other."""
+    in_mm = convention in (None, EXACT) if units is None else units == "mm"
+    return HEADER if in_mm else 1
+
+
+def _check_types(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    # A shell has only words: "l1=maybe" must not pass for true. What a number or a list may be the loss checks itself.
+    for key, value in given.items():
+        if isinstance(defaults.get(key), bool):
+            fits, wanted = isinstance(value, bool), "true or false"
+        elif isinstance(defaults.get(key), int | float):
+            fits, wanted = value is None or _numeric(value), "a number, or where it takes one for each axis [a,b,c]"
+        else:
+            continue
+        if not fits:
+            raise ValueError(f"{key} must be {wanted}, got {value!r}.")
+
+
+def _numeric(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_numeric(item) and not isinstance(item, list) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _follows(kind: type[Loss], convention: str) -> bool:
+    """Say whether a class has that convention."""
+    if "convention" not in inspect.signature(kind).parameters:
+        return False
+    try:
+        kind.from_config({"convention": convention})
+    except ValueError:
+        return False
+    return True
+
+
+# --- by default -------------------------------------------------------------------------------------------------------
+
+#: By what is given, the classes and their arguments.
+_DEFAULTS: dict[str, dict[type[Loss], dict[str, Any]]] = {
+    "images": {
+        label.SumSquaredDifference: {},
+        image.GlobalNormalizedCrossCorrelation: {"convention": EXACT, "squared": False},
+        image.LocalNormalizedCrossCorrelation: {"convention": EXACT},
+        image.GlobalMutualInformation: {"rescale": True},
+    },
+    "labels": {label.DiceScore: {}, label.JaccardIndex: {}},
+    "field": {deform.GradientNorm: {}, deform.BendingEnergy: {}},
+}
+
+
+def default_metrics(
+    measured: Iterable[str], convention: str | None = None, regulariser_units: str | None = None
+) -> list[Metric]:
+    """Return every metric that fits what is given, each by the convention where it has it.
+
+    Parameters
+    ----------
+    measured
+        What is given: ``"images"``, ``"labels"``, ``"field"``.
+    convention
+        Whose formulas; ``"exact"`` where None. A metric that a library does not have is computed as without it.
+    regulariser_units
+        ``"mm"`` or ``"voxel"``; None: mm, and voxels by a library's convention.
+    """
+    chosen = []
+    for group in measured:
+        for kind, exact in _DEFAULTS[group].items():
+            named = convention is not None and convention != EXACT and _follows(kind, convention)
+            given = {"convention": convention} if named else dict(exact)
+            metric = _of_class(kind, given, True, None, regulariser_units)
+            chosen.append(replace(metric, measures=(group,), required=False))
+        if group == "labels":
+            chosen.append(Metric(None, required=False))
+    return chosen
+
+
+def asked_metrics(
+    losses: Sequence[str | Loss],
+    given: Sequence[str],
+    *,
+    ddf_units: str = "voxel",
+    affine_tol: float = 1e-3,
+    convention: str | None = None,
+    regulariser_units: str | None = None,
+) -> list[Metric]:
+    """Return what `evaluate_pair` computes: the losses that are asked for, or else all that fit what is given.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, or a loss does not fit what is given.
+    """
+    if ddf_units not in ("voxel", "mm"):
+        raise InputError(f"The units of a ddf are 'voxel' or 'mm', got {ddf_units!r}.")
+    if not affine_tol >= 0:
+        raise InputError(f"The tolerance of affines must be 0 or more voxels, got {affine_tol}.")
+    known = tuple(dict.fromkeys((EXACT, *CONVENTIONS)))
+    if convention not in (None, *known):
+        raise InputError(f"--convention must be one of {', '.join(known)}, got {convention!r}.")
+    if regulariser_units not in (None, "voxel", "mm"):
+        raise InputError(f"--regulariser-units must be 'voxel' or 'mm', got {regulariser_units!r}.")
+    if not losses:
+        return default_metrics(given, convention, regulariser_units)
+    metrics = [_built(asked, convention, regulariser_units) for asked in losses]
+    needs = {"labels": "--fixed-label and --moved-label", "field": "--ddf"}
+    for metric in metrics:
+        if not set(metric.measures) & set(given):
+            raise InputError(f"{metric.name} needs {' or '.join(needs[kind] for kind in metric.measures)}.")
+    return metrics
+
+
+# --- what will be computed --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Series:
+    """What `evaluate_pair` computes by one metric: a value, or one for each label and their mean.
+
+    Attributes
+    ----------
+    metric, arguments, measured, unit
+        As in `Record`.
+    """
+
+    metric: str
+    arguments: Mapping[str, Any]
+    measured: str
+    unit: str
+
+
+def planned(losses: Sequence[str | Loss], given: Sequence[str], **options: Any) -> tuple[Series, ...]:
+    """Return what `evaluate_pair` would compute, in its order, without reading a file.
+
+    Parameters
+    ----------
+    losses
+        As `evaluate_pair` takes them.
+    given
+        What there is: ``"images"``, then ``"labels"`` and ``"field"`` or either.
+    **options
+        ``ddf_units``, ``affine_tol``, ``convention`` and ``regulariser_units``, as `evaluate_pair` takes them.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, or a loss does not fit what is given.
+    """
+    chosen = asked_metrics(losses, given, **options)
+    return tuple(
+        Series(one.name, one.arguments, measured, one.unit)
+        for measured in given
+        for one in chosen
+        if measured in one.measures
+    )
