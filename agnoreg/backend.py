@@ -287,6 +287,10 @@ class Backend:
         x *= -1.0
         return self.xp.exp(x)
 
+    def sign(self, x: Array) -> Array:
+        """Return 1, 0 or -1 with the sign of ``x``; NaN stays."""
+        return self.xp.sign(x)
+
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return an array of ``size`` zeros to which each of ``weights`` was added at its ``index`` (both 1-D)."""
         raise NotImplementedError(

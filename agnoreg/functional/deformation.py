@@ -110,9 +110,9 @@ def gradient_norm(
         ``"deepreg"``; ``"monai"``, which has central differences and no ``l1``; or ``"voxelmorph"``, compact
         differences and the mean over the axes instead of their sum.
     mask
-        Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
-        any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
-        `agnoreg.Loss`.
+        Which voxels count: bools or integers, which count where they are not 0, or floating-point weights of at least
+        0, of the field's shape without its components; any axis may have size 1. A difference counts as much as the
+        voxel that counts least of those around it; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -172,9 +172,9 @@ def bending_energy(
     convention
         ``"deepreg"``, central differences where `stencil` is None; or ``"monai"``, compact ones.
     mask
-        Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
-        any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
-        `agnoreg.Loss`.
+        Which voxels count: bools or integers, which count where they are not 0, or floating-point weights of at least
+        0, of the field's shape without its components; any axis may have size 1. A difference counts as much as the
+        voxel that counts least of those around it; see `agnoreg.Loss`.
 
     Returns
     -------

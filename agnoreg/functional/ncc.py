@@ -475,9 +475,9 @@ def lncc(
         fewer than two voxels, are left out of the mean, which is 0, with a gradient of 0, where all are. Flat are
         windows whose standard deviation is no more than a rounding of their intensities.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
