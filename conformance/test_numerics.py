@@ -5,8 +5,9 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, Case
+from .cases import CASES, FORMULAS, MASKED_CLASSES, Case
 from .report import OFFSETS
+from .selection import formula, one_of_each
 from .tolerances import CT, FLOAT32, MAP, gradient_error, value_error
 
 NCC = [
@@ -139,13 +140,17 @@ def test_sums_beyond_the_range_of_a_small_dtype(cls, dtype, maker):
     assert value_error(maker.numpy(case.build().call(maker(t, dtype), maker(p, dtype))), expected) <= FLOAT32.value
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case", one_of_each(CASES + [case for case in MASKED_CLASSES if case.family in ("lncc", "dice", "gradient")], formula)
+)
 def test_nan_in_gives_nan_out(case, maker):
     inputs = case.arrays(SHAPE)
+    # Where there are masks they leave nothing out: what they leave out may be NaN, see `test_masks`.
+    masks = {name: mask.astype(np.float32) + 0.5 for name, mask in case.masks(*inputs).items()}
     for index in range(len(inputs)):
         spoiled = [x.copy() for x in inputs]
         spoiled[index][(1, *(n // 2 for n in spoiled[index].shape[1:]))] = np.nan
-        value = maker.numpy(case.build().call(*maker.all(tuple(spoiled), "float32")))
+        value = maker.numpy(case.build().call(*maker.all(tuple(spoiled), "float32"), **maker.masks(masks, "float32")))
         assert np.isfinite(value[0]), f"input {index}: the other sample has no NaN"
         assert np.isnan(value[1]), f"input {index}: {value[1]} in spite of a NaN"
 
