@@ -60,7 +60,7 @@ def _chosen(config: pytest.Config) -> list[Chosen]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a backend that nobody knows, and begin with no errors recorded."""
-    config.addinivalue_line("markers", "more: one more case of its kind, left out where every check is dear")
+    config.addinivalue_line("markers", "more(backends): one more of its kind, left out on these backends")
     # pytest-xdist's mark, for where it is not installed.
     config.addinivalue_line("markers", "xdist_group(name): tests of one group run in one process")
     for name in config.getoption("--backend") or []:

@@ -1,8 +1,9 @@
 """Which checks of a case run where: all of them on most backends, fewer where every check is dear.
 
-JAX, TensorFlow, Dask and the strict namespace take long over each check: they compile, plan or look at every operation. What
-these checks ask of them is whether their loops and hooks are right, and those do not see a loss's numbers. So one case of
-each kind of work is checked there, and all cases on the others: NumPy, PyTorch, and every adapter that is not agnoreg's own.
+JAX, TensorFlow, Dask and the strict namespace take long over each check: they compile, plan or look at every operation.
+What these checks ask of them is whether their loops and hooks are right, and those do not see a loss's numbers. So one
+case of each kind of work is checked there, and all cases on NumPy, PyTorch and every adapter that is not agnoreg's own.
+Value and gradients against the reference in float64 are checked everywhere, of every case.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -13,9 +14,12 @@ import pytest
 from .cases import Case
 from .chosen import Chosen
 
-#: On these backends what is marked as `MORE` is left out.
-DEAR = frozenset({"jax", "tensorflow", "dask", "array_api_strict"})
-MORE = pytest.mark.more
+DEAR = ("jax", "tensorflow", "dask", "array_api_strict")
+
+
+def unless(dear: tuple[str, ...] = DEAR) -> pytest.MarkDecorator:
+    """Return the mark of a check that is left out on these backends."""
+    return pytest.mark.more(dear)
 
 
 def kind_of_work(case: Case) -> Hashable:
@@ -33,14 +37,18 @@ def formula(case: Case) -> Hashable:
     return kind_of_work(case), *sorted(chosen)
 
 
-def one_of_each(cases: Iterable[Case], kind: Callable[[Case], Hashable]) -> list[Any]:
-    """Return all cases as parameters of a test, marked as `MORE` but for the first of each kind."""
-    seen, parameters = set(), []
+def firsts(cases: Iterable[Case], kind: Callable[[Case], Hashable]) -> list[Case]:
+    """Return the first case of each kind."""
+    found: dict[Hashable, Case] = {}
     for case in cases:
-        first = kind(case) not in seen
-        seen.add(kind(case))
-        parameters.append(pytest.param(case, id=str(case), marks=() if first else MORE))
-    return parameters
+        found.setdefault(kind(case), case)
+    return list(found.values())
+
+
+def one_of_each(cases: list[Case], kind: Callable[[Case], Hashable], dear: tuple[str, ...] = DEAR) -> list[Any]:
+    """Return all cases as parameters of a test, on the backends that are dear only the first of each kind."""
+    kept = firsts(cases, kind)
+    return [pytest.param(case, id=str(case), marks=() if case in kept else unless(dear)) for case in cases]
 
 
 def _parameters(item: pytest.Item) -> tuple[Any, Any]:
@@ -49,9 +57,9 @@ def _parameters(item: pytest.Item) -> tuple[Any, Any]:
 
 
 def left_out(item: pytest.Item) -> bool:
-    """Whether a test is one more of a kind, on a backend where it is dear."""
+    """Return whether a test is one more of a kind, on a backend where it is dear."""
     chosen, _ = _parameters(item)
-    return item.get_closest_marker("more") is not None and isinstance(chosen, Chosen) and chosen.name in DEAR
+    return isinstance(chosen, Chosen) and any(chosen.name in mark.args[0] for mark in item.iter_markers("more"))
 
 
 def by_case(item: pytest.Item) -> tuple[str, str] | None:

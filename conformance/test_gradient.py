@@ -1,7 +1,7 @@
 """The reference's gradients against central differences of it, and gradients through each framework's own autodiff.
 
-A closed form is right where it is the reference's (`test_reference`), and that one's is right where it is the slope of the
-reference itself: the differences of a case are taken once, not on every backend.
+A closed form is right where it is the reference's (`test_reference`), and that one is right where it is the slope of
+the reference itself: the differences of a case are taken once, not on every backend.
 """
 
 import numpy as np
