@@ -2,7 +2,7 @@
 #   make demo PIP_ARGS="..."   and   make test PIP_ARGS="..."   pass PIP_ARGS on to pip install.
 #   make array-api-tests ARRAY_API_TESTS=path   runs the checkout of array-api-tests there on TensorFlow's namespace.
 #   make test TEST_JOBS=4   runs the tests in so many processes, of some 5 GB each.
-#   make test-fast   runs what is not marked as slow, on NumPy and on PyTorch alone: for use between two edits.
+#   make test-fast   runs what is not slow and needs no cluster, on NumPy and on PyTorch alone: for use between two edits.
 #   make bench BENCH_ARGS="--loss lncc --peer monai"   passes BENCH_ARGS on to python -m benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,7 +22,7 @@ test: $(VENV)/.test lint
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup -m "not slow" tests conformance --backend numpy --backend torch
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup -m "not slow and not cluster" tests conformance --backend numpy --backend torch
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

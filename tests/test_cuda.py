@@ -194,6 +194,7 @@ def test_views_and_channels_are_taken_as_they_come(measure, images):
 
 
 @emulated
+@pytest.mark.slow
 def test_the_conformance_suite_passes_on_the_emulated_kernels():
     command = [sys.executable, "-m", "pytest", "conformance", "--backend", "numpy", "-p", "cuda_on_cpu.plugin"]
     # The kernels are of float32: what is of another dtype is computed by the core, here as elsewhere.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client, LocalCluster
+from every import LOSSES
 
 import agnoreg
 from agnoreg import functional
@@ -21,8 +22,6 @@ from agnoreg.loss.image import (
 )
 from agnoreg.loss.label import DiceScore, SumSquaredDifference
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 SHAPE = (2, 6, 7, 5)
 #: Of each axis of an image.
 CHUNKS = {"ones": (1, 1, 7, 1), "threes": (2, 3, 3, 3), "ragged": ((1, 1), (1, 4, 1), (2, 5), (5,)), "whole": SHAPE}
@@ -351,10 +350,10 @@ def stored(tmp_path_factory):
     return path, arrays
 
 
-@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="a worker's peak memory is read from /proc")
 @pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning")  # on a slow disk
+@pytest.mark.slow
 def test_twice_as_large_a_pair_takes_the_workers_no_more_memory(stored, tmp_path):
     path, arrays = stored
     losses = {

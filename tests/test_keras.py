@@ -12,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from every import LOSSES
 
 import agnoreg
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 import agnoreg_keras  # noqa: E402
-
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 
 #: What is saved in users' files: these names never change.
 FROZEN = {
@@ -36,8 +34,12 @@ FROZEN = {
 }
 
 BACKENDS = ("tensorflow", "torch", "jax")
+
+
 #: The tests of what these processes found go to one worker of pytest's, which starts them once.
-started_together = pytest.mark.xdist_group("processes of Keras")
+def started_together(test):
+    """Mark a test of what the processes found."""
+    return pytest.mark.slow(pytest.mark.xdist_group("processes of Keras")(test))
 
 
 def run(backend, command, folder):
@@ -107,6 +109,7 @@ def test_a_step_of_a_large_image_takes_bounded_memory(processes):
     assert loaded["large"]["MB"] < {"tensorflow": 300, "torch": 150, "jax": 350}[backend]
 
 
+@pytest.mark.slow
 def test_two_devices_make_the_step_of_one(tmp_path):
     if (state := agnoreg.available_backends()["tensorflow"]) != "ok":
         pytest.skip(state)
