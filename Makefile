@@ -3,6 +3,7 @@
 #   make array-api-tests ARRAY_API_TESTS=path   runs the checkout of array-api-tests there on TensorFlow's namespace.
 #   make test TEST_JOBS=4   runs the tests in so many processes, of some 5 GB each.
 #   make conformance   writes docs/conformance.md; CuPy is a stand-in there, by NumPy, unless CUPY_STAND_IN= is empty.
+#   make test-fast   runs what is not slow and needs no cluster, on NumPy and on PyTorch alone: for use between two edits.
 #   make bench BENCH_ARGS="--loss lncc --peer monai"   passes BENCH_ARGS on to python -m benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,13 +15,16 @@ ARRAY_API_EXAMPLES ?= 100
 CUPY_STAND_IN ?= $(CURDIR)/tests/cupy_stand_in
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint conformance array-api-tests array-api-suite clean
+.PHONY: demo test test-fast bench lint conformance array-api-tests array-api-suite clean
 
 demo: $(VENV)/.images
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest -n $(TEST_JOBS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup
+
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup -m "not slow and not cluster" tests conformance --backend numpy --backend torch
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

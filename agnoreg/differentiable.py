@@ -1226,7 +1226,6 @@ def _gradients_of(
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:
         # The batch's size is known only when the traced function runs.
-        xp = backend.xp
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
         gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
     return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))

@@ -25,7 +25,6 @@ KINDS = {
     "integer": ("bool and integers against the reference", tolerances.FLOAT32),
     "mixed": ("two dtypes at once against the reference", tolerances.FLOAT32),
     "differences": ("gradient in float64 against central differences", tolerances.DIFFERENCES),
-    "agreement": ("float64 against the other backends", tolerances.FLOAT64),
     "offset": ("float32, intensities raised by 0, 10, 100 and 1000", tolerances.FLOAT32),
     "flat": ("float32, flat regions, raised by up to 1000", tolerances.FLOAT32),
     "ct": ("float32, air at -1000 beside tissue near +50", tolerances.CT),

@@ -36,6 +36,8 @@ from agnoreg.cli import main
 from agnoreg.evaluation import InputError, Series, evaluate_pair
 from agnoreg.pairs import Pair, evaluate_pairs, read_pairs
 
+pytestmark = pytest.mark.cluster
+
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 SHAPE = (11, 12, 13)
 COUNT = 5
