@@ -12,7 +12,8 @@ from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
 from agnoreg.loss.base import Loss
-from agnoreg.metrics import CENTROID_DISTANCE, EXACT, HEADER, Metric
+from agnoreg.metric import CENTROID_DISTANCE, HEADER, Metric
+from agnoreg.metrics import EXACT
 from agnoreg.nifti import InputError
 from agnoreg.records import Record
 

@@ -13,7 +13,7 @@ from agnoreg.loss.image import (
     LocalNormalizedCrossCorrelation,
 )
 from agnoreg.loss.label import DiceLoss, DiceScore, JaccardIndex, SumSquaredDifference
-from agnoreg.metrics import Metric
+from agnoreg.metric import Metric
 from agnoreg.nifti import open_volume, read_field, read_image, read_labels
 
 PLANE = (17, 14)
