@@ -18,7 +18,8 @@ from agnoreg.counted import which_count
 from agnoreg.label_names import label_names as names_of_labels
 from agnoreg.loss.base import Loss
 from agnoreg.measuring import Computer, compute, with_before
-from agnoreg.metrics import FLAT, Series, asked_metrics, parse_loss, planned
+from agnoreg.metric import FLAT
+from agnoreg.metrics import Series, asked_metrics, parse_loss, planned
 from agnoreg.nifti import (
     MAX_VOXELS,
     GridDifference,

@@ -12,7 +12,8 @@ from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
 from agnoreg.loss.base import Loss
-from agnoreg.metrics import CENTROID_DISTANCE, EXACT, HEADER, Metric
+from agnoreg.metric import CENTROID_DISTANCE, HEADER, Metric
+from agnoreg.metrics import EXACT
 from agnoreg.nifti import InputError
 from agnoreg.records import Record
 
@@ -161,7 +162,7 @@ def _note_clipping(pair: "_Pair", metrics: Sequence[Metric]) -> None:
         if metric.rescale and not pair.scaled:
             pair.notes.append(f"{metric.name}: each image scaled from its range to [0, 1].")
         elif beyond and isinstance(metric.loss, image.GlobalMutualInformation):
-            pair.warnings.append(f"{metric.name} clips intensities to [0, 1], and these reach beyond; rescale=true.")
+            pair.warnings.append(f"{metric.name} clips intensities to [0, 1], and these reach beyond: rescale=true scales them.")
 
 
 def _image_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:

@@ -99,7 +99,8 @@ def print_losses() -> None:
     from rich.text import Text
 
     from agnoreg.loss.names import registered_losses
-    from agnoreg.metrics import CENTROID_NAMES, Metric, arguments_of, measured_on, metric_of
+    from agnoreg.metric import Metric, arguments_of, measured_on, metric_of
+    from agnoreg.metrics import CENTROID_NAMES
 
     console = _console()
     # A class's name is to be typed, so it is kept whole: where there is little room, in the second table alone.

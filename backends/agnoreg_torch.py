@@ -171,9 +171,7 @@ def _recorded(tensor: Array) -> bool:
 def _moves(tensor: Array) -> bool:
     """Say whether a tensor has a tangent, of forward mode."""
     return any(
-        unpack_dual(one).tangent is not None
-        for one in _layers(tensor)
-        if not torch._C._functorch.is_batchedtensor(one)
+        unpack_dual(one).tangent is not None for one in _layers(tensor) if not torch._C._functorch.is_batchedtensor(one)
     )
 
 

@@ -35,9 +35,7 @@ def draw(path: Path, fixed: np.ndarray, moving: np.ndarray, warped: np.ndarray, 
         axis.set_title(name)
     largest = float(np.abs(slices["fixed"] - slices["moving"]).max())
     for axis, name, title in zip(axes[1], ("moving", "warped"), ("before", "after"), strict=False):
-        shown = axis.imshow(
-            slices[name] - slices["fixed"], cmap="RdBu_r", origin="lower", vmin=-largest, vmax=largest
-        )
+        shown = axis.imshow(slices[name] - slices["fixed"], cmap="RdBu_r", origin="lower", vmin=-largest, vmax=largest)
         axis.set_title(f"{name} - fixed ({title})")
     figure.colorbar(shown, ax=list(axes[1, :2]), shrink=0.7, location="bottom", label="difference of intensities")
     grid(axes[1, 2], ddf[0, :, :, place, :2])
