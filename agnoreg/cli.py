@@ -126,11 +126,14 @@ def _app() -> Any:
         ] = None,
         workers: Annotated[
             int | None,
-            typer.Option(metavar="N", help="Processes on this machine; as many as CPUs if left out.", **many),
+            typer.Option(metavar="N", help="Processes on this machine; as many as pay if left out.", **many),
         ] = None,
         memory_limit: Annotated[
             str | None, typer.Option(metavar="SIZE", help="Memory of each of them, such as 4GiB; 0: no limit.", **many)
         ] = None,
+        keep_parts: Annotated[
+            bool, typer.Option("--keep-parts", help="Keep OUT.parts, the files of single rows, at the end.", **many)
+        ] = False,
     ) -> None:
         """Measure how similar two images are, how their labels overlap, how smooth a field is.
 
@@ -147,7 +150,13 @@ def _app() -> Any:
             "--json": json,
             "--csv": csv,
         }
-        batch = {"--out": out, "--scheduler": scheduler, "--workers": workers, "--memory-limit": memory_limit}
+        batch = {
+            "--out": out,
+            "--scheduler": scheduler,
+            "--workers": workers,
+            "--memory-limit": memory_limit,
+            "--keep-parts": keep_parts or None,
+        }
         settings: dict[str, Any] = {
             "losses": loss or [],
             "backend": backend,
@@ -161,8 +170,8 @@ def _app() -> Any:
             _none_of(files, "of one pair, and --pairs names a CSV of pairs and --out their table")
             if out is None:
                 raise evaluation.InputError("--pairs needs --out FILE, the table that is written.")
-            cluster = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit}
-            raise typer.Exit(evaluate_many(pairs, out, **settings, **cluster))
+            how = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit, "keep_parts": keep_parts}
+            raise typer.Exit(evaluate_many(pairs, out, **settings, **how))
         _none_of(batch, "of many pairs: it needs --pairs")
         if fixed is None or moved is None:
             raise evaluation.InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
@@ -238,8 +247,9 @@ def evaluate_many(pairs: Path, out: Path, **settings: Any) -> int:
     before = f", {summary.before} of them before" if summary.before else ""
     print(f"{out}: {summary.finished} of {summary.total} pairs evaluated{before}; {len(summary.failures)} failed.")
     for name, error in list(summary.failures.items())[:SHOWN]:
-        _warn(f"pair {name}: {error}")
-    rest = f"{out} holds the rows that there are; run the same command again for the others."
+        _warn(f"{pairs}, line {summary.lines[name]}, pair {name}: {error}")
+    there = f"{out} holds the rows that there are" if summary.finished or summary.failures else f"{out} was not written"
+    rest = f"{there}; run the same command again for the others."
     if summary.interrupted:
         return _fail(f"interrupted: {rest}", code=130)
     if summary.lost:

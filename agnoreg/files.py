@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and errors in one line."""
 
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,3 +36,9 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
     finally:
         for beside in temporary:
             beside.unlink(missing_ok=True)
+
+
+def target_of(path: Path) -> str:
+    """Return the name of the file that a temporary file of `write_whole` was to become; empty for any other file."""
+    found = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}\.tmp", path.name, re.DOTALL)
+    return found[1] if found else ""
