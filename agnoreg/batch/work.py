@@ -28,7 +28,7 @@ __all__ = [
 _PARAMETERS = inspect.signature(evaluate_pair).parameters
 _MASKS = ("mask", "fixed_mask", "moving_mask")
 
-#: The columns of the CSV that name files: each is an argument of `evaluate_pair`, and there are no others.
+#: The columns of the CSV that name files, one for each argument of `evaluate_pair` that is a file of one pair.
 FILES = (*INPUTS, *(name for name in _MASKS if name in _PARAMETERS and name not in INPUTS))
 #: Those that every CSV has, and those that come together.
 REQUIRED = ("fixed", "moved")
