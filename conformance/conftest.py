@@ -72,13 +72,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[COUNTS] = {"passed": 0, "failed": 0, "skipped": 0}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let this suite's own tests use windows of even size, which are to be computed however they lie."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:An even kernel_size:UserWarning"))
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes ``backend`` once for each chosen one that can be used here.
 
@@ -102,6 +95,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     places: dict[tuple[str, str], int] = {}
     order = []
     for number, item in enumerate(items):
+        if Path(__file__).parent in item.path.parents:
+            # Windows of even size are to be computed however they lie.
+            item.add_marker(pytest.mark.filterwarnings("ignore:An even kernel_size:UserWarning"))
         case = by_case(item)
         if case is not None:
             item.add_marker(pytest.mark.xdist_group("-".join(case)))

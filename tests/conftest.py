@@ -14,16 +14,6 @@ from conformance.settings import set_for
 TIMES = int(os.environ.get("HYPOTHESIS_TIMES", "1"))
 
 
-def pytest_collection_modifyitems(items):
-    """Have property tests draw more examples, if asked for."""
-    for item in items if TIMES > 1 else []:
-        test = getattr(item, "obj", None)
-        if is_hypothesis_test(test):
-            test = getattr(test, "__func__", test)
-            own = test._hypothesis_internal_use_settings
-            test._hypothesis_internal_use_settings = settings(own, max_examples=TIMES * own.max_examples)
-
-
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
 #: Names in files' names and in parameters that say which framework a test needs.
 NAMED = {*FRAMEWORKS, "dask", "cupy", "keras"}
@@ -41,7 +31,13 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out tests that a parameter says to be of another framework than those asked for."""
+    """Leave out tests that a parameter says to be of another framework than those asked for; draw more examples."""
+    for item in items if TIMES > 1 else []:
+        test = getattr(item, "obj", None)
+        if is_hypothesis_test(test):
+            test = getattr(test, "__func__", test)
+            own = test._hypothesis_internal_use_settings
+            test._hypothesis_internal_use_settings = settings(own, max_examples=TIMES * own.max_examples)
     others = _others(config)
 
     def of_another(item):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import agnoreg
-from conformance.cases import CASES, MASKED, Case
+from conformance.cases import CASES, MASKED
 
 SHAPE = (2, 6, 7, 8)
 #: Every class with every option once, and with every kind of mask.
