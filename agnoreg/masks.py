@@ -72,7 +72,9 @@ def _fitted(backend: Backend, name: str, mask: Array, shape: tuple[int | None, .
     """Return a mask with an axis for each of the input's."""
     xp, given = backend.xp, backend.shape(mask)
     if not xp.isdtype(mask.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(f"{name} must hold real numbers: bools, integers, or weights of at least 0; got dtype {mask.dtype}.")
+        raise TypeError(
+            f"{name} must hold real numbers: bools, integers, or weights of at least 0; got dtype {mask.dtype}."
+        )
     if xp.isdtype(mask.dtype, "integral"):
         # Stored as 0 and 255, say, or as labels: what is not 0 is there.
         mask = mask != 0
