@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
+from agnoreg.messages import warn_of_input
 from agnoreg.stencil import cut, pad, window_sum
 
 Array = Any
@@ -111,6 +112,14 @@ class Backend:
         That is so on a device that works on its own, and while a function is traced.
         """
         return None
+
+    def visible(self, array: Array) -> bool:
+        """Say whether the numbers of an array may be looked at now, without waiting and with no one recording it."""
+        return False
+
+    def warn(self, text: str) -> None:
+        """Warn of inputs, while a function is traced too."""
+        warn_of_input(text)
 
     def unusable(self) -> str:
         """Return why nothing can be computed on this machine, or an empty string: the framework may lack its device."""

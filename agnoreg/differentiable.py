@@ -15,6 +15,7 @@ from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
+from agnoreg import doubts
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.masks import combined
 from agnoreg.messages import shown
@@ -96,6 +97,13 @@ class Differentiable:
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
 
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant, as a rule nothing."""
+        return ""
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where the numbers of inputs are not what the function is of, as far as that is seen at once."""
+
     def check_masked(self) -> None:
         """Raise TypeError where the function takes no mask."""
 
@@ -167,12 +175,15 @@ def checked(
     given = {name: mask for name, mask in (masks or {}).items() if mask is not None}
     backend = backend_of(*arrays, *given.values())
     arrays = tuple(backend.prepare(array) for array in arrays)
-    function.check(*(backend.shape(array) for array in arrays))
+    shapes = [backend.shape(array) for array in arrays]
+    function.check(*shapes)
+    if doubt := function.doubt(*shapes):
+        backend.warn(doubt)
     if given:
         function.check_masked()
-        shape = backend.shape(arrays[0])
         with backend.at(arrays[0]):
-            arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
+            arrays = (*arrays, combined(backend, given, shapes[0], function.channel_axis(len(shapes[0]))))
+    function.look(backend, arrays)
     return backend, arrays
 
 
@@ -895,6 +906,14 @@ class _Wrapping(Differentiable):
         """Raise ValueError where these shapes do not fit the function."""
         self.function.check(*shapes)
 
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant."""
+        return self.function.doubt(*shapes)
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where the numbers of inputs are not what the function is of."""
+        self.function.look(backend, arrays)
+
     def check_masked(self) -> None:
         """Raise TypeError where the function takes no mask."""
         self.function.check_masked()
@@ -960,6 +979,15 @@ class WeightedSum(Differentiable):
         for function in self.functions:
             function.check(*shapes)
 
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant."""
+        return next(filter(None, (function.doubt(*shapes) for function in self.functions)), "")
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where the numbers of inputs are not what one of the functions is of."""
+        for function in self.functions:
+            function.look(backend, arrays)
+
     def check_masked(self) -> None:
         """Raise TypeError where one of the functions takes no mask."""
         for function in self.functions:
@@ -1016,6 +1044,14 @@ class Filtered(_Wrapping):
                     f"(batch, {axes}, channels), or where data_format says, or scales would smooth across them."
                 )
         super().check(*shapes)
+
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant."""
+        first = 2 if self.data_format == "channels_first" else 1
+        axes = range(first, first + self.spatial_dims)
+        if doubts.thin(shapes[0], axes, lambda: [len(self.kernel)] * self.spatial_dims):
+            return doubts.THIN.format("scales smooth it with", "a volume this thin has no scales")
+        return super().doubt(*shapes)
 
     def _filter(self, backend: Backend, array: Array, transpose: bool = False) -> Array:
         kernels = [self.kernel if axis < self.spatial_dims else None for axis in range(3)]

@@ -12,6 +12,7 @@ from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
 from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.messages import warn_of_input
 
 Array = torch.Tensor
 
@@ -223,6 +224,11 @@ def _plus(terms: Sequence[tuple[Array, ...]], pairs: Sequence[tuple[Array, Array
     return tuple(add(total, x, y, value=factor) for total, (x, y) in zip(sums, pairs, strict=True))
 
 
+@torch.compiler.assume_constant_result
+def _warn(text: str) -> None:
+    warn_of_input(text)
+
+
 class TorchBackend(Backend):
     """PyTorch tensors, on any device."""
 
@@ -281,6 +287,14 @@ class TorchBackend(Backend):
             return bool(result.all())
         except RuntimeError:  # a tensor of torch.func's, which has no value of its own
             return None
+
+    def visible(self, array: Array) -> bool:
+        """Say whether the tensor is in the host's memory, and nothing traces or transforms operations."""
+        return array.device.type == "cpu" and not _traced() and torch._C._functorch.peek_interpreter_stack() is None
+
+    def warn(self, text: str) -> None:
+        """Warn of inputs, also where a compiler traces the call, which it leaves out of the graph."""
+        _warn(text)
 
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills a card elsewhere, and while a compiler traces.

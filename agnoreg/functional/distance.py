@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
 from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.functional.images import ImageMeasure, LabelMeasure
 from agnoreg.functional.overlap import binarised, check_background_weight
 from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
@@ -84,13 +84,14 @@ def ssd(
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(ImageMeasure, MeanMeasure):
+class BinaryCrossEntropy(LabelMeasure, MeanMeasure):
     """``-(1 - w) mean t log(p + s) - w mean (1 - t) log(1 - p + s)``."""
 
     binary: bool = False
     background_weight: float = 0.0
     smooth: float = 1e-5
 
+    title: ClassVar[str] = "Cross-entropy"
     #: Where no logarithm is infinite.
     fill: ClassVar[float] = 0.5
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agnoreg import doubts
 from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import (
     PassingMeasure,
@@ -153,6 +154,19 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
                 )
         if shapes[0][: dims + 1] != shapes[1][: dims + 1]:
             check_same_shape(*shapes)
+
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why images of such shapes are probably not what is meant."""
+        first, dims = (2 if self.data_format == "channels_first" else 1), self.spatial_dims
+
+        def widths() -> list[int]:
+            return [len(taps) for taps in self.taps[3 - dims :]]
+
+        if self.padding != "zero" or not doubts.thin(shapes[0], range(first, first + dims), widths):
+            return ""
+        return doubts.THIN.format(
+            "LNCC's windows hold", "for a volume this thin padding='truncate', or a kernel_size of 1 along that axis"
+        )
 
     @property
     def by_channel(self) -> bool:

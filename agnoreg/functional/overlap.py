@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from agnoreg.backend import per_sample
 from agnoreg.differentiable import as_number, check_flag, check_number, evaluate, measured_by, total
 from agnoreg.functional.conventions import check_convention, check_fixed, take
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.functional.images import LabelMeasure
 from agnoreg.masks import by_name
 from agnoreg.messages import shown
 from agnoreg.tiling import Slab
@@ -35,7 +35,7 @@ CONVENTIONS = {
 
 
 @dataclass(frozen=True)
-class _Overlap(ImageMeasure):
+class _Overlap(LabelMeasure):
     """A ratio of two linear functions of ``P = sum t p`` and ``Y = sum (t + p)``, or ``Y = sum (t^2 + p^2)``."""
 
     binary: bool = False
