@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import plan
+from benchmarks.first_screen import write_into
 from benchmarks.inputs import REFERENCE, inputs
 from benchmarks.report import label, write
 from benchmarks.results import Results, machine
@@ -150,6 +151,8 @@ def main(arguments=None):
             print("stopped; what was measured is kept", flush=True)
     results.save()
     wrong = write(results.machines, options.out)
+    if options.out.resolve() == ROOT / "docs":
+        write_into(ROOT / "README.md", results.machines)
     for text in wrong:
         print(f"not the same function: {text}", file=sys.stderr)
     print(f"written: {options.out / 'benchmarks.md'}")

@@ -46,8 +46,9 @@ Written by `make bench`, or `python -m benchmarks` in an environment with the ex
     python -m benchmarks --section voxels cores --runs 3            # parts; results of other parts are kept
     python -m benchmarks --device cuda                              # PyTorch and CuPy on a GPU, beside MONAI on it
     python -m benchmarks --help
+"""
 
-How it is measured:
+HOW = """## How it is measured
 
 - The inputs are float32: two smooth random images in [0, 1], or a standard normal displacement field, of 1×160×192×224
   where nothing else is said; the gradient is by y_pred (or the field) only.
@@ -158,7 +159,7 @@ def agreement(record, reference):
 def write(machines, out):
     """Write the page and its charts into ``out``; return which libraries did not compute the function they should."""
     parts, wrong = [HEAD.format(minutes=MINUTES)], []
-    on_gpu = False
+    on_gpu, aims = False, ["## What is aimed at, and what is reached\n"]
     for index, entry in enumerate(machines):
         for gpu in (False, True):
             records = tuple(r for r in entry["records"] if (r["job"]["device"] is not None) == gpu)
@@ -168,17 +169,24 @@ def write(machines, out):
                 # What someone wrote beside the records; measuring again drops it.
                 parts += [entry["note"] + "\n"] if "note" in entry else []
                 parts += part(entry["machine"], figures, out, f"{index + 1}-gpu" if gpu else str(index + 1), wrong)
+                if rows := list(targets(figures)):
+                    aims += [f"On {place(entry['machine'], gpu)}:\n", table(["", "aim", "measured", ""], rows)]
     if not on_gpu:
         parts.append("## On a GPU\n\nNot yet measured on a GPU.\n")
+    parts += [HOW, *aims]
     out.mkdir(parents=True, exist_ok=True)
     (out / "benchmarks.md").write_text("\n".join(parts))
     return wrong
 
 
+def place(machine, gpu):
+    """Return where figures were measured."""
+    return machine["gpu"] or "a CUDA device" if gpu else f"{machine['cores']} cores of {machine['cpu']}"
+
+
 def part(machine, figures, out, name, wrong):
     """Yield the page's paragraphs on one machine."""
-    place = machine["gpu"] or "a CUDA device" if figures.gpu else f"{machine['cores']} cores of {machine['cpu']}"
-    yield f"## On {place}\n"
+    yield f"## On {place(machine, figures.gpu)}\n"
     dates = sorted({record["date"] for record in figures.records})
     found = sorted({f"{key} {value}" for record in figures.records for key, value in record["versions"].items()})
     gpu = machine["gpu"] or "no GPU"
@@ -186,10 +194,6 @@ def part(machine, figures, out, name, wrong):
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {gpu}, {machine['system']}; "
         f"{' to '.join(dict.fromkeys([dates[0], dates[-1]]))}; {', '.join(found)}.\n"
     )
-    rows = list(targets(figures))
-    if rows:
-        yield "### What is aimed at, and what is reached\n"
-        yield table(["", "aim", "measured", ""], rows)
     for path, text in charts(figures, out / "benchmarks", name):
         yield f"![{text}](benchmarks/{path.name})\n"
     for section, render in SECTIONS.items():
