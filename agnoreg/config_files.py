@@ -176,8 +176,12 @@ def _format(path: Path) -> Format:
         try:
             return _yaml()
         except ImportError as error:
-            raise ImportError(f"{named(path)} is YAML, which needs PyYAML: pip install agnoreg[yaml] ({error})") from error
-    raise ValueError(f"{named(path)} ends in none of the known suffixes .json, .yaml, .yml, which say how it is written.")
+            raise ImportError(
+                f"{named(path)} is YAML, which needs PyYAML: pip install agnoreg[yaml] ({error})"
+            ) from error
+    raise ValueError(
+        f"{named(path)} ends in none of the known suffixes .json, .yaml, .yml, which say how it is written."
+    )
 
 
 def _read_json(content: bytes) -> Any:

@@ -55,7 +55,9 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]], **
     """
     if arguments:
         if not isinstance(config, str):
-            raise TypeError(f"Arguments by keyword belong to a loss's name, got {shown(config)} and {', '.join(arguments)}.")
+            raise TypeError(
+                f"Arguments by keyword belong to a loss's name, got {shown(config)} and {', '.join(arguments)}."
+            )
         weight = {"weight": arguments.pop("weight")} if "weight" in arguments else {}
         config = {"class": config, "config": arguments, **weight}
     check_extent(config)
@@ -177,7 +179,9 @@ def shortest(loss: Loss) -> Any:
 def _as_sections(loss: Loss) -> Any:
     if not isinstance(loss, RegistrationLoss):
         return None
-    return {name: parts if len(parts := _as_list(section)) > 1 else parts[0] for name, section in loss.sections().items()}
+    return {
+        name: parts if len(parts := _as_list(section)) > 1 else parts[0] for name, section in loss.sections().items()
+    }
 
 
 def _as_list(loss: Loss) -> Any:

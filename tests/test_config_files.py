@@ -348,7 +348,9 @@ def test_a_path_that_no_file_has_is_refused_in_one_line(tmp_path, monkeypatch, u
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("title", ["a\x85b", "a\u2028b", "a\u2029b", "a\nb", "a\rb", "a\tb", "a\x1bb", "a b", "é", "\udcff"])
+@pytest.mark.parametrize(
+    "title", ["a\x85b", "a\u2028b", "a\u2029b", "a\nb", "a\rb", "a\tb", "a\x1bb", "a b", "é", "\udcff"]
+)
 def test_any_name_that_a_file_can_have_is_written_and_read(tmp_path, title):
     path = tmp_path / f"{title}.json"
     agnoreg.save_loss(agnoreg.SSD(), path)
@@ -478,10 +480,17 @@ def kept_or_refused(loss, path):
 def test_a_name_of_any_characters_is_read_back_wherever_it_stands(tmp_path_factory, title, suffix):
     path = tmp_path_factory.mktemp("any") / f"loss{suffix}"
     named = agnoreg.build_loss([{"class": "SumSquaredDifference", "config": {"name": title}}, "ssd"])
-    for loss in (SSD(name=title), named, PowerForConfigFiles(factors=(title, (title,))), WeightedLoss((SSD(),), (1,), name=title)):
+    for loss in (
+        SSD(name=title),
+        named,
+        PowerForConfigFiles(factors=(title, (title,))),
+        WeightedLoss((SSD(),), (1,), name=title),
+    ):
         path.unlink(missing_ok=True)
         # JSON has no two halves of a character that are not the whole one.
-        assert kept_or_refused(loss, path) or (suffix == ".json" and title.encode("utf-16", "surrogatepass").decode("utf-16") != title)
+        assert kept_or_refused(loss, path) or (
+            suffix == ".json" and title.encode("utf-16", "surrogatepass").decode("utf-16") != title
+        )
     if title in {*names._by_name, *names._by_class}:
         return
     before = dict(names._by_name), dict(names._by_class)
@@ -543,7 +552,9 @@ def test_a_saved_loss_lacks_what_has_its_default_and_is_equal(tmp_path_factory, 
     losses = [alone, field]
     for make in (
         lambda: WeightedLoss(*zip(*parts, strict=True), reduction=data.draw(st.sampled_from(["mean", "none"]))),
-        lambda: agnoreg.build_loss([{"class": type(x).__name__, "config": x.get_config(), "weight": w} for x, w in parts]),
+        lambda: agnoreg.build_loss(
+            [{"class": type(x).__name__, "config": x.get_config(), "weight": w} for x, w in parts]
+        ),
         lambda: RegistrationLoss(image=alone, regularization=field),
     ):
         with contextlib.suppress(ValueError):
@@ -567,7 +578,11 @@ def test_a_saved_loss_lacks_what_has_its_default_and_is_equal(tmp_path_factory, 
         ({"name": "mse", "scales": [0, 1], "weight": 2.0}, [{"name": "ssd", "scales": [0, 1], "weight": 2.0}]),
         (["gmi", {"name": "ncc", "weight": 0.5}], [{"name": "gmi"}, {"name": "gncc", "weight": 0.5}]),
         (
-            {"image": {"name": "lncc", "kernel_size": 9, "smooth_nr": 1e-5}, "label": None, "regularization": "bending"},
+            {
+                "image": {"name": "lncc", "kernel_size": 9, "smooth_nr": 1e-5},
+                "label": None,
+                "regularization": "bending",
+            },
             {"image": {"name": "lncc"}, "regularization": {"name": "bending"}},
         ),
         ({"class": "DiceLoss", "config": {"name": "mine"}}, {"class": "DiceLoss", "config": {"name": "mineLoss"}}),

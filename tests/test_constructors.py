@@ -47,8 +47,26 @@ ODD = [
     *[10**400, -(10**400), 10**5000, 1 << 40, 1j, Fraction(1, 2), Fraction(10**400), Decimal("1.5"), Decimal("nan")],
     *["", "1", "1e-5", "x" * 300, "mean", "none", "channels_first", "monai", "ants", "gaussian", "compact", "\ud800"],
     *[b"", b"3", bytearray(b"3"), (), [], {}, set(), frozenset({3}), range(3), (3, 3, 3), [3, 5], (1, "2"), [None] * 3],
-    *[[[3]], nested(60), nested(5000), {"a": 1}, [{}], [[]] * 3, (float("nan"),) * 3, (10**400,) * 3, list(range(-1, 1000))],
-    *[np.float32(0.5), np.float64("nan"), np.int64(3), np.uint8(2), np.bool_(True), np.longdouble(0.25), np.str_("sum")],
+    *[
+        [[3]],
+        nested(60),
+        nested(5000),
+        {"a": 1},
+        [{}],
+        [[]] * 3,
+        (float("nan"),) * 3,
+        (10**400,) * 3,
+        list(range(-1, 1000)),
+    ],
+    *[
+        np.float32(0.5),
+        np.float64("nan"),
+        np.int64(3),
+        np.uint8(2),
+        np.bool_(True),
+        np.longdouble(0.25),
+        np.str_("sum"),
+    ],
     *[np.asarray(3), np.asarray(0.5), np.asarray("sum"), np.asarray([3, 3, 3]), np.zeros((0,)), np.zeros((2, 2))],
     *[np.asarray([1, "x"], dtype=object), np.datetime64("2020-01-01"), np.asarray(None), np.ma.masked],
     *[object(), object, print, lambda: 3, Awkward(), [Awkward()], iter([1]), NotImplemented, ..., agnoreg, agnoreg.SSD],
@@ -209,9 +227,15 @@ IMAGES = ("ssd", "gncc", "lncc", "lncc_map", "dice", "jaccard", "cross_entropy",
 
 
 def test_an_array_without_axes_is_refused_where_an_image_belongs(backend, rng):
-    none, image_, field = (backend.from_numpy(np.asarray(x)) for x in (0.5, rng.random((1, 5, 5, 5)), np.ones((1, 5, 5, 5, 3))))
+    none, image_, field = (
+        backend.from_numpy(np.asarray(x)) for x in (0.5, rng.random((1, 5, 5, 5)), np.ones((1, 5, 5, 5, 3)))
+    )
     calls = [
-        *((name, lambda f, a=a, b=b: f(a, b)) for name in IMAGES for a, b in ((none, none), (none, image_), (image_, none))),
+        *(
+            (name, lambda f, a=a, b=b: f(a, b))
+            for name in IMAGES
+            for a, b in ((none, none), (none, image_), (image_, none))
+        ),
         *((name, lambda f: f(none)) for name in ("gradient_norm", "bending_energy", "foreground_proportion")),
         *((name, lambda f: f(none)) for name in ("gradient_dx", "gradient_dy", "gradient_dz")),
         ("separable_filter", lambda f: f(none, [1.0])),
@@ -278,7 +302,9 @@ def test_an_empty_batch_is_answered_in_a_graph_as_it_is_eagerly(name):
 
 
 def test_a_registration_of_an_empty_batch_is_answered_likewise(backend):
-    loss = agnoreg.build_loss({"image": "lncc", "label": {"name": "dice", "scales": [0, 1]}, "regularization": "bending"})
+    loss = agnoreg.build_loss(
+        {"image": "lncc", "label": {"name": "dice", "scales": [0, 1]}, "regularization": "bending"}
+    )
     pair = (backend.from_numpy(np.zeros((0, 6, 6, 6))),) * 2
     sections = {"image": pair, "label": pair, "regularization": backend.from_numpy(np.zeros((0, 6, 6, 6, 3)))}
     total, terms = loss(**sections, return_terms=True)

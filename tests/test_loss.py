@@ -371,7 +371,9 @@ def test_a_users_call_of_any_signature_works_by_keyword_too(rng):
     for loss in (Starred(reduction="none"), Negative(reduction="none")):
         expected = label.DiceScore(reduction="none")(t, p, mask=mask) * (2 if type(loss) is Starred else -2)
         np.testing.assert_allclose(loss(y_true=t, y_pred=p, mask=mask), expected)
-        _, gradient = agnoreg.value_and_grad(loss, *map(agnoreg.get_backend("torch").from_numpy, (t, p)), argnums="y_pred")
+        _, gradient = agnoreg.value_and_grad(
+            loss, *map(agnoreg.get_backend("torch").from_numpy, (t, p)), argnums="y_pred"
+        )
         assert gradient.shape == p.shape
     np.testing.assert_array_equal(Smoothness()(inputs=t), Smoothness()(t))
 

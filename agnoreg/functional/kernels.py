@@ -13,7 +13,6 @@ from agnoreg.messages import shown
 Array = Any
 
 
-
 class EvenWindowWarning(UserWarning):
     """A window of even size lies half a voxel beside the voxel that it belongs to."""
 

@@ -101,7 +101,11 @@ def loss_class(name: str) -> type[Loss]:
     ValueError
         If there is none; the message lists the known names and the nearest.
     """
-    known: dict[str, type[Loss]] = {**{alias: _by_name[name] for alias, name in ALIASES.items()}, **_by_class, **_by_name}
+    known: dict[str, type[Loss]] = {
+        **{alias: _by_name[name] for alias, name in ALIASES.items()},
+        **_by_class,
+        **_by_name,
+    }
     if isinstance(name, str):
         alike = {cls for one, cls in known.items() if one.casefold() == name.casefold()}
         if name in known or len(alike) == 1:
