@@ -2,6 +2,8 @@
 #   make demo PIP_ARGS="..."   and   make test PIP_ARGS="..."   pass PIP_ARGS on to pip install.
 #   make array-api-tests ARRAY_API_TESTS=path   runs the checkout of array-api-tests there on TensorFlow's namespace.
 #   make test TEST_JOBS=4   runs the tests in so many processes, of some 5 GB each.
+#   make conformance   writes docs/conformance.md; CuPy is a stand-in there, by NumPy, unless CUPY_STAND_IN= is empty.
+#   make test-fast   runs what is not slow and needs no cluster, on NumPy and on PyTorch alone: for use between two edits.
 #   make bench BENCH_ARGS="--loss lncc --peer monai"   passes BENCH_ARGS on to python -m benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,15 +12,19 @@ BENCH_ARGS ?=
 TEST_JOBS ?= 2
 ARRAY_API_TESTS ?=
 ARRAY_API_EXAMPLES ?= 100
+CUPY_STAND_IN ?= $(CURDIR)/tests/cupy_stand_in
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint conformance array-api-tests array-api-suite clean
+.PHONY: demo test test-fast bench lint conformance array-api-tests array-api-suite clean
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.images
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest -n $(TEST_JOBS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup
+
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup -m "not slow and not cluster" tests conformance --backend numpy --backend torch
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -29,7 +35,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 conformance: $(VENV)/.test
-	$(BIN)/python -m pytest conformance --report docs/conformance.md
+	PYTHONPATH="$(CUPY_STAND_IN)" $(BIN)/python -m pytest conformance --report docs/conformance.md
 
 # An expected failure that passes is one too. See docs/tensorflow-namespace.md.
 array-api-tests: array-api-suite $(VENV)/.test
@@ -53,6 +59,11 @@ clean:
 # One install a target, done again when what it installs has changed. The extras only ever add to each other.
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[$*]"
+	touch $@
+
+# Of nilearn the demo needs the images in its package, and nothing that it imports.
+$(VENV)/.images: $(VENV)/.demo
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt --no-deps nilearn
 	touch $@
 
 # A library that cannot be had is said to be absent by the page, and does not stop the others.

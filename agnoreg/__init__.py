@@ -17,6 +17,7 @@ from agnoreg.loss.label import JaccardLoss as Jaccard
 from agnoreg.loss.label import SumSquaredDifferenceLoss as SSD
 from agnoreg.loss.names import register_loss, registered_losses
 from agnoreg.masks import EmptyMaskWarning
+from agnoreg.messages import InputWarning
 from agnoreg.registry import build_loss
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "Dice",
     "EmptyMaskWarning",
     "EvenWindowWarning",
+    "InputWarning",
     "Gradient",
     "GradientNorm",
     "Jaccard",

@@ -8,12 +8,13 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import fields
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
+from agnoreg.messages import warn_of_input
 from agnoreg.stencil import cut, pad, window_sum
 
 Array = Any
@@ -84,6 +85,13 @@ class Backend:
         """Return the device that ``array`` lives on, None where it has none yet; two arrays of one call must agree."""
         return getattr(array, "device", None)
 
+    def at(self, array: Array) -> AbstractContextManager[Any]:
+        """Return a context in which the framework works where ``array`` is, if that is not of itself so.
+
+        Nobody need enter it who is called by a loss: whatever a user calls enters it.
+        """
+        return nullcontext()
+
     def shape(self, array: Array) -> tuple[int | None, ...]:
         """Return the shape as integers, ``None`` for a size that is unknown while a function is traced."""
         return tuple(array.shape)
@@ -104,6 +112,14 @@ class Backend:
         That is so on a device that works on its own, and while a function is traced.
         """
         return None
+
+    def visible(self, array: Array) -> bool:
+        """Say whether the numbers of an array may be looked at now, without waiting and with no one recording it."""
+        return False
+
+    def warn(self, text: str) -> None:
+        """Warn of inputs, while a function is traced too."""
+        warn_of_input(text)
 
     def unusable(self) -> str:
         """Return why nothing can be computed on this machine, or an empty string: the framework may lack its device."""
@@ -279,6 +295,10 @@ class Backend:
         """Return ``exp(-x)``; ``x`` may be overwritten."""
         x *= -1.0
         return self.xp.exp(x)
+
+    def sign(self, x: Array) -> Array:
+        """Return 1, 0 or -1 with the sign of ``x``; NaN stays."""
+        return self.xp.sign(x)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return an array of ``size`` zeros to which each of ``weights`` was added at its ``index`` (both 1-D)."""

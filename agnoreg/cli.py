@@ -92,6 +92,12 @@ def _app() -> Any:
         ] = None,
         fixed_label: Annotated[Path | None, typer.Option(help="Label map of the fixed image: integers.")] = None,
         moved_label: Annotated[Path | None, typer.Option(help="Label map of the moved image.")] = None,
+        moved_before: Annotated[
+            Path | None, typer.Option(help="The moving image before the registration: its values stand beside.")
+        ] = None,
+        moved_label_before: Annotated[
+            Path | None, typer.Option(help="Label map of the moving image before the registration.")
+        ] = None,
         ddf: Annotated[
             Path | None, typer.Option(help="Displacement field (X,Y,Z,3) or (X,Y,Z,1,3), component i along axis i.")
         ] = None,
@@ -172,6 +178,8 @@ def _app() -> Any:
             "MOVED": moved,
             "--fixed-label": fixed_label,
             "--moved-label": moved_label,
+            "--moved-before": moved_before,
+            "--moved-label-before": moved_label_before,
             "--ddf": ddf,
             "--mask": mask,
             "--fixed-mask": fixed_mask,
@@ -210,14 +218,15 @@ def _app() -> Any:
         if fixed is None or moved is None:
             raise evaluation.InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
         outputs = {path: write for path, write in ((json, evaluation.to_json), (csv, evaluation.to_csv)) if path}
-        given = (fixed, moved, fixed_label, moved_label, ddf, mask, fixed_mask, moving_mask, label_names)
-        inputs = [path for path in given if path]
+        inputs = [path for name, path in files.items() if path and name not in ("--json", "--csv")]
         evaluation.check_outputs([path for path in (json, csv) if path], inputs)
         result = evaluation.evaluate_pair(
             fixed,
             moved,
             fixed_label=fixed_label,
             moved_label=moved_label,
+            moved_before=moved_before,
+            moved_label_before=moved_label_before,
             ddf=ddf,
             mask=mask,
             fixed_mask=fixed_mask,

@@ -15,6 +15,7 @@ from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
+from agnoreg import doubts
 from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.masks import combined
 from agnoreg.messages import shown
@@ -96,6 +97,13 @@ class Differentiable:
     def check(self, *shapes: tuple[int | None, ...]) -> None:
         """Raise ValueError where these shapes do not fit."""
 
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant, as a rule nothing."""
+        return ""
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where the numbers of inputs are not what the function is of, as far as that is seen at once."""
+
     def check_masked(self) -> None:
         """Raise TypeError where the function takes no mask."""
 
@@ -145,9 +153,10 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
     backend, arrays = checked(function, arrays, masks)
-    if backend.shape(arrays[0])[0] == 0:
-        return _of_no_sample(backend, arrays[: function.inputs])
-    return apply(function, backend, arrays)
+    with backend.at(arrays[0]):
+        if backend.shape(arrays[0])[0] == 0:
+            return _of_no_sample(backend, arrays[: function.inputs])
+        return apply(function, backend, arrays)
 
 
 def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -166,11 +175,15 @@ def checked(
     given = {name: mask for name, mask in (masks or {}).items() if mask is not None}
     backend = backend_of(*arrays, *given.values())
     arrays = tuple(backend.prepare(array) for array in arrays)
-    function.check(*(backend.shape(array) for array in arrays))
+    shapes = [backend.shape(array) for array in arrays]
+    function.check(*shapes)
+    if doubt := function.doubt(*shapes):
+        backend.warn(doubt)
     if given:
         function.check_masked()
-        shape = backend.shape(arrays[0])
-        arrays = (*arrays, combined(backend, given, shape, function.channel_axis(len(shape))))
+        with backend.at(arrays[0]):
+            arrays = (*arrays, combined(backend, given, shapes[0], function.channel_axis(len(shapes[0]))))
+    function.look(backend, arrays)
     return backend, arrays
 
 
@@ -590,9 +603,10 @@ class PassingMeasure(Measure):
         backend, arrays = checked(self, arrays, masks)
         if backend.shape(arrays[0])[0] == 0:
             return backend.xp.zeros_like(arrays[0], dtype=backend.compute_dtype(*arrays[: self.inputs]))
-        there = (x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
-        arrays = (*arrays[: self.inputs], *there)
-        return backend.override(self, arrays).compute_image(backend, arrays)
+        with backend.at(arrays[0]):
+            there = tuple(x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
+            arrays = (*arrays[: self.inputs], *there)
+            return backend.override(self, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value at every voxel."""
@@ -892,6 +906,14 @@ class _Wrapping(Differentiable):
         """Raise ValueError where these shapes do not fit the function."""
         self.function.check(*shapes)
 
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant."""
+        return self.function.doubt(*shapes)
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where the numbers of inputs are not what the function is of."""
+        self.function.look(backend, arrays)
+
     def check_masked(self) -> None:
         """Raise TypeError where the function takes no mask."""
         self.function.check_masked()
@@ -957,6 +979,15 @@ class WeightedSum(Differentiable):
         for function in self.functions:
             function.check(*shapes)
 
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant."""
+        return next(filter(None, (function.doubt(*shapes) for function in self.functions)), "")
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where the numbers of inputs are not what one of the functions is of."""
+        for function in self.functions:
+            function.look(backend, arrays)
+
     def check_masked(self) -> None:
         """Raise TypeError where one of the functions takes no mask."""
         for function in self.functions:
@@ -1013,6 +1044,14 @@ class Filtered(_Wrapping):
                     f"(batch, {axes}, channels), or where data_format says, or scales would smooth across them."
                 )
         super().check(*shapes)
+
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why inputs of such shapes are probably not what is meant."""
+        first = 2 if self.data_format == "channels_first" else 1
+        axes = range(first, first + self.spatial_dims)
+        if doubts.thin(shapes[0], axes, lambda: [len(self.kernel)] * self.spatial_dims):
+            return doubts.THIN.format("scales smooth it with", "a volume this thin has no scales")
+        return super().doubt(*shapes)
 
     def _filter(self, backend: Backend, array: Array, transpose: bool = False) -> Array:
         kernels = [self.kernel if axis < self.spatial_dims else None for axis in range(3)]
@@ -1204,8 +1243,15 @@ def gradients_of(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
     backend, arrays = checked(function, arrays, masks)
-    xp = backend.xp
     arrays = tuple(backend.detach(array) for array in arrays)
+    with backend.at(arrays[0]):
+        return _gradients_of(function, backend, arrays, wrt, mean)
+
+
+def _gradients_of(
+    function: Differentiable, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], mean: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    xp = backend.xp
     if backend.shape(arrays[0])[0] == 0:
         value = _of_no_sample(backend, arrays[: function.inputs])
         gradients = tuple(xp.zeros_like(arrays[i], dtype=value.dtype) for i in wrt)

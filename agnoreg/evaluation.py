@@ -8,6 +8,7 @@ import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 from agnoreg.counted import which_count
 from agnoreg.label_names import label_names as names_of_labels
 from agnoreg.loss.base import Loss
-from agnoreg.measuring import Computer, compute
-from agnoreg.metrics import FLAT, Series, asked_metrics, parse_loss, planned
+from agnoreg.measuring import Computer, compute, with_before
+from agnoreg.metric import FLAT
+from agnoreg.metrics import Series, asked_metrics, parse_loss, planned
 from agnoreg.nifti import (
     MAX_VOXELS,
     GridDifference,
@@ -191,6 +193,13 @@ class _Pair:
             return {value for entry in self.inputs if entry.role == role for value in entry.labels or ()}
         return {int(value) for value in np.unique(self.data[role][mask])}
 
+    def add_before(self, earlier: "_Pair") -> None:
+        """Add what was read of the moved image before the registration, and what there is to say of it."""
+        moved = (entry for entry in earlier.inputs if entry.role.startswith("moved"))
+        self.inputs += [replace(entry, role=f"{entry.role} before") for entry in moved]
+        self.notes += [f"before: {note}" for note in earlier.notes if note not in self.notes]
+        self.warnings += [f"before: {warning}" for warning in earlier.warnings if warning not in self.warnings]
+
     @property
     def scaled(self) -> bool:
         """Whether images were scaled to [0, 1] as they were read."""
@@ -242,6 +251,8 @@ def evaluate_pair(
     nan_is_masked: bool = False,
     label_names: Any = None,
     max_voxels: int = MAX_VOXELS,
+    moved_before: Any = None,
+    moved_label_before: Any = None,
 ) -> Evaluation:
     """Measure how similar two images are, how their label maps overlap, and how smooth a displacement field is.
 
@@ -286,6 +297,9 @@ def evaluate_pair(
         Names of labels: a mapping, or a file as `agnoreg.label_names.label_names` reads it.
     max_voxels
         The most voxels that an input may have.
+    moved_before, moved_label_before
+        The moving image and its label map before the registration, on the same grid: each record of images and labels
+        then has its value ``before``, too.
 
     Returns
     -------
@@ -300,6 +314,10 @@ def evaluate_pair(
     if (fixed_label is None) != (moved_label is None):
         one, other = ("fixed", "moved") if moved_label is None else ("moved", "fixed")
         raise InputError(f"A {one} label map was given without a {other} one: pass --fixed-label and --moved-label.")
+    if moved_label_before is not None and (fixed_label is None or moved_before is None):
+        raise InputError(
+            "--moved-label-before needs --moved-before, and --fixed-label with --moved-label to compare it with."
+        )
     given = ("images",) + ("labels",) * (fixed_label is not None) + ("field",) * (ddf is not None)
     metrics = asked_metrics(
         losses,
@@ -323,11 +341,24 @@ def evaluate_pair(
     if isinstance(max_voxels, bool) or not isinstance(max_voxels, int) or max_voxels < 1:
         raise InputError(f"The most voxels of an input must be an integer of 1 or more, got {max_voxels!r}.")
     tolerance = None if ignore_affine else affine_tol
-    pair = _Pair(sources, scale, ddf_units == "mm", tolerance, nan_is_masked, max_voxels)
+
+    def opened(**other: Any) -> _Pair:
+        return _Pair({**sources, **other}, scale, ddf_units == "mm", tolerance, nan_is_masked, max_voxels)
+
+    pair, earlier = opened(), None
+    if moved_before is not None:
+        labels = {
+            "fixed label": fixed_label if moved_label_before is not None else None,
+            "moved label": moved_label_before,
+        }
+        earlier = opened(**{"moved image": moved_before, **labels, "ddf": None})
     chosen = [metric.of(pair.fixed) for metric in metrics]
     # A framework is imported last: what is wrong with the files is said at once, and without what it logs.
     computer = Computer(backend, device)
     records = compute(pair, computer, chosen, names)
+    if earlier is not None:
+        records = with_before(records, compute(earlier, computer, chosen, names))
+        pair.add_before(earlier)
     return Evaluation(
         tuple(records),
         tuple(pair.inputs),

@@ -1,4 +1,7 @@
-"""Masks: which voxels count, and how much. One or several of a call become one array of weights."""
+"""Masks: which voxels count, and how much. One or several of a call become one array of bools or weights.
+
+A mask of integers says which voxels count, as one of bools does; only floating-point numbers say how much.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -69,7 +72,12 @@ def _fitted(backend: Backend, name: str, mask: Array, shape: tuple[int | None, .
     """Return a mask with an axis for each of the input's."""
     xp, given = backend.xp, backend.shape(mask)
     if not xp.isdtype(mask.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(f"{name} must hold real numbers of at least 0, or bools, got dtype {mask.dtype}.")
+        raise TypeError(
+            f"{name} must hold real numbers: bools, integers, or weights of at least 0; got dtype {mask.dtype}."
+        )
+    if xp.isdtype(mask.dtype, "integral"):
+        # Stored as 0 and 255, say, or as labels: what is not 0 is there.
+        mask = mask != 0
     own = given
     if len(own) == len(shape) - 1:
         own = (*own[:channel_axis], 1, *own[channel_axis:])

@@ -12,7 +12,8 @@ from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
 from agnoreg.loss.base import Loss
-from agnoreg.metrics import CENTROID_DISTANCE, EXACT, HEADER, Metric
+from agnoreg.metric import CENTROID_DISTANCE, HEADER, Metric
+from agnoreg.metrics import EXACT
 from agnoreg.nifti import InputError
 from agnoreg.records import Record
 
@@ -88,6 +89,16 @@ def compute(pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names:
     return records
 
 
+def with_before(records: Sequence[Record], before: Sequence[Record]) -> list[Record]:
+    """Return records with the values of the same metrics and labels before the registration."""
+    values = {_key(record): record.value for record in before}
+    return [replace(record, before=values.get(_key(record))) for record in records]
+
+
+def _key(record: Record) -> tuple[Any, ...]:
+    return record.metric, str(record.arguments), record.measured, record.label
+
+
 class _Measuring:
     """Measures images, labels or a field over the voxels that count there."""
 
@@ -151,7 +162,9 @@ def _note_clipping(pair: "_Pair", metrics: Sequence[Metric]) -> None:
         if metric.rescale and not pair.scaled:
             pair.notes.append(f"{metric.name}: each image scaled from its range to [0, 1].")
         elif beyond and isinstance(metric.loss, image.GlobalMutualInformation):
-            pair.warnings.append(f"{metric.name} clips intensities to [0, 1], and these reach beyond; rescale=true.")
+            pair.warnings.append(
+                f"{metric.name} clips intensities to [0, 1], and these reach beyond: rescale=true scales them."
+            )
 
 
 def _image_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,15 @@ LONGEST_VALUE, LONGEST_MESSAGE = 200, 2000
 ENTRIES, DEPTH = 8, 3
 #: Bits of an integer that is shown; Python refuses to write one of many thousand digits.
 BITS = 512
+
+
+class InputWarning(UserWarning):
+    """The loss of such inputs is a number that means little; the message says what to pass instead."""
+
+
+def warn_of_input(text: str) -> None:
+    """Warn of inputs; for one reason the text is always the same, so that by Python's default it is said once."""
+    warnings.warn(text, InputWarning, stacklevel=1)
 
 
 def shown(value: Any) -> str:

@@ -232,8 +232,8 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
     stored = _stored(volume, (*volume.shape, volume.components))
     axes = volume.axes
     # A field of a slice has a component for each of its axes, or three, of which one must be 0.
-    within = list(axes) if volume.components == 3 else list(range(len(axes)))
-    across = [axis for axis in range(volume.components) if axis not in within]
+    across = [axis for axis in range(3) if axis not in axes] if volume.components == 3 else []
+    within = list(axes) if across else slice(None)
     field = np.empty((*volume.shape, len(axes)), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for slab in stored.slabs():
@@ -241,9 +241,8 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
             if in_mm:
                 x /= volume.voxel_size if volume.components == 3 else volume.along(volume.voxel_size)
             if across:
-                leads = ~(np.abs(x[..., across]) <= PLANE_TOLERANCE) & np.isfinite(x[..., within]).all(
-                    -1, keepdims=True
-                )
+                known = np.isfinite(x[..., within]).all(-1, keepdims=True)
+                leads = known & ~(np.abs(x[..., across]) <= PLANE_TOLERANCE)
                 if leads.any():
                     farthest = np.max(np.abs(x[..., across][leads]))
                     raise InputError(

@@ -51,6 +51,8 @@ class Record:
     counted
         Over how many voxels the value was computed: those that the masks leave, for LNCC by the convention
         ``"exact"`` those whose window is not flat. None for a mean over labels.
+    before
+        The value of the image or label map before the registration; None where none was given.
     """
 
     metric: str
@@ -67,6 +69,7 @@ class Record:
     title: str = ""
     label_name: str = ""
     counted: int | None = None
+    before: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Input:
     ----------
     role
         ``"fixed image"``, ``"moved image"``, ``"fixed label"``, ``"moved label"``, ``"ddf"``, ``"mask"``,
-        ``"fixed mask"`` or ``"moving mask"``.
+        ``"fixed mask"`` or ``"moving mask"``; ``"moved image before"`` or ``"moved label before"``.
     path
         The file.
     shape

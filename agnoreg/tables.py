@@ -46,10 +46,14 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
     from rich.text import Text
 
     labelled = any(record.label is not None for record in records)
-    headers = ["metric", *(["label"] if labelled else []), "value", "range", "better", "best"]
+    compared = any(record.before is not None for record in records)
+    values = ["before", "after"] if compared else ["value"]
+    # Two values a metric leave no room for its range at 80 columns.
+    ranges = ["range"] if verbose or not compared else []
+    headers = ["metric", *(["label"] if labelled else []), *values, *ranges, "better", "best"]
     table = _table(*headers, *(("voxels", "seconds", "backend") if verbose else ()))
     for column in table.columns:
-        if column.header in ("value", "best", "voxels", "seconds"):
+        if column.header in (*values, "best", "voxels", "seconds"):
             column.justify = "right"
     previous = ""
     for record in records:
@@ -60,8 +64,9 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
             # A name is printed once for all labels.
             Text("" if record.label is not None and name == previous else name),
             *([Text(_folded(_label(record), width))] if labelled else []),
-            _digits(record),
-            _range(record.value_range),
+            *(["" if record.before is None else _digits(record, record.before)] if compared else []),
+            _digits(record, record.value),
+            *([_range(record.value_range)] if ranges else []),
             record.direction,
             _best(record.identity_value, console),
         ]
@@ -82,10 +87,10 @@ def _label(record: "Record") -> str:
     return f"{record.label} {record.label_name}" if record.label_name else str(record.label)
 
 
-def _digits(record: "Record") -> str:
-    """Return a value with the digits that say something: three of what is at most 1, as an overlap, else four."""
+def _digits(record: "Record", value: float) -> str:
+    """Return a value of a metric with the digits that say something: three of what is at most 1, as an overlap, else four."""
     bounded = record.value_range[0] >= -1 and record.value_range[1] <= 1
-    value = round(record.value, 5) if bounded and record.value == record.value else record.value
+    value = round(value, 5) if bounded and value == value else value
     return f"{value + 0.0:#.3g}" if bounded else f"{value + 0.0:.4g}"
 
 
@@ -94,7 +99,8 @@ def print_losses() -> None:
     from rich.text import Text
 
     from agnoreg.loss.names import registered_losses
-    from agnoreg.metrics import CENTROID_NAMES, Metric, arguments_of, measured_on, metric_of
+    from agnoreg.metric import Metric, arguments_of, measured_on, metric_of
+    from agnoreg.metrics import CENTROID_NAMES
 
     console = _console()
     # A class's name is to be typed, so it is kept whole: where there is little room, in the second table alone.

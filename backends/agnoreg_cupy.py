@@ -1,15 +1,40 @@
 """The CuPy adapter."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any, ClassVar
 
 import cupy as cp
 from agnoreg_cuda import Queue, fused, usable
-from array_api_compat import cupy as xp
+from array_api_compat import cupy as compat
 
 from agnoreg.backend import GPU_SLABS, Backend
 
 Array = Any
+
+#: CuPy's kernel that adds by index counts in 32 bits.
+MOST = 2**31 - 1
+
+
+def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
+    """Return the array with every entry between two numbers; NaN stays NaN."""
+    return cp.clip(x, min, max).astype(x.dtype, copy=False)
+
+
+def sign(x: Array, /) -> Array:
+    """Return -1, 0 or 1, and NaN where the array is."""
+    return cp.where(x != x, x, cp.sign(x))
+
+
+def _namespace() -> ModuleType:
+    """Return array_api_compat's namespace, less what waits for the card there.
+
+    Its `clip` and `sign` write through a boolean index, of which CuPy asks the card how many entries it has.
+    """
+    namespace = ModuleType(f"{__name__}.namespace", "CuPy as an Array API namespace.")
+    namespace.__dict__.update({name: getattr(compat, name) for name in dir(compat)}, clip=clip, sign=sign)
+    return namespace
 
 
 class CuPyBackend(Backend):
@@ -20,6 +45,10 @@ class CuPyBackend(Backend):
     def owns(self, array: Array) -> bool:
         """Say whether this is a CuPy array."""
         return isinstance(array, cp.ndarray)
+
+    def at(self, array: Array) -> AbstractContextManager[Any]:
+        """Return the array's card, as the current one: there CuPy runs kernels, and makes what they return."""
+        return array.device
 
     def unusable(self) -> str:
         """Say where CUDA finds no card."""
@@ -42,12 +71,19 @@ class CuPyBackend(Backend):
 
     def room(self, piece: Array, planes: int) -> Array:
         """Return memory for so many planes, on the piece's card."""
-        with piece.device:
-            return cp.empty((piece.shape[0], planes, *piece.shape[2:]), dtype=piece.dtype)
+        return cp.empty((piece.shape[0], planes, *piece.shape[2:]), dtype=piece.dtype)
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
-        """Return the weights added up by index, in their own dtype."""
-        return cp.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
+        """Return the weights added up by index in float64, in their own dtype.
+
+        Unlike `cupy.bincount`, which serves more than 2^31 of them, this does not wait for the card to know the
+        greatest index.
+        """
+        if max(size, index.size) > MOST:
+            return cp.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
+        total = cp.zeros((size,), dtype=cp.float64)
+        cp.add.at(total, index, weights)
+        return total.astype(weights.dtype)
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure of CUDA kernels, where there is one for these arrays."""
@@ -69,4 +105,4 @@ class CuPyBackend(Backend):
         return Queue(array.device.id)
 
 
-backend = CuPyBackend("cupy", xp)
+backend = CuPyBackend("cupy", _namespace())

@@ -1,6 +1,6 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
 from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.messages import warn_of_input
 
 Array = torch.Tensor
 
@@ -57,7 +58,12 @@ class _Value(torch.autograd.Function):
         # An array that is not kept is not read.
         arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
         with torch.no_grad(), _without_autocast(cotangent.device.type):
-            if saved:
+            if saved and _batched(cotangent):
+                # Of many cotangents at once the gradient is made once, at unit cotangent: they are factors of samples.
+                unit = torch.ones(cotangent.shape, dtype=cotangent.dtype, device=cotangent.device)
+                made = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, unit)
+                gradients = _scaled(made, cotangent)
+            elif saved:
                 gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
             else:
                 made, ctx.gradients = ctx.gradients, None
@@ -69,7 +75,9 @@ class _Value(torch.autograd.Function):
             result = gradient.to(arrays[index].dtype)
             # Recorded only where somebody may differentiate once more.
             results[index] = (
-                _Gradient.apply(result, cotangent, kept[0], kept[-1]) if torch.is_grad_enabled() else result
+                _Gradient.apply(result, cotangent, kept[0], kept[ctx.kept.index(ctx.wrt[-1])])
+                if torch.is_grad_enabled()
+                else result
             )
         return None, None, *results
 
@@ -133,6 +141,41 @@ def _scaled(gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
     return [multiply(gradient, per_sample(xp, cotangent, gradient)) for gradient in gradients]
 
 
+def _layers(tensor: Array) -> Iterator[Array]:
+    """Yield a tensor and what it stands for: each of torch.func's transforms wraps tensors in others."""
+    yield tensor
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+        yield tensor
+
+
+def _batched(tensor: Array) -> bool:
+    """Say whether a tensor stands for a batch of them, which PyTorch maps over."""
+    if _traced():
+        return False
+    kinds = torch._C._functorch
+    return any(kinds.is_batchedtensor(one) or kinds.is_legacy_batchedtensor(one) for one in _layers(tensor))
+
+
+def _recorded(tensor: Array) -> bool:
+    """Say whether what is done with a tensor is recorded for a gradient, here or by a transform further out.
+
+    A tensor that is mapped over does not say so itself.
+    """
+    if not torch.is_grad_enabled():
+        return False
+    if torch.compiler.is_compiling() or not _mapped():
+        return tensor.requires_grad
+    return any(one.requires_grad for one in _layers(tensor))
+
+
+def _moves(tensor: Array) -> bool:
+    """Say whether a tensor has a tangent, of forward mode."""
+    return any(
+        unpack_dual(one).tangent is not None for one in _layers(tensor) if not torch._C._functorch.is_batchedtensor(one)
+    )
+
+
 def _on_card(tensor: Array) -> bool:
     return tensor.is_cuda
 
@@ -141,11 +184,16 @@ def _plain(tensor: Array) -> bool:
     """Say whether this is memory that nothing traces, batches or differentiates as it is read."""
     if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided or tensor._is_zerotensor():
         return False
-    if (torch.is_grad_enabled() and tensor.requires_grad) or unpack_dual(tensor).tangent is not None:
+    if _recorded(tensor) or _moves(tensor):
         return False
+    return _has_memory(tensor)
+
+
+def _has_memory(tensor: Array) -> bool:
+    """Say whether a tensor is one itself, and does not stand for others."""
     try:
         tensor.data_ptr()
-    except RuntimeError:  # a tensor of torch.func's, which has no memory of its own
+    except RuntimeError:  # a tensor of torch.func's, or of a batch of gradients
         return False
     return True
 
@@ -156,9 +204,10 @@ def _traced() -> bool:
 
 
 def _untouched(tensor: Array) -> bool:
-    """Say whether nothing traces or differentiates what is done with a tensor."""
-    recorded = torch.is_grad_enabled() and tensor.requires_grad
-    return not (_traced() or recorded or unpack_dual(tensor).tangent is not None)
+    """Say whether nothing traces, batches or differentiates what is done with a tensor."""
+    if _traced() or _recorded(tensor) or _moves(tensor):
+        return False
+    return _has_memory(tensor)
 
 
 def _mapped() -> bool:
@@ -173,6 +222,11 @@ def _plus(terms: Sequence[tuple[Array, ...]], pairs: Sequence[tuple[Array, Array
     add = torch.Tensor.addcmul_ if len(terms) > 1 and not _mapped() else torch.addcmul
     sums = terms[0] if len(terms) == 1 else map(torch.add, *terms)
     return tuple(add(total, x, y, value=factor) for total, (x, y) in zip(sums, pairs, strict=True))
+
+
+@torch.compiler.assume_constant_result
+def _warn(text: str) -> None:
+    warn_of_input(text)
 
 
 class TorchBackend(Backend):
@@ -234,6 +288,14 @@ class TorchBackend(Backend):
         except RuntimeError:  # a tensor of torch.func's, which has no value of its own
             return None
 
+    def visible(self, array: Array) -> bool:
+        """Say whether the tensor is in the host's memory, and nothing traces or transforms operations."""
+        return array.device.type == "cpu" and not _traced() and torch._C._functorch.peek_interpreter_stack() is None
+
+    def warn(self, text: str) -> None:
+        """Warn of inputs, also where a compiler traces the call, which it leaves out of the graph."""
+        _warn(text)
+
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills a card elsewhere, and while a compiler traces.
 
@@ -286,13 +348,17 @@ class TorchBackend(Backend):
         """Return ``a + x * y``, in one pass."""
         return torch.addcmul(a, x, y)
 
+    def sign(self, x: Array) -> Array:
+        """Return the sign, and NaN for NaN: the compatible namespace's writes to a mask, which cannot be mapped."""
+        return torch.where(torch.isnan(x), x, torch.sign(x))
+
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index."""
         return weights.new_zeros(size).index_add(0, index, weights)
 
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
         """Return the value; where a tensor requires a gradient, with that gradient hung on it."""
-        wrt = tuple(i for i, array in enumerate(arrays) if array.requires_grad) if torch.is_grad_enabled() else ()
+        wrt = tuple(i for i, array in enumerate(arrays) if _recorded(array))
         with _without_autocast(arrays[0].device.type):
             if not wrt:
                 return function.value(self, arrays)
@@ -315,7 +381,8 @@ class TorchBackend(Backend):
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure of compiled kernels, where there is one for these tensors."""
         measure = super().override(measure, arrays)
-        if not self.kernels or _traced():
+        # While torch.func transforms, what is done to a plain tensor makes one that is none.
+        if not self.kernels or _traced() or _mapped():
             return measure
         if not all(map(_on_card, arrays)):
             return fused_on_host(measure, self, arrays, measure)

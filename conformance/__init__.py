@@ -1,4 +1,4 @@
-"""A conformance suite for adapters of agnoreg: any backend, against golden vectors, a plain reference and the others.
+"""A conformance suite for adapters of agnoreg: any backend, against golden vectors and a plain reference.
 
 ``pytest conformance --backend torch --device cuda --report FILE`` in a checkout, ``python -m agnoreg_conformance
 --backend torch`` where agnoreg is installed; `conftest` has the options. ``pytest --pyargs agnoreg_conformance`` checks

@@ -1,6 +1,7 @@
 """The backends of a run: which are asked for, which can be used here, and why the others cannot."""
 
 import importlib.util
+import sys
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -21,6 +22,16 @@ class Chosen:
     name: str
     backend: Any = None
     reason: str = ""
+
+    @property
+    def stand_in(self) -> str:
+        """What stands in for the framework, where its module says so by ``__stand_in__``; else nothing."""
+        return str(getattr(sys.modules.get(self.name), "__stand_in__", ""))
+
+    @property
+    def title(self) -> str:
+        """The backend's name in a table."""
+        return f"{self.name}, on a stand-in" if self.stand_in else self.name
 
 
 def registered() -> list[str]:

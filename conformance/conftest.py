@@ -6,6 +6,8 @@
     Where their arrays are made, as the adapter's ``from_numpy`` takes it.
 ``--widest float32``
     Leave out what needs dtypes of 64 bit, as where a framework is set to have none; JAX is set so.
+``--every-check``
+    Leave nothing out: by default some checks of agnoreg's own adapters run for one case of each kind (`selection`).
 ``--report FILE``
     Write the table as Markdown.
 """
@@ -20,6 +22,7 @@ import pytest
 from .arrays import Maker
 from .chosen import Chosen, choose, registered
 from .report import Records, lines
+from .selection import by_case, left_out
 from .settings import set_for
 
 CHOSEN = pytest.StashKey[list[Chosen]]()
@@ -43,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="float64",
         help="the widest dtype to check; float32 leaves out all of 64 bit",
     )
+    group.addoption("--every-check", action="store_true", help="leave out no case on any backend")
     group.addoption("--report", metavar="FILE", help="write the table of worst errors to FILE as Markdown")
 
 
@@ -56,6 +60,9 @@ def _chosen(config: pytest.Config) -> list[Chosen]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a backend that nobody knows, and begin with no errors recorded."""
+    config.addinivalue_line("markers", "more(backends): one more of its kind, left out on these backends")
+    # pytest-xdist's mark, for where it is not installed.
+    config.addinivalue_line("markers", "xdist_group(name): tests of one group run in one process")
     for name in config.getoption("--backend") or []:
         if name not in registered() and importlib.util.find_spec(name) is None:
             raise pytest.UsageError(f"--backend {name}: no such backend; the known ones are {', '.join(registered())}.")
@@ -63,13 +70,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--report needs the errors of all tests in one process: leave out -n.")
     config.stash[RECORDS] = Records()
     config.stash[COUNTS] = {"passed": 0, "failed": 0, "skipped": 0}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let this suite's own tests use windows of even size, which are to be computed however they lie."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:An even kernel_size:UserWarning"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -85,18 +85,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", usable or chosen, ids=lambda one: one.name, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is dear and checked elsewhere, and have the tests of a case follow each other in one process."""
+    if not config.getoption("--every-check"):
+        dropped = [item for item in items if left_out(item)]
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if not left_out(item)]
+    places: dict[tuple[str, str], int] = {}
+    order = []
+    for number, item in enumerate(items):
+        if Path(__file__).parent in item.path.parents:
+            # Windows of even size are to be computed however they lie.
+            item.add_marker(pytest.mark.filterwarnings("ignore:An even kernel_size:UserWarning"))
+        case = by_case(item)
+        if case is not None:
+            item.add_marker(pytest.mark.xdist_group("-".join(case)))
+        order.append((number if case is None else places.setdefault(case, number), number))
+    items[:] = [items[number] for _, number in sorted(order)]
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Any:
     """Return the adapter of the test's backend."""
     if request.param.backend is None:
         pytest.skip(request.param.reason)
     return request.param.backend
-
-
-@pytest.fixture
-def backends(request: pytest.FixtureRequest) -> list[Any]:
-    """Return all chosen backends that can be used, for a test that compares them."""
-    return [one.backend for one in _chosen(request.config) if one.backend is not None]
 
 
 @pytest.fixture
@@ -124,9 +138,8 @@ def record(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Return ``record(loss_name, kind, value_error, gradient_error)``, which fills a cell of the table."""
     records = request.config.stash[RECORDS]
 
-    def add(loss: str, kind: str, value: float | None, gradient: float | None = None, backend: Any = None) -> None:
-        backend = request.getfixturevalue("backend") if backend is None else backend
-        records.add(loss, kind, backend.name, value, gradient)
+    def add(loss: str, kind: str, value: float | None, gradient: float | None = None) -> None:
+        records.add(loss, kind, request.getfixturevalue("backend").name, value, gradient)
 
     return add
 

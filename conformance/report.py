@@ -25,7 +25,6 @@ KINDS = {
     "integer": ("bool and integers against the reference", tolerances.FLOAT32),
     "mixed": ("two dtypes at once against the reference", tolerances.FLOAT32),
     "differences": ("gradient in float64 against central differences", tolerances.DIFFERENCES),
-    "agreement": ("float64 against the other backends", tolerances.FLOAT64),
     "offset": ("float32, intensities raised by 0, 10, 100 and 1000", tolerances.FLOAT32),
     "flat": ("float32, flat regions, raised by up to 1000", tolerances.FLOAT32),
     "ct": ("float32, air at -1000 beside tissue near +50", tolerances.CT),
@@ -70,6 +69,12 @@ def lines(records: Records, chosen: list[Chosen], device: str | None, counts: di
         if one.backend is None:
             yield ""
             yield f"{one.name} was skipped: {one.reason}"
+        elif one.stand_in:
+            yield ""
+            yield (
+                f"{one.name} was on a stand-in: {one.stand_in} computed in its place, and no card was there. Its "
+                "column says what the adapter and the core make of it, not what a card computes."
+            )
     yield ""
     yield "A cell is the worst relative error of the value / of the gradient; `-` where it is not checked."
     names = [one.name for one in used]
@@ -77,7 +82,8 @@ def lines(records: Records, chosen: list[Chosen], device: str | None, counts: di
         rows = [row for row in ROWS if any((kind, row, name) in records.worst for name in names)]
         if not rows:
             continue
-        table = [["loss", *names], *([row, *(_cell(records, kind, row, name) for name in names)] for row in rows)]
+        titles = [one.title for one in used]
+        table = [["loss", *titles], *([row, *(_cell(records, kind, row, name) for name in names)] for row in rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
         table.insert(1, ["-" * width for width in widths])
         yield ""
@@ -106,6 +112,8 @@ def _number(error: float | None, limit: float | None) -> str:
 
 def _version(one: Chosen) -> str:
     module = sys.modules.get(one.name)
+    if one.stand_in:
+        return f"{one.title} ({one.stand_in})"
     return f"{one.name} {getattr(module, '__version__', '')}".strip()
 
 

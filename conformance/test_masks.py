@@ -7,7 +7,7 @@ import pytest
 
 import agnoreg
 
-from .cases import MASKED_KINDS
+from .cases import MASKED_CLASSES, MASKED_KINDS
 from .tolerances import FLOAT64, gradient_error, value_error
 
 SHAPE = (2, 8, 7, 10)
@@ -64,3 +64,26 @@ def test_a_sample_of_which_a_mask_leaves_nothing_is_no_number_and_the_others_are
     for gradient, one in zip(gradients, exact, strict=True):
         assert gradient_error(gradient[:1], one[:1]) <= FLOAT64.gradient
         assert not np.any(gradient[1])
+
+
+#: Masks as they are stored: 0 and 255, labels of either sign, the numbers of a structure and its borders.
+STORED = {"uint8": (255,), "int16": (-3, 1, 2), "int64": (1, 1 << 40), "uint16": (1, 1 << 15)}
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "no kernels"])
+@pytest.mark.parametrize("case", MASKED_CLASSES, ids=str)
+def test_integers_count_where_they_are_not_0(case, maker, monkeypatch, kernels):
+    monkeypatch.setattr(type(maker.backend), "kernels", kernels)
+    inputs = case.arrays(SHAPE)
+    there = {name: mask > 0 for name, mask in case.masks(*inputs).items()}
+    arrays, wrt, loss = maker.all(inputs, "float32"), tuple(range(len(inputs))), case.build(reduction="none")
+    value, gradients = agnoreg.value_and_grad(loss, *arrays, argnums=wrt, **maker.masks(there))
+    for dtype, numbers in STORED.items():
+        if "64" in dtype and maker.widest != "float64":
+            continue
+        stored = {name: np.where(mask, np.resize(numbers, mask.shape), 0) for name, mask in there.items()}
+        masks = {name: maker(mask, dtype) for name, mask in stored.items()}
+        found, others = agnoreg.value_and_grad(loss, *arrays, argnums=wrt, **masks)
+        assert np.array_equal(maker.numpy(found), maker.numpy(value))
+        for gradient, other in zip(gradients, others, strict=True):
+            assert np.array_equal(maker.numpy(other), maker.numpy(gradient))

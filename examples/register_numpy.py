@@ -135,7 +135,9 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     """Write one image ``(1, d1, d2, d3)`` or one field ``(1, d1, d2, d3, 3)`` as NIfTI."""
     import nibabel
 
-    nibabel.save(nibabel.Nifti1Image(array[0], affine), path)
+    image = nibabel.Nifti1Image(array[0], affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
 
 
 def smooth_field(shape: tuple[int, ...], largest: float, seed: int = 0) -> np.ndarray:
@@ -157,6 +159,11 @@ def smooth_field(shape: tuple[int, ...], largest: float, seed: int = 0) -> np.nd
     return field[None] * (largest / np.sqrt(np.max(np.sum(field**2, axis=-1))))
 
 
+def mean_error(ddf: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> float:
+    """Return the mean distance of two fields ``(1, d1, d2, d3, 3)`` where a mask is true, in voxels."""
+    return float(np.mean(np.sqrt(np.sum((ddf - truth) ** 2, axis=-1))[inside]))
+
+
 # --- the tutorial -----------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     brain = fixed > 0.1
 
     def error(ddf: np.ndarray) -> float:
-        return float(np.mean(np.sqrt(np.sum((ddf - truth) ** 2, axis=-1))[brain]))
+        return mean_error(ddf, truth, brain)
 
     def dice(ddf: np.ndarray) -> float:
         return float(DiceScore(binary=True)(fixed_grey, warp(grey, ddf)))

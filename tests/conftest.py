@@ -14,17 +14,40 @@ from conformance.settings import set_for
 TIMES = int(os.environ.get("HYPOTHESIS_TIMES", "1"))
 
 
-def pytest_collection_modifyitems(items):
-    """Have property tests draw more examples, if asked for."""
+FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
+#: Names in files' names and in parameters that say which framework a test needs.
+NAMED = {*FRAMEWORKS, "dask", "cupy", "keras"}
+
+
+def _others(config):
+    """Return the frameworks that ``--backend``, an option of the conformance suite, leaves out; without it none."""
+    chosen = config.getoption("--backend", default=None)
+    return NAMED - set(chosen) if chosen else set()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out files of other frameworks than those asked for, which are imported there."""
+    return any(name in collection_path.stem for name in _others(config)) or None
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out tests that a parameter says to be of another framework than those asked for; draw more examples."""
     for item in items if TIMES > 1 else []:
         test = getattr(item, "obj", None)
         if is_hypothesis_test(test):
             test = getattr(test, "__func__", test)
             own = test._hypothesis_internal_use_settings
             test._hypothesis_internal_use_settings = settings(own, max_examples=TIMES * own.max_examples)
+    others = _others(config)
 
+    def of_another(item):
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        return any(isinstance(value, str) and value in others for value in values)
 
-FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
+    dropped = [item for item in items if of_another(item)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if not of_another(item)]
 
 
 @pytest.fixture(params=FRAMEWORKS)

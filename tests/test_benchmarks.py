@@ -50,6 +50,7 @@ def page(tmp_path, *entries, machine=HERE):
     return (tmp_path / "benchmarks.md").read_text(), wrong
 
 
+@pytest.mark.slow
 def test_a_small_benchmark_writes_its_page_and_grows_it(tmp_path):
     common = ["--backend", "numpy", "torch", "--peer", "simpleitk", "--size", "8", "10", "12", "--runs", "1"]
     text = benchmark(tmp_path, "--loss", "lncc", "bending", *common)
@@ -65,6 +66,7 @@ def test_a_small_benchmark_writes_its_page_and_grows_it(tmp_path):
     assert benchmark(tmp_path, "--report") == text
 
 
+@pytest.mark.slow
 def test_tensorflow_and_the_formulas_compute_the_same_function(tmp_path):
     arguments = ["--backend", "tensorflow", "tensorflow graph", "--peer", "deepreg-formula", "--runs", "1"]
     text = benchmark(tmp_path, "--loss", "gmi", *arguments, "--size", "8", "8", "8")
@@ -124,6 +126,7 @@ def test_an_absent_library_and_a_failure_are_said(tmp_path):
     assert not wrong
 
 
+@pytest.mark.slow
 def test_the_worker_says_that_a_library_is_absent(tmp_path):
     (tmp_path / "monai.py").write_text("raise ImportError('none here')")
     code = "import sys; sys.path.insert(0, sys.argv.pop()); from benchmarks import worker; worker.main()"
@@ -133,6 +136,7 @@ def test_the_worker_says_that_a_library_is_absent(tmp_path):
     assert json.loads(done.stdout.splitlines()[-1]) == {"absent": "none here"}
 
 
+@pytest.mark.slow
 def test_an_unknown_backend_does_not_stop_the_rest(tmp_path):
     common = ["--loss", "bending", "--peer", "none", "--size", "8", "8", "8", "--runs", "1"]
     text = benchmark(tmp_path, "--backend", "nonsense", "numpy", *common)

@@ -189,6 +189,7 @@ def test_a_loss_can_be_compared_pickled_and_passed_monais_own_names_of_reduction
 
 
 @cases
+@pytest.mark.slow
 def test_a_loss_compiles_as_one_graph(rng, name, arguments, dims):
     arrays = [torch.tensor(x) for x in inputs(name, dims, rng)]
     loss = getattr(compat, name)(**arguments)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from every import LOSSES, METRICS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,13 +23,6 @@ from agnoreg.loss import label, names
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
 
 ROOT = Path(agnoreg.__file__).parents[1]
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
-METRICS = {
-    name: getattr(getattr(agnoreg.loss, module), name)
-    for module in ("image", "label", "deform")
-    for name in getattr(agnoreg.loss, module).__all__
-    if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
-}
 SUFFIXES = (".json", ".yaml", ".yml")
 
 SECTION = {

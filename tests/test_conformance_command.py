@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import agnoreg
 
 ROOT = Path(agnoreg.__file__).parents[1]
@@ -16,6 +18,7 @@ def run(*arguments):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_table_is_written(tmp_path):
     code, printed = run("--backend", "numpy", "-k", "test_golden", "--report", tmp_path / "table.md")
     assert code == 0, printed
@@ -25,6 +28,7 @@ def test_the_table_is_written(tmp_path):
     assert "numpy" in table
 
 
+@pytest.mark.slow
 def test_an_absent_backend_is_skipped_by_name(tmp_path):
     for name in ("cupy",):
         if agnoreg.available_backends()[name] == "ok":

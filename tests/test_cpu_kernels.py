@@ -541,6 +541,7 @@ def test_a_checkpoint_of_pytorchs_computes_a_loss_again():
         torch.testing.assert_close(leaves[1].grad, leaves[0].grad, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_pytorchs_transforms_and_compilers_take_the_core(rng):
     t, p = torch.rand(2, 2, 1, 6, 7, 8)
     backend, seen = agnoreg.get_backend("torch"), []
@@ -683,6 +684,7 @@ def test_a_forked_process_has_threads_of_its_own():
     assert out == "0\n"
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_on_disk_kernels_are_compiled_each_time():
     out = run_python(
         """

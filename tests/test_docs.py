@@ -51,6 +51,7 @@ def test_the_list_of_losses_is_true():
             assert float(equal) == loss.identity_value
 
 
+@pytest.mark.slow
 def test_the_code_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert len(blocks) == 12

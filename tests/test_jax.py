@@ -14,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from every import LOSSES
 
 import agnoreg
 from conformance.settings import quickly
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 SHAPE = (1, 12, 13, 14)
 
 

@@ -7,19 +7,18 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from every import LOSSES
 
 import agnoreg
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 import agnoreg_keras  # noqa: E402
-
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 
 #: What is saved in users' files: these names never change.
 FROZEN = {
@@ -37,10 +36,14 @@ FROZEN = {
 BACKENDS = ("tensorflow", "torch", "jax")
 
 
+#: The tests of what these processes found go to one worker of pytest's, which starts them once.
+def started_together(test):
+    """Mark a test of what the processes found."""
+    return pytest.mark.slow(pytest.mark.xdist_group("processes of Keras")(test))
+
+
 def run(backend, command, folder):
     """Run `keras_process` with one of Keras's backends and return what it found."""
-    if (state := agnoreg.available_backends()[backend]) != "ok":
-        pytest.skip(state)
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     script = Path(__file__).with_name("keras_process.py")
     done = subprocess.run(
@@ -56,13 +59,32 @@ def check(errors, value=1e-5, gradient=1e-5):
         assert of_gradient <= gradient, name
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def processes(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def started(request, tmp_path_factory):
+    """Start the processes of all backends that are asked for at once, and return what will be found of each."""
+    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = {one["processes"] for one in parameters if "processes" in one}
+
+    def both(backend, folder):
+        return run(backend, "train", folder), run(backend, "load", folder)
+
+    with ThreadPoolExecutor(len(BACKENDS)) as pool:
+        yield {
+            backend: pool.submit(both, backend, tmp_path_factory.mktemp("models"))
+            for backend, state in agnoreg.available_backends().items()
+            if backend in asked and state == "ok"
+        }
+
+
+@pytest.fixture(params=BACKENDS)
+def processes(request, started):
     """Return the backend, what one process of it found, and what another one did with what the first saved."""
-    folder = tmp_path_factory.mktemp("models")
-    return request.param, run(request.param, "train", folder), run(request.param, "load", folder)
+    if request.param not in started:
+        pytest.skip(agnoreg.available_backends()[request.param])
+    return request.param, *started[request.param].result()
 
 
+@started_together
 def test_a_step_of_fit_is_numpys(processes):
     _, trained, _ = processes
     # float32 against float64, each sample times its weight.
@@ -71,12 +93,14 @@ def test_a_step_of_fit_is_numpys(processes):
     check({"mixed": trained["mixed"]}, gradient=2**-7)
 
 
+@started_together
 def test_pain_12_a_saved_model_is_the_same_in_a_new_process(processes):
     _, trained, loaded = processes
     assert all(map(math.isfinite, loaded["saved"].values()))
     assert loaded["saved"] == pytest.approx(trained["saved"], rel=1e-6, abs=0.0)
 
 
+@started_together
 def test_a_step_of_a_large_image_takes_bounded_memory(processes):
     backend, _, loaded = processes
     print(f"Keras on {backend}, a step of LNCC of 96^3: {loaded['large']['MB']:.0f} MB")
@@ -85,7 +109,10 @@ def test_a_step_of_a_large_image_takes_bounded_memory(processes):
     assert loaded["large"]["MB"] < {"tensorflow": 300, "torch": 150, "jax": 350}[backend]
 
 
+@pytest.mark.slow
 def test_two_devices_make_the_step_of_one(tmp_path):
+    if (state := agnoreg.available_backends()["tensorflow"]) != "ok":
+        pytest.skip(state)
     found = run("tensorflow", "distribute", tmp_path)
     assert found.pop("replicas") == 2
     check(found)

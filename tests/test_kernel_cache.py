@@ -50,6 +50,7 @@ def printed(process: subprocess.Popen[str]) -> str:
     return out.strip()
 
 
+@pytest.mark.slow
 def test_a_process_never_gets_what_an_older_version_left_while_another_one_writes(tmp_path):
     module = tmp_path / "module.py"
     module.write_text(MODULE.format(step=10))
@@ -70,6 +71,7 @@ def test_a_process_never_gets_what_an_older_version_left_while_another_one_write
     assert results == ["1001", "1001"]
 
 
+@pytest.mark.slow
 def test_a_kernel_computes_where_nothing_can_be_written(tmp_path):
     (tmp_path / "module.py").write_text(MODULE.format(step=10))
     full = """
@@ -84,6 +86,7 @@ IndexDataCacheFile._save_index = fail
     assert printed(python(tmp_path, full + CALL)) == "11"
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_kept(tmp_path):
     (tmp_path / "module.py").write_text(MODULE.format(step=10))
     hits = CALL + "; print(sum(more.stats.cache_hits.values()))"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
+from every import LOSSES, METRICS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,14 +24,6 @@ from agnoreg.loss.label import CrossEntropy, CrossEntropyLoss, DiceLoss, DiceSco
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
 from conformance.settings import set_for
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
-METRICS = {
-    name: getattr(getattr(agnoreg.loss, module), name)
-    for module in ("image", "label", "deform")
-    for name in getattr(agnoreg.loss, module).__all__
-    if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
-}
 #: Every loss and metric, and options that meet a mask in another way.
 VARIANTS = {name: cls(reduction="none") for name, cls in METRICS.items()} | {
     "LocalNormalizedCrossCorrelationLoss": LocalNormalizedCrossCorrelationLoss(kernel_size=3, reduction="none"),
@@ -617,6 +610,7 @@ def test_what_tensorflow_compiles_for_a_large_image_takes_masks(rng, name, monke
 # PyTorch's own compiler instantiates autograd.Function, and warns of it.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["lncc", "dice", "bending"])
+@pytest.mark.slow
 def test_every_loss_compiles_with_a_mask_as_one_graph(rng, name):
     loss = dataclasses.replace(NAMED[name], reduction="mean")
     *fixed, moving = (torch.tensor(x) for x in arrays_for(loss, rng))

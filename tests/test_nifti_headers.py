@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 from types import SimpleNamespace
 
@@ -249,7 +250,7 @@ OTHERWISE = {
     ),
     "sform of a template beside a qform of the scanner": (
         QFORM | {"sform_code": 4, "qform_code": 1, "qoffset_x": 1, "quatern_b": 0.1},
-        "ITK prefers the scanner's; nibabel, SPM and FSL the sform. A note says that they differ.",
+        "ITK prefers the scanner's, nibabel the sform, which counts here. A note says that they differ.",
         COUNT,
         SIZES,
         SFORM,
@@ -428,6 +429,12 @@ def test_a_file_that_ends_early_is_refused_in_one_line(tmp_path, length):
     path.write_bytes(GOOD[:length])
     with pytest.raises(InputError, match=rf"^fixed image {path} cannot be read[^\n]*$"):
         open_volume(path, "fixed image")
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    with pytest.raises(InputError, match="is no regular file"):
+        open_volume(tmp_path / "pipe.nii", "fixed image")
 
 
 def test_the_header_of_an_image_that_nibabel_opened_is_not_taken_for_voxels(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from every import LOSSES, METRICS
 
 import agnoreg
 from agnoreg import functional
@@ -16,15 +17,7 @@ from agnoreg.loss.image import LocalNormalizedCrossCorrelation
 from agnoreg.loss.kernel import gaussian_kernel1d_sigma, rectangular
 from conformance.settings import quickly
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 PAIRS = {name: cls for name, cls in LOSSES.items() if cls.inputs == 2}
-METRICS = {
-    name: getattr(getattr(agnoreg.loss, module), name)
-    for module in ("image", "label", "deform")
-    for name in getattr(agnoreg.loss, module).__all__
-    if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
-}
 
 
 def arrays_for(cls, rng, shape=(2, 11, 12, 13), dtype=np.float64):
@@ -557,6 +550,7 @@ def test_pain_06_and_19_no_loss_convolves_on_pytorch(rng, name):
 # PyTorch's own compiler instantiates autograd.Function, and warns of it.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.slow
 def test_pain_16_every_loss_compiles_as_one_graph(rng, name, no_kernels):
     # Without kernels, which round otherwise: the same operations give the same digits.
     import torch
@@ -584,6 +578,7 @@ print(torch.compile(lambda *arrays: loss(*arrays), fullgraph=True, backend="aot_
 """
 
 
+@pytest.mark.slow
 def test_pain_16_the_first_call_of_a_process_may_be_compiled():
     # No adapter has seen a tensor before: they are asked for their arrays while the call is traced.
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=False)
@@ -630,6 +625,7 @@ print((peak() - before) / (arrays[0].nbytes / 2**20))
 
 
 @pytest.mark.parametrize("name", [*LOSSES, "gmi with 64 bins"])
+@pytest.mark.slow
 def test_pain_17_and_20_no_loss_takes_many_times_its_input(name):
     config = {"name": "gmi", "num_bins": 64} if name == "gmi with 64 bins" else {"name": name}
     done = subprocess.run([sys.executable, "-c", MEMORY, repr(config)], capture_output=True, text=True, check=False)
@@ -800,6 +796,7 @@ def test_pain_29_a_spacing_may_be_traced_mapped_and_differentiated(rng, function
         of(jax.numpy.array(field), jax.numpy.array(-1.0))
 
 
+@pytest.mark.slow
 def test_pain_30_nothing_of_64_bit_is_asked_for_where_there_is_none():
     # -W error: JAX warns whoever asks it for float64 in vain. These are some of the suite's checks of float32 and less.
     checks = "test_golden or test_ct or test_adapter or two_dtypes or finite or raised and 1000"

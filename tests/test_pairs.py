@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import inspect
 import json
 import logging
 import math
@@ -22,12 +23,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import LocalCluster
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import agnoreg.files
 from agnoreg.batch import cluster as clusters
-from agnoreg.batch import here, table_out
+from agnoreg.batch import here, table_out, work
 from agnoreg.batch import rows as rows_on_disk
 from agnoreg.batch.rows import RowStore
 from agnoreg.batch.table_in import COLUMNS as COLUMNS_OF_CSV
@@ -36,11 +37,13 @@ from agnoreg.cli import main
 from agnoreg.evaluation import InputError, Series, evaluate_pair
 from agnoreg.pairs import Pair, evaluate_pairs, read_pairs
 
+pytestmark = pytest.mark.cluster
+
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 SHAPE = (11, 12, 13)
 COUNT = 5
-IMAGES = ["SumSquaredDifference", "GlobalNormalizedCrossCorrelation", "LocalNormalizedCrossCorrelation"]
-IMAGES += ["GlobalMutualInformation"]
+IMAGES = ["SumSquaredDifference", "GlobalNormalizedCrossCorrelation(convention=exact, squared=False)"]
+IMAGES += ["LocalNormalizedCrossCorrelation(convention=exact)", "GlobalMutualInformation(rescale=True)"]
 COMMAND = (sys.executable, "-W", "error", "-c", "from agnoreg.cli import main; main()", "evaluate")
 
 
@@ -206,7 +209,7 @@ def test_a_failed_pair_is_a_row_and_stops_no_other(folder, run, address):
     assert f"fixed image {folder / 'fixed3.nii'} cannot be read as NIfTI" in error[3]
     assert error[5] == "The cell of the column moved is empty."
     assert error[0] == error[2] == error[4] == ""
-    assert list(table[IMAGES].isna().all(axis=1)) == [False, True, False, True, False, True]
+    assert list(table.iloc[:, 3:-4].isna().all(axis=1)) == [False, True, False, True, False, True]
     lines = err.splitlines()
     more = folder / "more.csv"
     assert lines[:3] == [f"agnoreg: warning: {more}, line {i + 2}, pair {i + 1}: {error[i]}" for i in (1, 3, 5)]
@@ -224,7 +227,7 @@ def test_columns_and_their_types_do_not_depend_on_what_failed(folder, address):
     good, bad = pd.read_parquet("good.parquet").dtypes, pd.read_parquet("bad.parquet").dtypes
     assert set(good.index) - set(bad.index) == {name for name in good.index if re.search(r"\[\d+\]", name)}
     assert bad.equals(good[bad.index])
-    assert set(bad["SumSquaredDifference":"BendingEnergy"]) == {np.dtype("float64")}
+    assert set(bad["SumSquaredDifference":"BendingEnergy(spacing=header) (1/mm^2)"]) == {np.dtype("float64")}
 
 
 def test_warnings_and_undefined_values_are_in_the_row(folder, address):
@@ -288,14 +291,18 @@ def test_further_columns_are_carried_through(folder, out, evaluated):
     assert [tuple(row[3:6]) for row in rows] == list(zip(*(cells for _, cells in columns), strict=True))
 
 
-@given(cells=st.lists(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")), min_size=1))
-def test_any_text_of_a_further_column_comes_back(tmp_path_factory, cells):
+@settings(max_examples=40, deadline=None)
+@given(
+    cells=st.lists(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")), min_size=1),
+    separator=st.sampled_from(",;\t"),
+)
+def test_any_text_of_a_further_column_comes_back(tmp_path_factory, cells, separator):
     folder = tmp_path_factory.mktemp("any")
     name = cells[0].strip()
     assume(name and name not in COLUMNS_OF_CSV)
-    write_csv(
-        ("id", cells[0], "fixed", "moved"), *((i, cell, "f", "m") for i, cell in enumerate(cells)), name=folder / "p"
-    )
+    lines = (("id", cells[0], "fixed", "moved"), *((i, cell, "f", "m") for i, cell in enumerate(cells)))
+    with open(folder / "p", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator).writerows(lines)
     _, rows = read_pairs(folder / "p")
     assert [pair.further for pair in rows] == [{name: cell} for cell in cells]
     part = {"values": [], "warnings": cells[:1], "error": cells[-1], "seconds": 1.0, "files": {}}
@@ -660,6 +667,25 @@ def test_a_pair_that_would_end_the_process_is_a_failed_row_here(folder, monkeypa
 
     monkeypatch.setattr(here, "evaluate_row", leave)
     assert set(evaluate_pairs(folder / "images.csv", "out.csv").failures.values()) == {"SystemExit: 3"}
+
+
+def test_every_file_that_evaluate_pair_takes_is_a_column(tmp_path, monkeypatch):
+    masks = {"mask", "fixed_mask", "moving_mask"} & set(inspect.signature(evaluate_pair).parameters)
+    assert set(work.FILES) == {"fixed", "moved", "fixed_label", "moved_label", "ddf"} | masks
+    write_csv(work.FILES, [f"{name}.nii" for name in work.FILES], name=tmp_path / "pairs.csv")
+    columns, (pair,) = read_pairs(tmp_path / "pairs.csv")
+    assert columns == work.FILES
+    given = {}
+
+    def evaluate(**arguments):
+        given.update(arguments)
+        raise InputError(f"--{work.FILES[-1].replace('_', '-')} FILE, --fixed-label or --ddf-units do not fit.")
+
+    monkeypatch.setattr(work, "evaluate_pair", evaluate)
+    result = evaluate_row(pair.paths, {"scale": False})
+    assert given == {name: str(tmp_path / f"{name}.nii") for name in work.FILES} | {"scale": False}
+    named = f"the column {work.FILES[-1]}, the column fixed_label or --ddf-units do not fit."
+    assert result["error"] == named
 
 
 def test_empty_cells_of_label_maps_are_answered_by_columns(folder, address):

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from agnoreg.evaluation import InputError, _Metric, evaluate_pair
+from agnoreg.evaluation import InputError, evaluate_pair
 from agnoreg.loss.base import Loss
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
@@ -13,6 +13,7 @@ from agnoreg.loss.image import (
     LocalNormalizedCrossCorrelation,
 )
 from agnoreg.loss.label import DiceLoss, DiceScore, JaccardIndex, SumSquaredDifference
+from agnoreg.metric import Metric
 from agnoreg.nifti import open_volume, read_field, read_image, read_labels
 
 PLANE = (17, 14)
@@ -62,8 +63,8 @@ def test_a_slice_has_the_values_of_its_plane(save, stored, planes):
     found = values(result)
     for metric in (
         SumSquaredDifference(spatial_dims=2),
-        GlobalNormalizedCrossCorrelation(spatial_dims=2),
-        LocalNormalizedCrossCorrelation(spatial_dims=2),
+        GlobalNormalizedCrossCorrelation(convention="exact", squared=False, spatial_dims=2),
+        LocalNormalizedCrossCorrelation(convention="exact", spatial_dims=2),
         GlobalMutualInformation(spatial_dims=2),
     ):
         expected = float(metric(*(plane[None] for plane in planes)))
@@ -119,10 +120,13 @@ def test_a_field_of_a_slice_has_its_two_components(save, stored, planes, rng, la
     ddf = save("ddf", field.reshape((*shape, components) if layout == "4-D" else (*shape, 1, components)))
     images = [save(name, image.reshape(shape)) for name, image in zip("fm", planes, strict=True)]
     result = evaluate_pair(*images, ddf=ddf, ddf_units=units)
-    found = values(result)
+    in_voxels = values(evaluate_pair(*images, ddf=ddf, ddf_units=units, regulariser_units="voxel"))
+    sizes = [SIZES[axis] for axis in axes]
     for metric in (GradientNorm, BendingEnergy):
+        expected = float(metric(spatial_dims=2, spacing=sizes)((plane * sizes).astype(np.float32)[None]))
+        assert values(result)[metric.__name__, None] == pytest.approx(expected, rel=1e-5)
         expected = float(metric(spatial_dims=2)(plane[None]))
-        assert found[metric.__name__, None] == pytest.approx(expected, rel=1e-5)
+        assert in_voxels[metric.__name__, None] == pytest.approx(expected, rel=1e-5)
     said = [note for note in result.notes if note.startswith("ddf: its components along the array axes")]
     assert bool(said) == (components == 3)
 
@@ -183,7 +187,7 @@ def test_an_own_loss_without_axes_gets_the_plane(save, planes):
 
 def test_of_a_window_of_three_sizes_those_along_the_slice_count(save, planes):
     volume = open_volume(save("a", planes[0][:, None]), "fixed image")
-    metric = _Metric(LocalNormalizedCrossCorrelation(kernel_size=(3, 5, 7)), {}, ("images",))
+    metric = Metric(LocalNormalizedCrossCorrelation(kernel_size=(3, 5, 7)), {}, ("images",))
     assert metric.of(volume).loss == LocalNormalizedCrossCorrelation(kernel_size=(3, 7), spatial_dims=2)
 
 
@@ -222,3 +226,23 @@ def test_a_slice_on_another_backend(save, planes, backend):
     ddf = save("ddf", np.dstack([*planes, np.zeros(PLANE)])[:, :, None].astype(np.float32))
     here, there = (values(evaluate_pair(*paths, ddf=ddf, backend=name)) for name in ("numpy", backend))
     assert there == pytest.approx(here, rel=1e-5)
+
+
+def test_a_mask_and_a_spacing_of_three_sizes_fit_a_slice(save, stored, planes, rng):
+    shape, axes = stored
+    shape = (*shape, 1)[:3]
+    mask = np.ones(PLANE, np.uint8)
+    mask[:3], mask[:, :2] = 0, 0
+    field = np.zeros((*PLANE, 3), np.float32)
+    field[..., list(axes)] = rng.standard_normal((*PLANE, 2))
+    images = [save(name, image.reshape(shape)) for name, image in zip("fm", planes, strict=True)]
+    asked = ["ssd:rescale=true", "bending", "bending:spacing=[1.5,2,2.5]"]
+    options = {"mask": save("mask", mask.reshape(shape)), "ddf": save("ddf", field.reshape((*shape, 3)))}
+    ssd, in_mm, spelt = (record.value for record in evaluate_pair(*images, **options, losses=asked).records)
+    # Both are scaled by the range of what counts.
+    a, b = ((x - x.min()) / (x.max() - x.min()) for x in (plane[3:, 2:].astype(np.float64) for plane in planes))
+    assert ssd == pytest.approx(np.mean((a - b) ** 2), rel=1e-5)
+    for value, sizes in ((in_mm, SIZES), (spelt, (1.5, 2, 2.5))):
+        along = [sizes[axis] for axis in axes]
+        measured = (field[..., list(axes)] * along).astype(np.float32)[None, 3:, 2:]
+        assert value == pytest.approx(float(BendingEnergy(spatial_dims=2, spacing=along)(measured)), rel=1e-5)

@@ -8,12 +8,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from every import LOSSES
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import agnoreg
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 SHAPE = (2, 8, 7, 9)
 SECTION = {
     "image": [{"name": "lncc", "kernel_size": 3}, {"name": "gmi", "weight": 0.5}],
@@ -197,6 +196,7 @@ def test_a_subclass_that_was_written_to_before_backward_is_an_error_too(rng):
 # PyTorch's compiler makes an autograd.Function in ways that it deprecates.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["lncc", "bending"])
+@pytest.mark.slow
 def test_a_compiled_loss_takes_a_subclass(rng, name):
     loss = LOSSES[name]()
     arrays = arrays_of(loss, rng)

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from every import LOSSES
 
 import agnoreg
-
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 
 
 def arrays_of(loss, rng, shape=(2, 8, 9, 7), dtype=np.float64):

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from every import LOSSES
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg.tiling import Tile, plan
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 VARIANTS = [
     *({"name": name} for name in LOSSES),
     {"name": "lncc", "kernel_size": 4},

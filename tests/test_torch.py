@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from every import LOSSES
 
 import agnoreg
 from agnoreg import functional
-
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 
 
 def tensors(loss, shape=(2, 8, 9, 7), dtype=torch.float64):

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from every import LOSSES
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
 import agnoreg  # noqa: E402
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 SHAPE = (12, 13, 14)
 RATE = 0.5
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from every import LOSSES
 
 import agnoreg
 
-#: Ours: other tests register some of their own.
-LOSSES = {name: cls for name, cls in agnoreg.registered_losses().items() if cls.__module__.startswith("agnoreg.")}
 SHAPE = (12, 13, 14)
 RATE = 0.5
 
@@ -82,6 +81,7 @@ def fullgraph(backend):
 
 @pytest.mark.usefixtures("four_planes")
 @pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.slow
 def test_a_compiled_step_is_numpys(rng, name):
     arrays = images(COMPILED[name], rng)
     assert_close(step(COMPILED[name], arrays, fullgraph("aot_eager")), step_by_numpy(COMPILED[name], *arrays))
@@ -91,11 +91,14 @@ def test_a_compiled_step_is_numpys(rng, name):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler, g++ or clang++")
 @pytest.mark.parametrize("name", ["dice", "bending"])
+@pytest.mark.slow
+@pytest.mark.needs_compiler
 def test_a_step_that_inductor_compiled_is_numpys(rng, name):
     arrays = images(COMPILED[name], rng)
     assert_close(step(COMPILED[name], arrays, fullgraph("inductor")), step_by_numpy(COMPILED[name], *arrays))
 
 
+@pytest.mark.slow
 def test_pain_16_losses_of_one_kind_are_compiled_each_with_its_own_numbers(rng):
     compiled = fullgraph("aot_eager")(lambda loss, *arrays: loss(*arrays))
     for smooth_nr in (1e-3, 1e-2, 1e-1):
@@ -122,6 +125,7 @@ print(len(compilations))
 
 
 @pytest.mark.parametrize("config", [{"name": "dice", "data_format": "channels_last"}, {"name": "bending"}], ids=str)
+@pytest.mark.slow
 def test_pain_16_the_first_call_of_a_process_is_compiled_for_all(config):
     # What a first call notes for the next ones would be something new to them, for which they are compiled once more.
     code = ONCE.replace("LOSS", repr(config))
@@ -214,6 +218,7 @@ def run(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_step_of_two_processes_is_numpys(rng, tmp_path):
     # Half of the batch is each one's, and the reduction is the mean.
     found = run("distributed", str(tmp_path))
@@ -225,6 +230,7 @@ def test_a_step_of_two_processes_is_numpys(rng, tmp_path):
             assert_close([np.asarray(found[name][rank])], [-RATE * gradient.mean(axis=0)])
 
 
+@pytest.mark.slow
 def test_a_compiled_step_of_a_large_image_takes_bounded_memory():
     found = run("large")
     for name, (megabytes, value_error, gradient_error) in found.items():

@@ -28,15 +28,17 @@ __all__ = [
 _PARAMETERS = inspect.signature(evaluate_pair).parameters
 _MASKS = ("mask", "fixed_mask", "moving_mask")
 
-#: The columns of the CSV that name files: each is an argument of `evaluate_pair`, and there are no others.
+#: The columns of the CSV that name files, one for each argument of `evaluate_pair` that is a file of one pair.
 FILES = (*INPUTS, *(name for name in _MASKS if name in _PARAMETERS and name not in INPUTS))
 #: Those that every CSV has, and those that come together.
 REQUIRED = ("fixed", "moved")
 LABELS = ("fixed_label", "moved_label")
-#: The other arguments of `evaluate_pair`, which are the same for all pairs, and their defaults. The table calls labels
-#: by their numbers.
+#: Arguments of `evaluate_pair` that a table of pairs has no place for: it calls labels by their numbers, and has one
+#: value of each.
+_ONE_PAIR = ("label_names", "moved_before", "moved_label_before")
+#: The other arguments of `evaluate_pair`, which are the same for all pairs, and their defaults.
 OPTIONS: Mapping[str, Any] = {
-    name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, "label_names")
+    name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, *_ONE_PAIR)
 }
 #: Those of them, beside the losses, on which it depends what is computed.
 PLANNING = tuple(name for name in ("ddf_units", "affine_tol", "convention", "regulariser_units") if name in OPTIONS)

@@ -45,7 +45,8 @@ def _reduced(loss: Loss, values: Array, entries: Sequence[int | None]) -> Array:
         known = [size for size in entries if size is not None]
         if len(known) < len(entries):
             raise ValueError('reduction="sum" adds up a sample\'s entries, and needs sizes that are known.')
-        values = values * float(math.prod(known))
+        with backend_of(values).at(values):
+            values = values * float(math.prod(known))
     return loss.reduce(values)
 
 
@@ -347,7 +348,8 @@ class DiceLoss:
                 warnings.warn("include_background=False is ignored: there is one channel only.", stacklevel=2)
             else:
                 pred, true, channels = pred[:, 1:, ...], true[:, 1:, ...], channels - 1
-        return _reduced(self.__dict__["_score"], 1.0 - self._scores(true, pred, channels, dims), (channels,))
+        with backend.at(pred):
+            return _reduced(self.__dict__["_score"], 1.0 - self._scores(true, pred, channels, dims), (channels,))
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -397,8 +399,9 @@ class _FieldLoss:
             # Each component in shares of its own axis, differentiated along axes that are 1 long.
             spacing = tuple(1.0 / size for size in sizes)
             xp, dtype = backend.xp, backend.compute_dtype(pred)
-            components = [xp.astype(pred[:, i : i + 1, ...], dtype) * spacing[i] for i in range(dims)]
-            pred = xp.concat(components, axis=1)
+            with backend.at(pred):
+                components = [xp.astype(pred[:, i : i + 1, ...], dtype) * spacing[i] for i in range(dims)]
+                pred = xp.concat(components, axis=1)
         function = type(self).function
         values = function(pred, stencil=self.stencil, spacing=spacing, spatial_dims=dims, data_format=FIRST)
         inner = [None if size is None else size - 2 for size in shape[2:]]

@@ -53,12 +53,13 @@ def compute_centroid(mask: Array, grid: Array) -> Array:
             f"mask must be (batch, dim1, dim2, dim3) and grid (1, dim1, dim2, dim3, 3), got mask {shape} "
             f"and grid {points}."
         )
-    dtype = backend.compute_dtype(mask, grid)
-    wide = backend.accumulator(xp.astype(mask, dtype))
-    weights = xp.expand_dims(binarised(xp, xp.astype(mask, dtype)), axis=-1)
-    axes = tuple(range(1, dims + 1))
-    weighted = xp.sum(weights * xp.astype(grid, dtype), axis=axes, dtype=wide)
-    return xp.astype((weighted + EPS) / (xp.sum(weights, axis=axes, dtype=wide) + EPS), dtype)
+    with backend.at(mask):
+        dtype = backend.compute_dtype(mask, grid)
+        wide = backend.accumulator(xp.astype(mask, dtype))
+        weights = xp.expand_dims(binarised(xp, xp.astype(mask, dtype)), axis=-1)
+        axes = tuple(range(1, dims + 1))
+        weighted = xp.sum(weights * xp.astype(grid, dtype), axis=axes, dtype=wide)
+        return xp.astype((weighted + EPS) / (xp.sum(weights, axis=axes, dtype=wide) + EPS), dtype)
 
 
 def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Array:
@@ -92,12 +93,13 @@ def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Arra
     """
     backend = backend_of(y_true, y_pred, grid)
     check_same_shape(backend.shape(y_true), backend.shape(y_pred))
-    difference = compute_centroid(y_true, grid) - compute_centroid(y_pred, grid)
-    xp = backend.xp
-    square = xp.sum(difference * difference, axis=1)
-    # Where the centroids meet the root has no derivative: 0 is taken, not NaN.
-    apart = square != 0.0
-    return xp.where(apart, xp.sqrt(xp.where(apart, square, xp.ones_like(square))), square)
+    with backend.at(backend.prepare(y_true)):
+        difference = compute_centroid(y_true, grid) - compute_centroid(y_pred, grid)
+        xp = backend.xp
+        square = xp.sum(difference * difference, axis=1)
+        # Where the centroids meet the root has no derivative: 0 is taken, not NaN.
+        apart = square != 0.0
+        return xp.where(apart, xp.sqrt(xp.where(apart, square, xp.ones_like(square))), square)
 
 
 def foreground_proportion(y: Array) -> Array:
@@ -129,6 +131,7 @@ def foreground_proportion(y: Array) -> Array:
     y = backend.prepare(y)
     shape = backend.shape(y)
     check_rank("y", shape, 2, "(batch, dim1, dim2, dim3)")
-    y = xp.astype(y, backend.compute_dtype(y))
     axes = tuple(range(1, len(shape)))
-    return xp.astype(xp.mean(xp.astype(binarised(xp, y), backend.accumulator(y)), axis=axes), y.dtype)
+    with backend.at(y):
+        y = xp.astype(y, backend.compute_dtype(y))
+        return xp.astype(xp.mean(xp.astype(binarised(xp, y), backend.accumulator(y)), axis=axes), y.dtype)

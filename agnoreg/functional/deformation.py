@@ -110,9 +110,9 @@ def gradient_norm(
         ``"deepreg"``; ``"monai"``, which has central differences and no ``l1``; or ``"voxelmorph"``, compact
         differences and the mean over the axes instead of their sum.
     mask
-        Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
-        any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
-        `agnoreg.Loss`.
+        Which voxels count: bools or integers, which count where they are not 0, or floating-point weights of at least
+        0, of the field's shape without its components; any axis may have size 1. A difference counts as much as the
+        voxel that counts least of those around it; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -172,9 +172,9 @@ def bending_energy(
     convention
         ``"deepreg"``, central differences where `stencil` is None; or ``"monai"``, compact ones.
     mask
-        Which voxels count and how much: bools, or weights of at least 0, of the field's shape without its components;
-        any axis may have size 1. A difference counts as much as the voxel that counts least of those around it; see
-        `agnoreg.Loss`.
+        Which voxels count: bools or integers, which count where they are not 0, or floating-point weights of at least
+        0, of the field's shape without its components; any axis may have size 1. A difference counts as much as the
+        voxel that counts least of those around it; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -209,7 +209,8 @@ def _gradient(f: Array, axis: int, dims: int) -> Array:
     check_rank("The field", shape, dims + 1, f"(batch, {', '.join(f'dim{i + 1}' for i in range(dims))})")
     if any(size is not None and size < 3 for size in shape[1 : dims + 1]):
         raise ValueError(f"A central difference needs at least 3 voxels along each axis, got shape {shape}.")
-    return difference(backend.xp.astype(f, backend.compute_dtype(f)), axis, dims)
+    with backend.at(f):
+        return difference(backend.xp.astype(f, backend.compute_dtype(f)), axis, dims)
 
 
 def gradient_dx(fx: Array, *, spatial_dims: int = 3) -> Array:
@@ -313,4 +314,5 @@ def gradient_dxyz(fxyz: Array, fn: Callable[[Array], Array]) -> Array:
     count = len(shape) - 2
     if count not in (1, 2, 3) or shape[-1] != count:
         raise ValueError(f"The last axis must hold a component for each of the axes before it, got shape {shape}.")
-    return backend.xp.stack([fn(fxyz[..., i]) for i in range(count)], axis=-1)
+    with backend.at(fxyz):
+        return backend.xp.stack([fn(fxyz[..., i]) for i in range(count)], axis=-1)

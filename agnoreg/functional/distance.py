@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
 from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.functional.images import ImageMeasure, LabelMeasure
 from agnoreg.functional.overlap import binarised, check_background_weight
 from agnoreg.masks import by_name
 from agnoreg.tiling import Slab
@@ -53,9 +53,9 @@ def ssd(
         How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
         that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -84,13 +84,14 @@ def ssd(
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(ImageMeasure, MeanMeasure):
+class BinaryCrossEntropy(LabelMeasure, MeanMeasure):
     """``-(1 - w) mean t log(p + s) - w mean (1 - t) log(1 - p + s)``."""
 
     binary: bool = False
     background_weight: float = 0.0
     smooth: float = 1e-5
 
+    title: ClassVar[str] = "Cross-entropy"
     #: Where no logarithm is infinite.
     fill: ClassVar[float] = 0.5
 
@@ -172,9 +173,9 @@ def cross_entropy(
         How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
         that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import backend_of
+from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import check_rank
 from agnoreg.functional.axes import check_spatial_dims
 from agnoreg.stencil import window_sum
@@ -48,7 +48,11 @@ def separable_filter(tensor: Array, kernel: Array | Sequence[float], *, spatial_
     spatial_dims = check_spatial_dims(spatial_dims)
     axes = ", ".join(f"dim{i + 1}" for i in range(spatial_dims))
     check_rank("tensor", backend.shape(tensor), spatial_dims + 1, f"(batch, {axes}, 1)")
-    tensor = backend.xp.astype(tensor, backend.compute_dtype(tensor))
+    with backend.at(tensor):
+        return _filtered(backend, backend.xp.astype(tensor, backend.compute_dtype(tensor)), kernel, spatial_dims)
+
+
+def _filtered(backend: Backend, tensor: Array, kernel: Array | Sequence[float], spatial_dims: int) -> Array:
     if isinstance(kernel, Sequence | np.ndarray):
         taps = np.asarray(kernel, dtype=float)
         if taps.ndim != 1 or taps.size == 0:

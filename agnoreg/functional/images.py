@@ -1,8 +1,9 @@
 """What measures of two images or labels share: how many axes there are, and where the channels are."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+from agnoreg import doubts
 from agnoreg.backend import Backend
 from agnoreg.differentiable import Measure, check_rank, check_same_shape
 from agnoreg.functional.axes import (
@@ -73,3 +74,20 @@ class ImageMeasure(Measure):
         if self.by_channel:
             return samples_as_channels(backend, x, shape, self.data_format)
         return super().arrange_back(backend, x, shape)
+
+
+class LabelMeasure(ImageMeasure):
+    """A measure of two labels, whose numbers are in [0, 1] unless it thresholds them."""
+
+    title: ClassVar[str]
+    binary: bool
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where other numbers are taken for labels."""
+        labels, mask = arrays[:2], (*arrays[2:], None)[0]
+        if (
+            not self.binary
+            and doubts.first_look(backend, labels, self.title)
+            and doubts.any_beyond(backend, labels, mask)
+        ):
+            backend.warn(doubts.LABELS.format(self.title))

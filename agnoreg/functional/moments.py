@@ -66,7 +66,8 @@ class JoiningMoments(Joining):
             between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - mean_x * mean_y * weight
             between *= unit
             if middle.tt is not None:
-                between += paired_sum(taps, [m[inner] for m in near])
+                # Not in its memory: of two images one alone may be mapped over.
+                between = between + paired_sum(taps, [m[inner] for m in near])
             second.append(between)
         return Moments(middle.t + t, middle.p + p, *second)
 
@@ -124,6 +125,6 @@ class JoiningWeightedMoments(Joining):
             for weight, a, b in zip(weights, x, y, strict=True):
                 between = plus(between, a * weight, b)
             if middle.tt is not None:
-                between += paired_sum(taps, [m[inner] for m in near])
+                between = between + paired_sum(taps, [m[inner] for m in near])
             second.append(between)
         return WeightedMoments(about_t + t, about_p + p, w, *second)

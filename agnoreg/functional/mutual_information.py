@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from agnoreg import doubts
 from agnoreg.backend import Backend
 from agnoreg.differentiable import (
     check_integer,
@@ -68,6 +69,12 @@ class ParzenInformation(ImageMeasure):
         super().check(*shapes)
         axes = ", ".join(f"dim{i + 1}" for i in range(self.spatial_dims))
         check_rank("y_true", shapes[0], self.spatial_dims + 1, f"(batch, {axes}) or (batch, {axes}, channels)")
+
+    def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
+        """Warn where images were never scaled."""
+        images, mask = arrays[:2], (*arrays[2:], None)[0]
+        if doubts.first_look(backend, images, "gmi") and doubts.many_beyond(backend, images, mask):
+            backend.warn(doubts.IMAGES)
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, samples)``: where a sample lies does not matter."""
@@ -213,9 +220,9 @@ def mutual_information(
     convention
         ``"deepreg"``, or ``"monai"``, whose constants are 1e-7.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agnoreg import doubts
 from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import (
     PassingMeasure,
@@ -153,6 +154,19 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
                 )
         if shapes[0][: dims + 1] != shapes[1][: dims + 1]:
             check_same_shape(*shapes)
+
+    def doubt(self, *shapes: tuple[int | None, ...]) -> str:
+        """Return why images of such shapes are probably not what is meant."""
+        first, dims = (2 if self.data_format == "channels_first" else 1), self.spatial_dims
+
+        def widths() -> list[int]:
+            return [len(taps) for taps in self.taps[3 - dims :]]
+
+        if self.padding != "zero" or not doubts.thin(shapes[0], range(first, first + dims), widths):
+            return ""
+        return doubts.THIN.format(
+            "LNCC's windows hold", "for a volume this thin padding='truncate', or a kernel_size of 1 along that axis"
+        )
 
     @property
     def by_channel(self) -> bool:
@@ -475,9 +489,9 @@ def lncc(
         fewer than two voxels, are left out of the mean, which is 0, with a gradient of 0, where all are. Flat are
         windows whose standard deviation is no more than a rounding of their intensities.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from agnoreg.backend import per_sample
 from agnoreg.differentiable import as_number, check_flag, check_number, evaluate, measured_by, total
 from agnoreg.functional.conventions import check_convention, check_fixed, take
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.functional.images import LabelMeasure
 from agnoreg.masks import by_name
 from agnoreg.messages import shown
 from agnoreg.tiling import Slab
@@ -35,7 +35,7 @@ CONVENTIONS = {
 
 
 @dataclass(frozen=True)
-class _Overlap(ImageMeasure):
+class _Overlap(LabelMeasure):
     """A ratio of two linear functions of ``P = sum t p`` and ``Y = sum (t + p)``, or ``Y = sum (t^2 + p^2)``."""
 
     binary: bool = False
@@ -181,9 +181,9 @@ def dice(
         channels. ``"voxelmorph"``: the same of squares. ``"ants"``, ITK's: that of thresholded labels, without small
         constants, and 0 for two empty labels.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------
@@ -258,9 +258,9 @@ def jaccard(
         How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
         that lacks an axis lacks the last.
     mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred, and how much: bools, or weights of at least 0, of
-        the shape of y_true, which may lack the axis of channels and may have size 1 along any axis. Their product
-        counts. What it leaves out does not exist; see `agnoreg.Loss`.
+        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
+        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
+        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
 
     Returns
     -------

@@ -63,6 +63,11 @@ def warp(image: Array, ddf: Array) -> Array:
     array([0.5, 1.5, 1. ])
     """
     backend, (image, ddf) = _checked(image, ddf)
+    with backend.at(image):
+        return _warped(backend, image, ddf)
+
+
+def _warped(backend: Backend, image: Array, ddf: Array) -> Array:
     xp, shape = backend.xp, image.shape
     image, ddf = _as_volumes(xp, image, ddf)
 
@@ -107,7 +112,12 @@ def warp_adjoint(image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...
         If the image's gradient is wanted and the backend has no ``scatter_add``.
     """
     backend, arrays = _checked(image, ddf, cotangent)
-    image, ddf, cotangent = (backend.detach(array) for array in arrays)
+    with backend.at(arrays[0]):
+        image, ddf, cotangent = (backend.detach(array) for array in arrays)
+        return _gradients(backend, image, ddf, cotangent, wrt)
+
+
+def _gradients(backend: Backend, image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...]) -> tuple[Array, ...]:
     given = image, ddf
     image, ddf, cotangent = _as_volumes(backend.xp, image, ddf, cotangent)
     gradients = []

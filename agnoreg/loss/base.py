@@ -143,11 +143,11 @@ class Loss:
             What `call` takes, by position or keyword.
         **keywords
             More of it: ``mask=``, ``fixed_mask=`` and ``moving_mask=`` are arrays of the shape of y_true, or of the
-            field, which may lack the axis of channels or components and may have size 1 along any axis. They are bools,
-            or weights of at least 0, and count as their product. What they leave out does not exist: no value or
-            gradient depends on it, NaN or not, and its gradient is 0. A mask that leaves out all of a sample makes its
-            value NaN, with an `agnoreg.EmptyMaskWarning` where that can be seen. Masks are constants: no gradient goes
-            through them.
+            field, which may lack the axis of channels or components and may have size 1 along any axis. They are bools
+            or integers, which count where they are not 0, or floating-point weights of at least 0; their product
+            counts. What they leave out does not exist: no value or gradient depends on it, NaN or not, and its gradient
+            is 0. A mask that leaves out all of a sample makes its value NaN, with an `agnoreg.EmptyMaskWarning` where
+            that can be seen. Masks are constants: no gradient goes through them.
 
         Returns
         -------
@@ -170,7 +170,8 @@ class Loss:
         if shape == (1,):
             # The mean and the sum of one, without operations that a small image would notice.
             return xp.reshape(values, ())
-        value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
+        with backend.at(values):
+            value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
         # Without keepdims NumPy would give a scalar, which is no array.
         return xp.reshape(value, ())
 

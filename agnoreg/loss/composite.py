@@ -288,7 +288,7 @@ class RegistrationLoss(Loss):
         with native_autodiff() if self.native else nullcontext():
             masks = _masks(sections)
             values = [getattr(self, name).call(*arrays, **masks) for name, arrays in self._arrays(sections).items()]
-            return weighted_sum([1.0] * len(values), values)
+            return _added([1.0] * len(values), values)
 
     def terms(self, **sections: Any) -> dict[str, Array]:
         """Return every term, times its weight, as ``{"image/NAME": value}``, reduced as the loss is."""
@@ -298,7 +298,7 @@ class RegistrationLoss(Loss):
         masks = _masks(given)
         with native_autodiff() if self.native else nullcontext():
             return {
-                f"{section}/{name}": loss.call(*arrays, **masks) * weight
+                f"{section}/{name}": _added([weight], [loss.call(*arrays, **masks)])
                 for section, arrays in self._arrays(given).items()
                 for name, loss, weight in getattr(self, section).named()
             }
@@ -397,7 +397,12 @@ class RegistrationLoss(Loss):
 
 
 def _total(terms: Mapping[str, Array]) -> Array:
-    return weighted_sum([1.0] * len(terms), list(terms.values()))
+    return _added([1.0] * len(terms), list(terms.values()))
+
+
+def _added(weights: Sequence[float], values: Sequence[Array]) -> Array:
+    with backend_of(values[0]).at(values[0]):
+        return weighted_sum(weights, values)
 
 
 def _masks(given: Mapping[str, Any]) -> dict[str, Array]:

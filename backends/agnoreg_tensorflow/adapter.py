@@ -108,6 +108,10 @@ class TensorFlowBackend(Backend):
         result = condition()
         return bool(tf.reduce_all(result)) if "CPU" in result.device else None
 
+    def visible(self, array: Array) -> bool:
+        """Say whether this is an eager tensor in the host's memory."""
+        return tf.executing_eagerly() and "CPU" in array.device
+
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
         """Return a measure of kernels where there is one, or the measure compiled for a large image.
 

@@ -1,7 +1,8 @@
 """The kernels of agnoreg_cuda as plain C++, and a backend of NumPy arrays that runs them in place of a card."""
 
-import atexit
 import ctypes
+import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -10,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import filelock
 import numpy as np
 from agnoreg_cuda import fused
 from agnoreg_numpy import NumPyBackend
@@ -22,22 +24,49 @@ FLAGS = ("-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off")
 ORDERS = (0, 1, 2)
 
 
+SOURCE = Path(str(files("agnoreg_cuda").joinpath("kernels.cu")))
+EMULATOR = Path(__file__).with_name("emulator.cpp")
+#: Beside what pytest keeps between runs: `make clean` removes it.
+KEPT = Path(__file__).parents[2] / ".pytest_cache" / "d" / "cuda_on_cpu"
+
+
 @cache
 def folder():
-    """Return a folder for compiled kernels, which goes with the process."""
-    kept = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    atexit.register(kept.cleanup)
-    return Path(kept.name)
+    """Return the folder of compiled kernels, which other processes find too, or else one of this process."""
+    try:
+        KEPT.mkdir(parents=True, exist_ok=True)
+        if os.access(KEPT, os.W_OK):
+            return KEPT
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp())
+
+
+@cache
+def compiler_version():
+    """Return what the compiler says of itself."""
+    return subprocess.run([COMPILER, "--version"], check=True, capture_output=True).stdout
+
+
+def compiled(options):
+    """Return the path of the kernels compiled with these options, which is named by all that they are made of."""
+    made_of = hashlib.sha256(compiler_version())
+    for part in (SOURCE.read_bytes(), EMULATOR.read_bytes(), repr((FLAGS, options)).encode()):
+        made_of.update(hashlib.sha256(part).digest())
+    return folder() / f"{made_of.hexdigest()[:32]}.so"
 
 
 @cache
 def library(options):
-    """Compile the kernels with these options of NVRTC's for this machine."""
-    path = folder() / ("kernels" + "".join(options).replace("=", "").replace("+", "") + ".so")
-    source = files("agnoreg_cuda").joinpath("kernels.cu")
-    here = Path(__file__).with_name("emulator.cpp")
-    command = [COMPILER, *FLAGS, *options, f'-DKERNELS="{source}"', str(here), "-o", str(path)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    """Load the kernels compiled for this machine with these options of NVRTC's; compile them if nobody has."""
+    path = compiled(options)
+    # Processes that need the same kernels at once compile them once, and see whole files alone.
+    with filelock.FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            command = [COMPILER, *FLAGS, *options, f'-DKERNELS="{SOURCE}"', str(EMULATOR), "-o", str(unfinished)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            unfinished.replace(path)
     return ctypes.CDLL(str(path))
 
 

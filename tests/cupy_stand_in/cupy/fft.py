@@ -1,0 +1,1 @@
+"""Fourier transforms: agnoreg has no use for any."""
