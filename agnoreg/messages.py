@@ -71,10 +71,10 @@ def _represented(value: Any, depth: int) -> str:
 
 
 def _container(value: Any, depth: int) -> str:
-    ends = {list: "[]", tuple: "()", dict: "{}"}[type(value)]
+    ends = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
     if not depth and value:
         return f"{ends[0]}...{ends[1]}"
-    entries = []
+    entries: list[str] = []
     for entry in value:
         if len(entries) == ENTRIES:
             entries.append("...")

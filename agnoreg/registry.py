@@ -96,9 +96,10 @@ def _within(part: Any) -> Iterable[Any]:
 def _registration(config: Mapping[str, Any]) -> RegistrationLoss:
     beyond = [key for key in config if key not in SECTIONS]
     if beyond or not config:
-        for place, keys in (("config['loss']", ("loss",)), ("config['train']['loss']", ("train", "loss"))):
-            if found_at(config, *keys) is not None:
-                raise TypeError(f"Pass what stands under the key 'loss': build_loss({place}).")
+        for place in (("loss",), ("train", "loss")):
+            if found_at(config, *place) is not None:
+                found = "".join(f"[{key!r}]" for key in place)
+                raise TypeError(f"Pass what stands under the key 'loss': build_loss(config{found}).")
         hints = [did_you_mean(key, SECTIONS) for key in beyond]
         keys = ", ".join(map(named, itertools.islice(config, 20))) or "of nothing"
         raise TypeError(

@@ -333,11 +333,11 @@ def test_aliases_that_somebody_means_are_read(tmp_path):
 @pytest.mark.parametrize("wrong", ["a\0.json", "a\ud800.yaml", "\ud800/a.yaml"])
 def test_a_path_that_no_file_has_is_refused_in_one_line(tmp_path, monkeypatch, use, wrong):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="which no file's name has|characters that no file's name has") as error:
+    with pytest.raises(ValueError, match=r"which no file's name has|characters that no file's name has") as error:
         use(wrong)
     assert str(error.value).isprintable()
     for other in (None, 3, b"loss.json", agnoreg):
-        with pytest.raises(TypeError, match="A file's path is a string or a pathlib.Path, got"):
+        with pytest.raises(TypeError, match=r"A file's path is a string or a pathlib\.Path, got"):
             use(other)
     assert os.listdir(tmp_path) == []
 
@@ -459,8 +459,12 @@ def kept_or_refused(loss, path):
     try:
         agnoreg.save_loss(loss, path)
     except ValueError as error:
-        assert "cannot be written" in str(error)
-        assert len(str(error).splitlines()) == 1
+        refused = str(error)
+    else:
+        refused = ""
+    if refused:
+        assert "cannot be written" in refused
+        assert len(refused.splitlines()) == 1
         assert not path.exists()
         return False
     again = agnoreg.load_loss(path)
@@ -474,6 +478,8 @@ def kept_or_refused(loss, path):
 def test_a_name_of_any_characters_is_read_back_wherever_it_stands(tmp_path_factory, title, suffix):
     path = tmp_path_factory.mktemp("any") / f"loss{suffix}"
     named = agnoreg.build_loss([{"class": "SumSquaredDifference", "config": {"name": title}}, "ssd"])
+    # JSON has no two halves of a character that are not the whole one.
+    whole = title.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") == title
     for loss in (
         SSD(name=title),
         named,
@@ -481,10 +487,7 @@ def test_a_name_of_any_characters_is_read_back_wherever_it_stands(tmp_path_facto
         WeightedLoss((SSD(),), (1,), name=title),
     ):
         path.unlink(missing_ok=True)
-        # JSON has no two halves of a character that are not the whole one.
-        assert kept_or_refused(loss, path) or (
-            suffix == ".json" and title.encode("utf-16", "surrogatepass").decode("utf-16") != title
-        )
+        assert kept_or_refused(loss, path) or (suffix == ".json" and not whole)
     if title in {*names._by_name, *names._by_class}:
         return
     before = dict(names._by_name), dict(names._by_class)

@@ -33,6 +33,9 @@ FROZEN = {
     "Bending": "bending",
 }
 
+#: Those of them that have the names of their classes, too.
+AGAIN = {"GradientNorm": "Gradient", "BendingEnergy": "Bending"}
+
 BACKENDS = ("tensorflow", "torch", "jax")
 
 
@@ -166,7 +169,9 @@ def test_pain_12_every_argument_of_every_loss_is_in_its_configuration(short):
 
 
 def test_pain_12_names_are_frozen():
-    assert {name for name in agnoreg_keras.__all__ if name != "Loss"} == set(FROZEN)
+    assert {name for name in agnoreg_keras.__all__ if name != "Loss"} == {*FROZEN, *AGAIN}
+    for again, name in AGAIN.items():
+        assert getattr(agnoreg_keras, again) is getattr(agnoreg_keras, name)
     assert set(FROZEN.values()) == set(LOSSES)
     for short, name in FROZEN.items():
         kind = getattr(agnoreg_keras, short)

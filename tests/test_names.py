@@ -174,10 +174,10 @@ def test_a_name_takes_its_arguments_by_keyword():
     assert agnoreg.build_loss("lncc", kernel_size=7) == agnoreg.build_loss({"name": "lncc", "kernel_size": 7})
     assert agnoreg.build_loss("ssd", weight=2.0) == agnoreg.build_loss({"name": "ssd", "weight": 2.0})
     assert agnoreg.build_loss("dice", name="mine", scales=[0, 1]) == agnoreg.Dice(name="mine", scales=(0, 1))
-    with pytest.raises(TypeError, match="lncc has no argument 'kernelsize'. Did you mean 'kernel_size'"):
+    with pytest.raises(TypeError, match=r"lncc has no argument 'kernelsize'\. Did you mean 'kernel_size'"):
         agnoreg.build_loss("lncc", kernelsize=7)
     for config in ({"name": "lncc"}, ["lncc"]):
-        with pytest.raises(TypeError, match="Arguments by keyword belong to a loss's name, got .*kernel_size"):
+        with pytest.raises(TypeError, match=r"Arguments by keyword belong to a loss's name, got .*kernel_size"):
             agnoreg.build_loss(config, kernel_size=7)
 
 
@@ -196,7 +196,7 @@ def test_an_unknown_section_is_answered_by_the_nearest(rng, wrong, right):
 
 
 def test_an_unknown_argument_is_answered_by_the_nearest_weight_included():
-    with pytest.raises(TypeError, match="lncc has no argument 'wieght'. Did you mean 'weight'"):
+    with pytest.raises(TypeError, match=r"lncc has no argument 'wieght'\. Did you mean 'weight'"):
         agnoreg.build_loss({"name": "lncc", "wieght": 2})
 
 

@@ -80,7 +80,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         check_choice("padding", self.padding, PADDINGS)
         if not isinstance(self.kernel_type, str) or self.kernel_type not in tuple(KERNELS):
             raise ValueError(
-                f"Wrong kernel_type {named(self.kernel_type)} for LNCC loss type. Feasible values are {', '.join(KERNELS)}."
+                f"Wrong kernel_type {named(self.kernel_type)} for LNCC loss type. Feasible values are "
+                f"{', '.join(KERNELS)}."
             )
         several = isinstance(self.kernel_size, Sequence) and not isinstance(self.kernel_size, str)
         if several:
