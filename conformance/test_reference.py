@@ -5,7 +5,7 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, SHAPES, Case, shapes
+from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, NARROW, SHAPES, Case, shapes
 from .tolerances import FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
 SHAPED = [
@@ -38,6 +38,12 @@ def _check(case: Case, inputs, dtypes, maker, record, kind, limits, wrt=(0, 1)):
 def test_value_and_gradients(case, shape, dtype, maker, record):
     inputs = case.arrays(shape)
     _check(case, inputs, (dtype,) * len(inputs), maker, record, dtype, LIMITS[dtype])
+
+
+@pytest.mark.parametrize("case", NARROW, ids=str)
+def test_narrow_windows_of_many_bins(case, maker, record):
+    inputs = case.arrays(SHAPES["even"])
+    _check(case, inputs, ("float32",) * 2, maker, record, "narrow", FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
