@@ -25,8 +25,9 @@ def first_table(machines):
         found = [(title, figures.one("reference", *subject, {"name": "lncc"})) for title, *subject in ROWS]
         if all(record is not None for _, record in found):
             size = " × ".join(map(str, REFERENCE))
+            cores = entry["machine"]["cores"]
             lines = [
-                f"LNCC (9³ windows) of one pair of {size} voxels on {entry['machine']['cores']} cores, and its gradient:\n",
+                f"LNCC (9³ windows) of one pair of {size} voxels on {cores} cores, and its gradient:\n",
                 table(["", "value", "value, s", "value + gradient, s", "extra memory, MB"], map(row, found)),
                 "SimpleITK's windows end at the border of the image, where those of the others hold zeros.\n",
             ]

@@ -408,6 +408,17 @@ CASES += [
     Case("LocalNormalizedCrossCorrelationLoss", "background", (("kernel_size", 3), ("convention", "exact"))),
 ]
 
+#: Mutual information of narrow windows and many bins, steep functions of intensity, and of more bins than it usually has.
+NARROW: list[Case] = [
+    Case("GlobalMutualInformation", "image", (("num_bins", bins), ("sigma_ratio", sigma)))
+    for bins, sigma in (
+        *((bins, sigma) for bins in (23, 64, 256) for sigma in (0.02, 0.09, 0.1, 0.11, 0.12, 0.15)),
+        (256, 0.5),
+        (1000, 0.3),
+        (40, 0.19),
+    )
+]
+
 #: One case a class: its default options.
 DEFAULTS: list[Case] = list({case.cls: case for case in reversed(CASES) if not case.options}.values())[::-1]
 

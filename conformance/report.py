@@ -20,6 +20,7 @@ KINDS = {
     "exact": ("float64, correlations without constants", tolerances.FLOAT64),
     "masks": ("float64, masks against the reference", tolerances.FLOAT64),
     "float32": ("float32 against the reference", tolerances.FLOAT32),
+    "narrow": ("float32, narrow Parzen windows of many bins", tolerances.FLOAT32),
     "float16": ("float16 against the reference of the rounded input", tolerances.HALF["float16"]),
     "bfloat16": ("bfloat16 against the reference of the rounded input", tolerances.HALF["bfloat16"]),
     "integer": ("bool and integers against the reference", tolerances.FLOAT32),

@@ -5,7 +5,7 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, SHAPES, Case, shapes
+from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, NARROW, SHAPES, Case, shapes
 from .selection import DEAR, firsts, formula, kind_of_work, one_of_each, unless
 from .tolerances import FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
@@ -57,6 +57,12 @@ def test_the_value_alone_is_that_beside_a_gradient(case, maker):
     masks = case.masks(*inputs)
     found = case.build().call(*maker.all(inputs), **maker.masks(masks))
     assert value_error(maker.numpy(found), case.expected(*inputs, **masks)[0]) <= FLOAT64.value
+
+
+@pytest.mark.parametrize("case", NARROW, ids=str)
+def test_narrow_windows_of_many_bins(case, maker, record):
+    inputs = case.arrays(SHAPES["even"])
+    _check(case, inputs, ("float32",) * 2, maker, record, "narrow", FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -53,6 +53,7 @@ MEASURES = {
     "information of many bins": ParzenInformation(num_bins=64, sigma_ratio=0.52),
     "information of two bins": ParzenInformation(num_bins=2, convention="monai"),
     "information of narrow windows": ParzenInformation(num_bins=9, sigma_ratio=0.1),
+    "information of many narrow windows": ParzenInformation(num_bins=64, sigma_ratio=0.11),
     "information of channels that go last": ParzenInformation(spatial_dims=2, data_format="channels_last"),
 }
 #: What has kernels in float32 only.

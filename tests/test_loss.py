@@ -519,6 +519,10 @@ def test_names_are_those_of_the_classes():
             r"Wrong kernel_type box for LNCC loss type\. Feasible values are rectangular, triangular, gaussian",
         ),
         (lambda: image.GlobalMutualInformation(num_bins=1), "num_bins must be an integer of at least 2, got 1"),
+        (
+            lambda: image.GlobalMutualInformation(num_bins=20_000),
+            r"num_bins must be at most 4096, got 20000: every sample has a joint histogram .* 3\.2 GB",
+        ),
         (lambda: image.GlobalMutualInformation(sigma_ratio=0), "sigma_ratio must be positive, got 0"),
         (
             lambda: label.DiceScore(background_weight=2.0),
@@ -677,7 +681,7 @@ def test_a_defaults_number_is_api():
             **axes,
             **deepreg,
         },
-        "gncc": axes,
+        "gncc": {"squared": True, **small, **axes, **deepreg},
         "ssd": scaled,
         "dice": {**overlap, **scaled},
         "jaccard": {**overlap, **scaled},

@@ -25,6 +25,12 @@ Array = Any
 CONVENTIONS = {"deepreg": (1e-5, 1e-5), "monai": (1e-7, 1e-7)}
 #: Less than any square of a histogram's entry that counts.
 TINY = 1e-30
+#: With so few bins, and windows of at least such a standard deviation in bins, places counted from the middle of the
+#: range leave float32 digits enough.
+FEW_BINS, NARROW = 128, 0.2
+#: The joint histogram has the square of it, 128 MB for each sample, and its gradient a dozen matrices like it. It is
+#: a power of 2, to which float32 splits a number so that both parts are exact times the number of bins.
+LARGEST_HISTOGRAM = 4096
 #: Samples of one block: a product of matrices this small stays in cache and on one core.
 BLOCK = 256
 
@@ -45,6 +51,11 @@ class ParzenInformation(ImageMeasure):
         """Check the parameters."""
         super().__post_init__()
         object.__setattr__(self, "num_bins", check_integer("num_bins", self.num_bins, 2))
+        if self.num_bins > LARGEST_HISTOGRAM:
+            raise ValueError(
+                f"num_bins must be at most {LARGEST_HISTOGRAM}, got {self.num_bins}: every sample has a joint histogram "
+                f"of num_bins^2 numbers of 8 bytes, {self.num_bins**2 * 8 / 1e9:.3g} GB, and a dozen matrices like it."
+            )
         check_number("sigma_ratio", self.sigma_ratio, above=True)
         if not 1e-100 < self.sigma_ratio < 1e100:
             raise ValueError(f"sigma_ratio must be between 1e-100 and 1e100, got {self.sigma_ratio}.")
@@ -95,21 +106,56 @@ class ParzenInformation(ImageMeasure):
         shapes = [(max(1, part.shape[1] // BLOCK), 1, min(part.shape[1], BLOCK)) for part in parts]
         return [xp.reshape(part, (x.shape[0] or -1, *shape)) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _windows(self, backend: Backend, centres: Array, x: Array) -> Array:
+    @property
+    def local(self) -> bool:
+        """Whether distances are counted from a sample's nearest bins, which float32 needs to find its place in."""
+        return self.sigma_ratio < NARROW or self.num_bins > FEW_BINS
+
+    def _windows(self, backend: Backend, centres: Array, x: Array) -> tuple[Array, Array | None, Array | None]:
         """Return the Gaussian windows ``(b, blocks, num_bins, samples)``, bins before samples for long rows.
 
         Divided by their sum over the bins they are the sample's weights. Whoever uses them divides what is summed over
-        the bins, which is less work.
+        the bins, which is less work. Beside them there are, if they are `local`, the bins' places counted from one next
+        to the sample, like the windows, and in which direction, 1 or -1, of each sample.
         """
-        xp, scale = backend.xp, math.sqrt(0.5) / self.sigma_ratio
-        distance = (xp.clip(x, 0.0, 1.0) - 0.5) * ((self.num_bins - 1) * scale) - centres * scale
-        square = distance * distance
-        if self.sigma_ratio < 0.1:
-            # Narrow windows: measure from the nearest bin, or every weight of a sample between two bins would vanish.
-            square = square - xp.min(square, axis=2, keepdims=True)
+        xp, place, direction = backend.xp, None, None
+        x = xp.clip(x, 0.0, 1.0)
         # What is nothing beside 1 is cut while the product of three is a normal number: denormal ones are slow.
         most = -math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
-        return backend.exp_minus(xp.minimum(square, xp.full_like(square[:, :1, :1, :1], most)))
+        if self.local:
+            second, direction, away = self._beside(xp, x)
+            place = (centres - second) * direction
+            # Less that of the nearest bin, or every weight of a sample between two narrow windows would vanish.
+            square = (place + away) * (place + 1.0) * (0.5 / self.sigma_ratio**2)
+        else:
+            scale = math.sqrt(0.5) / self.sigma_ratio
+            distance = (x - 0.5) * ((self.num_bins - 1) * scale) - centres * scale
+            square = distance * distance
+        counts = square < most if self.local else None
+        windows = backend.exp_minus(xp.minimum(square, xp.full_like(square[:, :1, :1, :1], most)))
+        if counts is not None:
+            # What was cut is nothing at all: there are many bins, and the gradient of narrow windows is made of tails.
+            windows = xp.where(counts | (windows != windows), windows, xp.zeros_like(windows))
+        return windows, place, direction
+
+    def _beside(self, xp: Any, x: Array) -> tuple[Array, Array, Array]:
+        """Return of each sample the bin next to its nearest, in which direction that is, and how near it is to both.
+
+        The last is twice the distance from the middle between the two bins, 0 there and 1 at the nearest bin. It is
+        rounded but once, as narrow windows are steep: the sample's leading bits and the others are each multiplied by
+        the number of bins without rounding.
+        """
+        last = float(self.num_bins - 1)
+        leading = xp.floor(x * LARGEST_HISTOGRAM) * (1.0 / LARGEST_HISTOGRAM)
+        whole, rest = leading * last, (x - leading) * last
+        nearest = xp.floor(whole + rest + 0.5)
+        whole = whole - nearest
+        direction = xp.where(whole + rest < 0.0, -xp.ones_like(x), xp.ones_like(x))
+        half = (0.5 - direction * whole) - direction * rest
+        # Where the sum was rounded to the wrong side of the middle, the second bin is the nearest.
+        second = nearest + xp.where(half < 0.0, xp.zeros_like(x), direction)
+        direction = xp.where(half < 0.0, -direction, direction)
+        return second - 0.5 * last, direction, xp.abs(half) * 2.0
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the joint histogram ``(b, K, K)``."""
@@ -117,7 +163,7 @@ class ParzenInformation(ImageMeasure):
         ones = xp.matrix_transpose(xp.ones_like(centres))
         histograms: list[Array] = []
         for t, p, *weights in zip(*(self._blocks(slab, x) for x in (*slab.arrays, *slab.weights)), strict=True):
-            t, p = (self._windows(slab.backend, centres, x) for x in (t, p))
+            t, p = (self._windows(slab.backend, centres, x)[0] for x in (t, p))
             p = p * ((weights[0] if weights else 1.0) / (xp.matmul(ones, t) * xp.matmul(ones, p)))
             joint = xp.matmul(t, xp.matrix_transpose(p))
             histograms.append(xp.sum(xp.astype(joint, wide), axis=1))
@@ -159,18 +205,29 @@ class ParzenInformation(ImageMeasure):
         The mean is over the sample's own weights, ``mean c = sum_k w_k c_k``.
         """
         xp, centres = slab.xp, self._centres(slab)
-        moments = xp.matrix_transpose(xp.concat([xp.ones_like(centres), centres], axis=1))
+        ones = xp.matrix_transpose(xp.ones_like(centres))
+        both = xp.concat([ones, xp.matrix_transpose(centres)], axis=0)
+
+        def moments(windows: Array, place: Array | None) -> tuple[Array, Array]:
+            """Return the sums over the bins, and those of the bins' places times the windows."""
+            if place is not None:
+                return xp.matmul(ones, windows)[:, :, 0, :], xp.matmul(ones, windows * place)[:, :, 0, :]
+            sums = xp.matmul(both, windows)
+            return sums[:, :, 0, :], sums[:, :, 1, :]
+
         matrices = [xp.expand_dims(coefficients[index], axis=1) for index in wrt]
         pieces: list[list[Array]] = [[] for _ in wrt]
         for block in zip(*(self._blocks(slab, x) for x in slab.arrays), strict=True):
-            windows = [self._windows(slab.backend, centres, x) for x in block]
-            sums = [xp.matmul(moments, w) for w in windows]
+            windows, places, directions = zip(*(self._windows(slab.backend, centres, x) for x in block), strict=True)
+            sums = [moments(*pair) for pair in zip(windows, places, strict=True)]
             for piece, index, matrix in zip(pieces, wrt, matrices, strict=True):
-                total, first, other = sums[index][:, :, 0, :], sums[index][:, :, 1, :], sums[1 - index][:, :, 0, :]
+                (total, first), other = sums[index], sums[1 - index][0]
                 by_weight = xp.matmul(matrix, windows[1 - index])
                 by_weight *= windows[index]
-                by_weight = xp.matmul(moments, by_weight)
-                slope = (by_weight[:, :, 1, :] - by_weight[:, :, 0, :] * (first / total)) / (total * other)
+                by_all, by_place = moments(by_weight, places[index])
+                slope = (by_place - by_all * (first / total)) / (total * other)
+                if directions[index] is not None:
+                    slope = slope * directions[index][:, :, 0, :]
                 piece.append(xp.reshape(slope, (slope.shape[0] or -1, math.prod(slope.shape[1:]))))
         gradients = []
         for parts, index in zip(pieces, wrt, strict=True):
@@ -207,7 +264,7 @@ def mutual_information(
     y_true, y_pred
         Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, ch)``, the same; intensities in [0, 1].
     num_bins
-        Bins over [0, 1], at least 2.
+        Bins over [0, 1], from 2 to 4096: of each sample there is a joint histogram of ``num_bins^2`` numbers.
     sigma_ratio
         Standard deviation of the Gaussian window, in bins.
     smooth_nr, smooth_dr

@@ -34,7 +34,7 @@ class GlobalMutualInformation(ImageLoss):
     Parameters
     ----------
     num_bins
-        Bins over [0, 1], at least 2.
+        Bins over [0, 1], from 2 to 4096.
     sigma_ratio
         Standard deviation of the Gaussian window, in bins.
     smooth_nr, smooth_dr

@@ -27,6 +27,8 @@ BLOCK, TURNS = np.uintp(512), np.uintp(4)
 
 WIDTH = np.uintp(LANES)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+#: How many parts of [0, 1] an intensity's leading bits tell apart: so many that each times the number of bins is exact.
+LEADING = np.float32(4096)
 #: The core's least weight, as a power of 2: what lies below is nothing, and a product of three is a normal number.
 LEAST_POWER = np.float32(np.log2(np.finfo(np.float32).smallest_normal) / 3)
 #: 2^f for f between -1/2 and 1/2: the coefficients of a polynomial, a Chebyshev fit.
@@ -48,7 +50,7 @@ def power(x: Any) -> Any:
 
 @kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Array) -> None:
-    """Write each voxel's first bin, counted from `BELOW` before the histogram's, and its distance from that bin."""
+    """Write the bin below each voxel, which is its first one, counted from `BELOW` before the histogram's; and how far."""
     last = np.float32(bins - 1)
     for i in range(image.shape[0]):
         x = image[i]
@@ -58,10 +60,13 @@ def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Arr
         # NaN passes no comparison, and stays what it is.
         x = ZERO if x < ZERO else x
         x = ONE if x > ONE else x
-        x *= last
-        whole = np.int32(x) if x >= ZERO else np.int32(0)
+        # Rounded once, as narrow windows are steep: a few leading bits and the others, times a small integer, are exact.
+        leading = np.float32(np.int32(x * LEADING)) / LEADING if x >= ZERO else ZERO
+        rest = (x - leading) * last
+        leading *= last
+        whole = np.int32(leading + rest) if x >= ZERO else np.int32(0)
         first[i] = whole
-        distances[i] = x - np.float32(whole) + np.float32(BELOW)
+        distances[i] = (leading - np.float32(whole)) + rest
 
 
 @kernel(fastmath=ROUNDING, pipeline_class=Apart)
@@ -73,7 +78,7 @@ def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array
     for j in range(WIDTH):
         lane = np.int32(j)
         for i in range(np.uintp(total.shape[0])):
-            far = distances[i] - np.float32(lane)
+            far = distances[i] - np.float32(lane - np.int32(BELOW))
             weight = power(max(far * far * -scale, LEAST_POWER))
             # NaN lies at the first bins, before which there are none: it passes on to the sum.
             there = (first[i] + lane >= np.int32(BELOW)) & (first[i] + lane <= last)
