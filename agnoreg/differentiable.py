@@ -547,8 +547,8 @@ class PassingMeasure(Measure):
             return self.begin(slab, layout, wrt)
 
         def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
-            state, values, gradients = self.step(slab, layout, chunk, state, wrt)
-            values = values if self.counts else (values,)
+            state, found, gradients = self.step(slab, layout, chunk, state, wrt)
+            values: tuple[Array, ...] = found if self.counts else (found,)
             own = run.own_entries(slab, layout, chunk.start - self.lag, values[0]) if run.own else None
             lifted = [layout.lift(slab.xp, x) for x in (values[:1] if image else gradients)]
             if image and self.counts:

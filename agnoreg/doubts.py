@@ -5,6 +5,7 @@ each loss, shape and dtype: a training loop pays for its first step.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from agnoreg.backend import Backend
@@ -69,31 +70,32 @@ def beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None)
 def any_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> bool:
     """Say whether a number is far outside [0, 1]."""
     xp = backend.xp
-    return any(backend.known(lambda x=x: xp.logical_not(x)) is False for x in beyond(backend, arrays, mask))
+    return any(backend.known(partial(xp.logical_not, x)) is False for x in beyond(backend, arrays, mask))
 
 
 def many_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> bool:
     """Say whether a good share of an array's numbers is far outside [0, 1]."""
     xp = backend.xp
-    return any(
-        backend.known(lambda x=x: xp.mean(xp.astype(x, xp.float32)) < SHARE) is False
-        for x in beyond(backend, arrays, mask)
-    )
+
+    def few(outside: Array) -> Array:
+        return xp.mean(xp.astype(outside, xp.float32)) < SHARE
+
+    return any(backend.known(partial(few, x)) is False for x in beyond(backend, arrays, mask))
 
 
 LABELS = (
-    "{} is of labels in [0, 1], one mask for each label, and was given others, as a map of several labels, a mask of 0 and "
-    "255, or logits have: its value means nothing. Pass one label at a time, such as labels == 3, or a channel for each, or "
-    "probabilities."
+    "{} is of labels in [0, 1], one mask for each label, and was given others, as a map of several labels, a mask of 0 "
+    "and 255, or logits have: its value means nothing. Pass one label at a time, such as labels == 3, or a channel for "
+    "each, or probabilities."
 )
 IMAGES = (
-    "Mutual information clips intensities to [0, 1], and much of an image lies far beyond: its value means little. Scale "
-    "both images to [0, 1] first."
+    "Mutual information clips intensities to [0, 1], and much of an image lies far beyond: its value means little. "
+    "Scale both images to [0, 1] first."
 )
 THIN = (
-    "An axis of the image has one voxel, beside which {} zeros beyond the border, and nearly nothing else. For images of "
-    "fewer axes pass spatial_dims, 2 for (batch, dim1, dim2) or (batch, dim1, dim2, 1), and data_format where channels come "
-    "first; {}."
+    "An axis of the image has one voxel, beside which {} zeros beyond the border, and nearly nothing else. For images "
+    "of fewer axes pass spatial_dims, 2 for (batch, dim1, dim2) or (batch, dim1, dim2, 1), and data_format where "
+    "channels come first; {}."
 )
 
 

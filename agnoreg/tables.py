@@ -88,7 +88,7 @@ def _label(record: "Record") -> str:
 
 
 def _digits(record: "Record", value: float) -> str:
-    """Return a value of a metric with the digits that say something: three of what is at most 1, as an overlap, else four."""
+    """Return a value of a metric with the digits that say something: three of what is at most 1, else four."""
     bounded = record.value_range[0] >= -1 and record.value_range[1] <= 1
     value = round(value, 5) if bounded and value == value else value
     return f"{value + 0.0:#.3g}" if bounded else f"{value + 0.0:.4g}"

@@ -50,7 +50,7 @@ def power(x: Any) -> Any:
 
 @kernel(fastmath=ROUNDING, pipeline_class=Apart)
 def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Array) -> None:
-    """Write the bin below each voxel, which is its first one, counted from `BELOW` before the histogram's; and how far."""
+    """Write the bin below each voxel, which is its first one, counted from `BELOW` before the histogram's; how far."""
     last = np.float32(bins - 1)
     for i in range(image.shape[0]):
         x = image[i]
@@ -60,7 +60,7 @@ def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Arr
         # NaN passes no comparison, and stays what it is.
         x = ZERO if x < ZERO else x
         x = ONE if x > ONE else x
-        # Rounded once, as narrow windows are steep: a few leading bits and the others, times a small integer, are exact.
+        # Rounded once, as narrow windows are steep: a few leading bits and the others, times a small integer, stay.
         leading = np.float32(np.int32(x * LEADING)) / LEADING if x >= ZERO else ZERO
         rest = (x - leading) * last
         leading *= last
