@@ -15,8 +15,8 @@ import pytest
 
 import agnoreg
 import agnoreg.backend
-from agnoreg.cli import main
-from agnoreg.evaluation import evaluate_pair
+from agnoreg.evaluate.cli import main
+from agnoreg.evaluate.evaluation import evaluate_pair
 
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 SHAPE = (11, 12, 13)
@@ -164,7 +164,7 @@ def test_the_table_fits_the_terminal(files, run, monkeypatch, columns):
 
 def test_an_ascii_terminal_gets_ascii(files):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "140"}
-    command = [sys.executable, "-c", "from agnoreg.cli import main; main()", "evaluate", *PAIR, "--loss", "gmi"]
+    command = [sys.executable, "-c", "from agnoreg.evaluate.cli import main; main()", "evaluate", *PAIR, "--loss", "gmi"]
     result = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert b"mutual information" in result.stdout
     assert result.stdout.isascii()
@@ -437,7 +437,7 @@ def test_version_and_help(run):
 
 GUARD = """
 import sys
-from agnoreg.cli import main
+from agnoreg.evaluate.cli import main
 try:
     main()
 except SystemExit as stop:
@@ -456,7 +456,7 @@ def test_pain_07_the_command_on_numpy_imports_no_framework(files):
 
 @pytest.mark.parametrize("module", ["nibabel", "typer", "rich"])
 def test_without_the_cli_extra_it_says_what_to_install(module):
-    code = f"import sys; sys.modules[{module!r}] = None\nfrom agnoreg.cli import main\nmain()"
+    code = f"import sys; sys.modules[{module!r}] = None\nfrom agnoreg.evaluate.cli import main\nmain()"
     result = subprocess.run([sys.executable, "-c", code, "losses"], capture_output=True, text=True)
     assert result.returncode == 2
     assert re.fullmatch(r"agnoreg: error: [^\n]*pip install agnoreg\[cli\][^\n]*\n", result.stderr)

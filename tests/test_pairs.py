@@ -27,15 +27,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import agnoreg.files
-from agnoreg.batch import cluster as clusters
-from agnoreg.batch import here, table_out, work
-from agnoreg.batch import rows as rows_on_disk
-from agnoreg.batch.rows import RowStore
-from agnoreg.batch.table_in import COLUMNS as COLUMNS_OF_CSV
-from agnoreg.batch.work import evaluate_row
-from agnoreg.cli import main
-from agnoreg.evaluation import InputError, Series, evaluate_pair
-from agnoreg.pairs import Pair, evaluate_pairs, read_pairs
+from agnoreg.evaluate.batch import cluster as clusters
+from agnoreg.evaluate.batch import here, table_out, work
+from agnoreg.evaluate.batch import rows as rows_on_disk
+from agnoreg.evaluate.batch.rows import RowStore
+from agnoreg.evaluate.batch.table_in import COLUMNS as COLUMNS_OF_CSV
+from agnoreg.evaluate.batch.work import evaluate_row
+from agnoreg.evaluate.cli import main
+from agnoreg.evaluate.evaluation import InputError, Series, evaluate_pair
+from agnoreg.evaluate.batch import Pair, evaluate_pairs, read_pairs
 
 pytestmark = pytest.mark.cluster
 
@@ -44,7 +44,7 @@ SHAPE = (11, 12, 13)
 COUNT = 5
 IMAGES = ["SumSquaredDifference", "GlobalNormalizedCrossCorrelation(convention=exact, squared=False)"]
 IMAGES += ["LocalNormalizedCrossCorrelation(convention=exact)", "GlobalMutualInformation(rescale=True)"]
-COMMAND = (sys.executable, "-W", "error", "-c", "from agnoreg.cli import main; main()", "evaluate")
+COMMAND = (sys.executable, "-W", "error", "-c", "from agnoreg.evaluate.cli import main; main()", "evaluate")
 
 
 def start(workers, threads=1, scheduler=None, **options):
@@ -607,7 +607,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(folder, address, ru
 #: Evaluates pairs, and says what was imported for it.
 IMPORTED = """
 import sys
-from agnoreg.cli import main
+from agnoreg.evaluate.cli import main
 try:
     main(["evaluate", "--pairs", *sys.argv[1:]])
 except SystemExit as error:
@@ -722,7 +722,7 @@ def test_an_option_that_evaluate_pair_lacks_is_a_type_error(folder):
 #: Evaluates pairs, and is killed as the n-th file takes its place.
 KILLED = """
 import os, signal, sys
-from agnoreg.pairs import evaluate_pairs
+from agnoreg.evaluate.batch import evaluate_pairs
 count, replace = int(sys.argv[1]), os.replace
 def killed(*paths):
     global count
@@ -910,8 +910,8 @@ def test_ctrl_c_writes_the_table_of_the_finished_rows(folder):
 #: The command, but the third pair never ends.
 HANGING = """
 import os, sys
-from agnoreg.batch import here
-from agnoreg.cli import main
+from agnoreg.evaluate.batch import here
+from agnoreg.evaluate.cli import main
 evaluate = here.evaluate_row
 def hang(paths, settings):
     if "fixed2" in paths["fixed"]:
@@ -998,8 +998,8 @@ def test_a_pair_that_does_not_fit_in_memory_fails_alone(folder, run):
 #: What a worker does before it computes: it dies by one pair, and dawdles with the others until it has.
 DEADLY = """
 import os, time
-import agnoreg.batch.work
-from agnoreg.evaluation import evaluate_pair
+import agnoreg.evaluate.batch.work
+from agnoreg.evaluate.evaluation import evaluate_pair
 
 def deadly(fixed, moved, **settings):
     time.sleep(0.5)
@@ -1007,7 +1007,7 @@ def deadly(fixed, moved, **settings):
         os._exit(1)
     return evaluate_pair(fixed, moved, **settings)
 
-agnoreg.batch.work.evaluate_pair = deadly
+agnoreg.evaluate.batch.work.evaluate_pair = deadly
 """
 
 

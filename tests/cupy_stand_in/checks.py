@@ -17,7 +17,7 @@ from cupy._raw import LAUNCHED
 import agnoreg
 from agnoreg import functional
 from agnoreg.compat import monai
-from agnoreg.evaluation import evaluate_pair
+from agnoreg.evaluate.evaluation import evaluate_pair
 from conformance.arrays import Maker
 from conformance.cases import CASES, FORMULAS, MASKED, SHAPES
 

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from queue import SimpleQueue
 from typing import Any
 
-from agnoreg.batch.table_in import Pair
-from agnoreg.batch.work import evaluate_on_worker, failed, ready
-from agnoreg.evaluation import InputError
+from agnoreg.evaluate.batch.table_in import Pair
+from agnoreg.evaluate.batch.work import evaluate_on_worker, failed, ready
+from agnoreg.evaluate.evaluation import InputError
 from agnoreg.files import one_line
 
 __all__ = ["LostError", "check_cluster", "check_workers", "computed", "connected", "cpus"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.files import one_line
-from agnoreg.nifti import InputError
+from agnoreg.evaluate.nifti import InputError
 
 __all__ = ["label_names"]
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from agnoreg.backend import get_backend
-from agnoreg.evaluation import INPUTS, InputError, check_backend, evaluate_pair
+from agnoreg.evaluate.evaluation import INPUTS, InputError, check_backend, evaluate_pair
 from agnoreg.files import one_line
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The ``agnoreg`` command: options in, tables out.
 
-What it computes is in `agnoreg.evaluation`, what it prints in `agnoreg.tables`.
+What it computes is in `agnoreg.evaluate.evaluation`, what it prints in `agnoreg.evaluate.tables`.
 """
 
 import sys
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ImportError as error:
         message = f"the command needs nibabel, typer and rich: pip install agnoreg[cli] ({error})"
         raise SystemExit(_fail(message)) from None
-    from agnoreg.nifti import InputError
+    from agnoreg.evaluate.nifti import InputError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -60,7 +60,7 @@ def _fail(message: str, code: int = 2) -> int:
 def _app() -> Any:
     import typer
 
-    from agnoreg.nifti import MAX_VOXELS
+    from agnoreg.evaluate.nifti import MAX_VOXELS
 
     app = typer.Typer(
         help="Losses and metrics of medical image registration, on NIfTI files.",
@@ -170,8 +170,8 @@ def _app() -> Any:
 
         Either of one pair, FIXED and MOVED, or of every pair of a CSV, --pairs CSV --out FILE.
         """
-        from agnoreg import evaluation
-        from agnoreg.tables import print_evaluation
+        from agnoreg.evaluate import evaluation
+        from agnoreg.evaluate.tables import print_evaluation
 
         files = {
             "FIXED": fixed,
@@ -242,7 +242,7 @@ def _app() -> Any:
     @app.command()
     def losses() -> None:
         """List every registered loss and its metric: range, direction, value for equal images, arguments."""
-        from agnoreg.tables import print_losses
+        from agnoreg.evaluate.tables import print_losses
 
         print_losses()
 
@@ -259,7 +259,7 @@ def _app() -> Any:
 
 
 def _none_of(options: dict[str, Any], why: str) -> None:
-    from agnoreg.nifti import InputError
+    from agnoreg.evaluate.nifti import InputError
 
     for name, value in options.items():
         if value is not None:
@@ -277,7 +277,7 @@ def evaluate_many(pairs: Path, out: Path, **settings: Any) -> int:
     from rich import progress
     from rich.console import Console
 
-    from agnoreg.pairs import evaluate_pairs
+    from agnoreg.evaluate.batch import evaluate_pairs
 
     console = Console(stderr=True)
     bar = progress.Progress(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.files import one_line, write_whole
-from agnoreg.nifti import GridDifference, InputError, Intensities
+from agnoreg.evaluate.nifti import GridDifference, InputError, Intensities
 
 __all__ = ["Evaluation", "Input", "Record", "check_outputs", "to_csv", "to_json", "write_files"]
 

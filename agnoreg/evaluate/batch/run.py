@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agnoreg.batch import cluster, here
-from agnoreg.batch.interrupts import ended_pairs
-from agnoreg.batch.rows import RowStore
-from agnoreg.batch.table_in import Pair, likely_misspelt, read_pairs
-from agnoreg.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
-from agnoreg.batch.work import FILES, OPTIONS, PLANNING
-from agnoreg.evaluation import InputError, check_backend, check_outputs
+from agnoreg.evaluate.batch import cluster, here
+from agnoreg.evaluate.batch.interrupts import ended_pairs
+from agnoreg.evaluate.batch.rows import RowStore
+from agnoreg.evaluate.batch.table_in import Pair, likely_misspelt, read_pairs
+from agnoreg.evaluate.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
+from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING
+from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs
 from agnoreg.files import one_line
 
 __all__ = ["Summary", "evaluate_pairs"]

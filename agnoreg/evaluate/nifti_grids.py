@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnoreg.nifti_header import InputError
+from agnoreg.evaluate.nifti_header import InputError
 
 if TYPE_CHECKING:
-    from agnoreg.nifti_volume import Volume
+    from agnoreg.evaluate.nifti_volume import Volume
 
 Array = Any
 

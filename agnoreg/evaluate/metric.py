@@ -10,7 +10,7 @@ from agnoreg.files import one_line
 from agnoreg.loss import deform, image, label, util
 from agnoreg.loss.base import Loss
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
-from agnoreg.nifti import InputError, Volume
+from agnoreg.evaluate.nifti import InputError, Volume
 
 __all__ = ["Metric", "arguments_of", "measured_on", "metric_of"]
 

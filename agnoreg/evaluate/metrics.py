@@ -17,8 +17,8 @@ from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
 from agnoreg.loss.names import loss_class, registered_losses
-from agnoreg.metric import CENTROID_DISTANCE, HEADER, REGULARISERS, Metric, arguments_of, measured_on, metric_of
-from agnoreg.nifti import InputError
+from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, REGULARISERS, Metric, arguments_of, measured_on, metric_of
+from agnoreg.evaluate.nifti import InputError
 from agnoreg.registry import build_loss
 
 __all__ = ["Series", "asked_metrics", "default_metrics", "parse_loss", "planned"]

@@ -12,13 +12,13 @@ from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
 from agnoreg.loss.base import Loss
-from agnoreg.metric import CENTROID_DISTANCE, HEADER, Metric
-from agnoreg.metrics import EXACT
-from agnoreg.nifti import InputError
-from agnoreg.records import Record
+from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, Metric
+from agnoreg.evaluate.metrics import EXACT
+from agnoreg.evaluate.nifti import InputError
+from agnoreg.evaluate.records import Record
 
 if TYPE_CHECKING:
-    from agnoreg.evaluation import _Pair
+    from agnoreg.evaluate.evaluation import _Pair
 
 Array = Any
 

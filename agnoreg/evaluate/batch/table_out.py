@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agnoreg.batch.table_in import Pair
-from agnoreg.batch.work import FILES, in_columns
-from agnoreg.evaluation import InputError, Series, planned
+from agnoreg.evaluate.batch.table_in import Pair
+from agnoreg.evaluate.batch.work import FILES, in_columns
+from agnoreg.evaluate.evaluation import InputError, Series, planned
 from agnoreg.files import one_line, write_whole
 
 __all__ = ["FORMATS", "Columns", "TableRows", "row", "value_columns", "write_table"]

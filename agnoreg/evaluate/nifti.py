@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.nifti_grids import GridDifference, grid_difference
-from agnoreg.nifti_header import InputError
-from agnoreg.nifti_volume import MAX_VOXELS, Volume, open_volume, unreadable
+from agnoreg.evaluate.nifti_grids import GridDifference, grid_difference
+from agnoreg.evaluate.nifti_header import InputError
+from agnoreg.evaluate.nifti_volume import MAX_VOXELS, Volume, open_volume, unreadable
 
 __all__ = [
     "MAX_VOXELS",

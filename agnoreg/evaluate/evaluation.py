@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.counted import which_count
-from agnoreg.label_names import label_names as names_of_labels
+from agnoreg.evaluate.counted import which_count
+from agnoreg.evaluate.label_names import label_names as names_of_labels
 from agnoreg.loss.base import Loss
-from agnoreg.measuring import Computer, compute, with_before
-from agnoreg.metric import FLAT
-from agnoreg.metrics import Series, asked_metrics, parse_loss, planned
-from agnoreg.nifti import (
+from agnoreg.evaluate.measuring import Computer, compute, with_before
+from agnoreg.evaluate.metric import FLAT
+from agnoreg.evaluate.metrics import Series, asked_metrics, parse_loss, planned
+from agnoreg.evaluate.nifti import (
     MAX_VOXELS,
     GridDifference,
     InputError,
@@ -32,7 +32,7 @@ from agnoreg.nifti import (
     read_image,
     read_labels,
 )
-from agnoreg.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
+from agnoreg.evaluate.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
 
 __all__ = [
     "Evaluation",
@@ -294,7 +294,7 @@ def evaluate_pair(
     nan_is_masked
         Leave out voxels that are NaN or infinite: of the images where either is, of the field where it is.
     label_names
-        Names of labels: a mapping, or a file as `agnoreg.label_names.label_names` reads it.
+        Names of labels: a mapping, or a file as `agnoreg.evaluate.label_names.label_names` reads it.
     max_voxels
         The most voxels that an input may have.
     moved_before, moved_label_before

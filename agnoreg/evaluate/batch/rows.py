@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agnoreg.batch.table_in import Pair
-from agnoreg.evaluation import InputError
+from agnoreg.evaluate.batch.table_in import Pair
+from agnoreg.evaluate.evaluation import InputError
 from agnoreg.files import one_line, target_of, write_whole
 
 try:

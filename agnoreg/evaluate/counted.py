@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.nifti import InputError, Volume, finite_voxels, read_mask
+from agnoreg.evaluate.nifti import InputError, Volume, finite_voxels, read_mask
 
 Array = Any
 

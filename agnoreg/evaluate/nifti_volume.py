@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from agnoreg.files import one_line
-from agnoreg.nifti_data import FileData, HeldData, first_bytes
-from agnoreg.nifti_grids import displacement, is_grid
-from agnoreg.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
+from agnoreg.evaluate.nifti_data import FileData, HeldData, first_bytes
+from agnoreg.evaluate.nifti_grids import displacement, is_grid
+from agnoreg.evaluate.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
 
 Array = Any
 

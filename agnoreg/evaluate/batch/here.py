@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any
 
-from agnoreg.batch.table_in import Pair
-from agnoreg.batch.work import evaluate_row, failed
+from agnoreg.evaluate.batch.table_in import Pair
+from agnoreg.evaluate.batch.work import evaluate_row, failed
 from agnoreg.files import one_line
 
 __all__ = ["FEW", "computed"]

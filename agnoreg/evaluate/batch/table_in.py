@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agnoreg.batch.work import FILES, LABELS, REQUIRED
-from agnoreg.evaluation import InputError
+from agnoreg.evaluate.batch.work import FILES, LABELS, REQUIRED
+from agnoreg.evaluate.evaluation import InputError
 from agnoreg.files import one_line
 
 __all__ = ["Pair", "likely_misspelt", "read_pairs"]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from agnoreg.evaluation import Evaluation, Record
+    from agnoreg.evaluate.evaluation import Evaluation, Record
 
 BEST = "- best: the value of two equal images or labels, or of a field of zero displacement."
 #: How wide names of metrics and of labels may be, the widest that fits the terminal first.
@@ -99,8 +99,8 @@ def print_losses() -> None:
     from rich.text import Text
 
     from agnoreg.loss.names import registered_losses
-    from agnoreg.metric import Metric, arguments_of, measured_on, metric_of
-    from agnoreg.metrics import CENTROID_NAMES
+    from agnoreg.evaluate.metric import Metric, arguments_of, measured_on, metric_of
+    from agnoreg.evaluate.metrics import CENTROID_NAMES
 
     console = _console()
     # A class's name is to be typed, so it is kept whole: where there is little room, in the second table alone.
