@@ -10,8 +10,9 @@ from agnoreg_cpu import fused
 from agnoreg_cpu.threads import cores
 from array_api_compat import numpy as xp
 
-from agnoreg.backend import Backend, Gathered
-from agnoreg.differentiable import check_integer
+from agnoreg.backend.base import Backend
+from agnoreg.backend.gathered import Gathered
+from agnoreg.engine.validate import check_integer
 
 Array = Any
 

@@ -2,8 +2,9 @@
 
 import math
 
-from agnoreg.backend import Backend
-from agnoreg.differentiable import PassingMeasure, Run
+from agnoreg.backend.base import Backend
+from agnoreg.engine.evaluator import Run
+from agnoreg.engine.streaming import PassingMeasure
 
 PLANES = 4
 

@@ -164,7 +164,15 @@ def test_the_table_fits_the_terminal(files, run, monkeypatch, columns):
 
 def test_an_ascii_terminal_gets_ascii(files):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "140"}
-    command = [sys.executable, "-c", "from agnoreg.evaluate.cli import main; main()", "evaluate", *PAIR, "--loss", "gmi"]
+    command = [
+        sys.executable,
+        "-c",
+        "from agnoreg.evaluate.cli import main; main()",
+        "evaluate",
+        *PAIR,
+        "--loss",
+        "gmi",
+    ]
     result = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert b"mutual information" in result.stdout
     assert result.stdout.isascii()

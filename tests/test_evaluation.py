@@ -13,6 +13,7 @@ import pytest
 import agnoreg
 from agnoreg.evaluate import evaluation
 from agnoreg.evaluate.evaluation import InputError, evaluate_pair, parse_loss, to_csv, to_json
+from agnoreg.evaluate.nifti import Intensities, grid_difference, open_volume, read_field, read_image, read_labels
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
     GlobalMutualInformation,
@@ -20,7 +21,6 @@ from agnoreg.loss.image import (
     LocalNormalizedCrossCorrelation,
 )
 from agnoreg.loss.label import CrossEntropy, DiceScore, JaccardIndex, SumSquaredDifference, compute_centroid_distance
-from agnoreg.evaluate.nifti import Intensities, grid_difference, open_volume, read_field, read_image, read_labels
 
 AFFINE = np.array([[1.5, 0.1, 0, -20], [-0.1, 2, 0.2, 7], [0, -0.2, 3, 11], [0, 0, 0, 1]])
 SHAPE = (11, 12, 13)

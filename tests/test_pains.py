@@ -239,7 +239,7 @@ def test_pain_10_counts_above_two_to_the_24_are_exact():
     n = label.size
     value = agnoreg.loss.label.DiceScore(binary=True, smooth_nr=0, smooth_dr=0).measure()
     backend = agnoreg.get_backend("numpy")
-    from agnoreg.differentiable import Run
+    from agnoreg.engine.evaluator import Run
 
     product, both = Run(value, backend, (label, other)).sums()
     assert product[0] == n - 1

@@ -27,15 +27,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import agnoreg.files
+from agnoreg.evaluate.batch import Pair, evaluate_pairs, here, read_pairs, table_out, work
 from agnoreg.evaluate.batch import cluster as clusters
-from agnoreg.evaluate.batch import here, table_out, work
 from agnoreg.evaluate.batch import rows as rows_on_disk
 from agnoreg.evaluate.batch.rows import RowStore
 from agnoreg.evaluate.batch.table_in import COLUMNS as COLUMNS_OF_CSV
 from agnoreg.evaluate.batch.work import evaluate_row
 from agnoreg.evaluate.cli import main
 from agnoreg.evaluate.evaluation import InputError, Series, evaluate_pair
-from agnoreg.evaluate.batch import Pair, evaluate_pairs, read_pairs
 
 pytestmark = pytest.mark.cluster
 

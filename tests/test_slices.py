@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from agnoreg.evaluate.evaluation import InputError, evaluate_pair
+from agnoreg.evaluate.metric import Metric
+from agnoreg.evaluate.nifti import open_volume, read_field, read_image, read_labels
 from agnoreg.loss.base import Loss
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
@@ -13,8 +15,6 @@ from agnoreg.loss.image import (
     LocalNormalizedCrossCorrelation,
 )
 from agnoreg.loss.label import DiceLoss, DiceScore, JaccardIndex, SumSquaredDifference
-from agnoreg.evaluate.metric import Metric
-from agnoreg.evaluate.nifti import open_volume, read_field, read_image, read_labels
 
 PLANE = (17, 14)
 SIZES = (1.5, 2.0, 2.5)

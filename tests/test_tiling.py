@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import agnoreg
-from agnoreg.tiling import Tile, plan
+from agnoreg.engine.slabs import Tile, plan
 
 VARIANTS = [
     *({"name": name} for name in LOSSES),

@@ -16,7 +16,6 @@ import numpy as np
 
 from agnoreg.evaluate.counted import which_count
 from agnoreg.evaluate.label_names import label_names as names_of_labels
-from agnoreg.loss.base import Loss
 from agnoreg.evaluate.measuring import Computer, compute, with_before
 from agnoreg.evaluate.metric import FLAT
 from agnoreg.evaluate.metrics import Series, asked_metrics, parse_loss, planned
@@ -33,6 +32,7 @@ from agnoreg.evaluate.nifti import (
     read_labels,
 )
 from agnoreg.evaluate.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
+from agnoreg.loss.base import Loss
 
 __all__ = [
     "Evaluation",

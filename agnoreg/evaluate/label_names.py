@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agnoreg.files import one_line
 from agnoreg.evaluate.nifti import InputError
+from agnoreg.files import one_line
 
 __all__ = ["label_names"]
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
-from agnoreg.files import one_line
-from agnoreg.loss import image, label
-from agnoreg.loss.base import Loss
+from agnoreg.backend.base import Backend
+from agnoreg.backend.lookup import BackendNotAvailableError, get_backend
 from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, Metric
 from agnoreg.evaluate.metrics import EXACT
 from agnoreg.evaluate.nifti import InputError
 from agnoreg.evaluate.records import Record
+from agnoreg.files import one_line
+from agnoreg.loss import image, label
+from agnoreg.loss.base import Loss
 
 if TYPE_CHECKING:
     from agnoreg.evaluate.evaluation import _Pair

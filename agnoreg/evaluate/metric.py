@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agnoreg.evaluate.nifti import InputError, Volume
 from agnoreg.files import one_line
 from agnoreg.loss import deform, image, label, util
 from agnoreg.loss.base import Loss
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
-from agnoreg.evaluate.nifti import InputError, Volume
 
 __all__ = ["Metric", "arguments_of", "measured_on", "metric_of"]
 

@@ -11,14 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agnoreg.evaluate.metric import (
+    CENTROID_DISTANCE,
+    HEADER,
+    REGULARISERS,
+    Metric,
+    arguments_of,
+    measured_on,
+    metric_of,
+)
+from agnoreg.evaluate.nifti import InputError
 from agnoreg.files import one_line
 from agnoreg.functional.conventions import CONVENTIONS
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
 from agnoreg.loss.names import loss_class, registered_losses
-from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, REGULARISERS, Metric, arguments_of, measured_on, metric_of
-from agnoreg.evaluate.nifti import InputError
 from agnoreg.registry import build_loss
 
 __all__ = ["Series", "asked_metrics", "default_metrics", "parse_loss", "planned"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.files import one_line
 from agnoreg.evaluate.nifti_data import FileData, HeldData, first_bytes
 from agnoreg.evaluate.nifti_grids import displacement, is_grid
 from agnoreg.evaluate.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
+from agnoreg.files import one_line
 
 Array = Any
 

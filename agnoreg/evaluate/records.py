@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agnoreg.files import one_line, write_whole
 from agnoreg.evaluate.nifti import GridDifference, InputError, Intensities
+from agnoreg.files import one_line, write_whole
 
 __all__ = ["Evaluation", "Input", "Record", "check_outputs", "to_csv", "to_json", "write_files"]
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from agnoreg.engine.delay import earlier, latest
+from agnoreg.engine.planes import Chunk
+from agnoreg.engine.rows import Layout
+from agnoreg.engine.slabs import Slab
 from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
-from agnoreg.passing import Layout, earlier, latest
-from agnoreg.tiling import Chunk, Slab
 
 Array = Any
 

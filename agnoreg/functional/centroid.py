@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from agnoreg.backend import backend_of
-from agnoreg.differentiable import check_rank, check_same_shape
+from agnoreg.backend.lookup import backend_of
+from agnoreg.engine.validate import check_rank, check_same_shape
 from agnoreg.functional.overlap import binarised
 
 Array = Any

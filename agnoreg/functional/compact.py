@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend
+from agnoreg.backend.base import Backend
+from agnoreg.engine.delay import earlier, latest, nothing_before
+from agnoreg.engine.planes import Chunk
+from agnoreg.engine.rows import Layout
+from agnoreg.engine.slabs import Slab
+from agnoreg.engine.stencil import cut
 from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, lesser, plus_across, times, trim
-from agnoreg.passing import Layout, earlier, latest, nothing_before
-from agnoreg.stencil import cut
-from agnoreg.tiling import Chunk, Slab
 
 Array = Any
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agnoreg.functional.axes import check_choice
-from agnoreg.messages import shown
+from agnoreg.engine.axes import check_choice
+from agnoreg.engine.messages import shown
 
 #: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), those of ANTs, which are ITK's, and
 #: nobody's own: the definition without small constants.

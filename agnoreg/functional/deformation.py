@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agnoreg.backend import backend_of
-from agnoreg.differentiable import Differentiable, WeightedSum, check_rank, evaluate, measured_by
-from agnoreg.functional.axes import check_choice, check_spatial_dims
+from agnoreg.backend.lookup import backend_of
+from agnoreg.engine.axes import check_choice, check_spatial_dims
+from agnoreg.engine.combinators import WeightedSum
+from agnoreg.engine.function import Differentiable, evaluate
+from agnoreg.engine.masks import by_name
+from agnoreg.engine.measured import measured_by
+from agnoreg.engine.stencil import cut
+from agnoreg.engine.validate import check_rank
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.functional.compact import CompactGradientEnergy, CompactSecondDerivativeEnergy
 from agnoreg.functional.conventions import check_convention, check_fixed
-from agnoreg.masks import by_name
-from agnoreg.stencil import cut
 
 Array = Any
 

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend import per_sample
-from agnoreg.differentiable import MeanMeasure, check_flag, check_number, evaluate, measured_by, total
+from agnoreg.backend.base import per_sample
+from agnoreg.engine.function import evaluate
+from agnoreg.engine.masks import by_name
+from agnoreg.engine.measure import MeanMeasure
+from agnoreg.engine.measured import measured_by
+from agnoreg.engine.slabs import Slab
+from agnoreg.engine.sums import total
+from agnoreg.engine.validate import check_flag, check_number
 from agnoreg.functional.images import ImageMeasure, LabelMeasure
 from agnoreg.functional.overlap import binarised, check_background_weight
-from agnoreg.masks import by_name
-from agnoreg.tiling import Slab
 
 Array = Any
 

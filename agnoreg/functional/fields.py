@@ -5,12 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend
-from agnoreg.differentiable import PassingMeasure, check_flag, check_rank, spread
-from agnoreg.functional.axes import FORMATS, axes_between, check_choice, check_spacing, check_spatial_dims
-from agnoreg.passing import Layout, earlier, latest, nothing_before
-from agnoreg.stencil import cut, pad
-from agnoreg.tiling import Chunk, Slab, filled
+from agnoreg.backend.base import Backend
+from agnoreg.engine.axes import FORMATS, axes_between, check_choice, check_spacing, check_spatial_dims
+from agnoreg.engine.delay import earlier, latest, nothing_before
+from agnoreg.engine.planes import Chunk
+from agnoreg.engine.rows import Layout
+from agnoreg.engine.slabs import Slab, filled
+from agnoreg.engine.stencil import cut, pad
+from agnoreg.engine.streaming import PassingMeasure
+from agnoreg.engine.sums import spread
+from agnoreg.engine.validate import check_flag, check_rank
 
 Array = Any
 

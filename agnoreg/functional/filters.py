@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import Backend, backend_of
-from agnoreg.differentiable import check_rank
-from agnoreg.functional.axes import check_spatial_dims
-from agnoreg.stencil import window_sum
+from agnoreg.backend.base import Backend
+from agnoreg.backend.lookup import backend_of
+from agnoreg.engine.axes import check_spatial_dims
+from agnoreg.engine.validate import check_rank
+from agnoreg.engine.windows import window_sum
 
 Array = Any
 

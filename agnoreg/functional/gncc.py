@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from agnoreg.backend import Backend, per_sample
-from agnoreg.differentiable import check_flag, check_number, evaluate, measured_by, total
+from agnoreg.backend.base import Backend, per_sample
+from agnoreg.engine.function import evaluate
+from agnoreg.engine.masks import by_name
+from agnoreg.engine.measured import measured_by
+from agnoreg.engine.slabs import Slab
+from agnoreg.engine.sums import total
+from agnoreg.engine.validate import check_flag, check_number
 from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import ImageMeasure
 from agnoreg.functional.intensities import centres
-from agnoreg.masks import by_name
-from agnoreg.tiling import Slab
 
 Array = Any
 

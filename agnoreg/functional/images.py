@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from agnoreg import doubts
-from agnoreg.backend import Backend
-from agnoreg.differentiable import Measure, check_rank, check_same_shape
-from agnoreg.functional.axes import (
+from agnoreg.engine import doubts
+from agnoreg.backend.base import Backend
+from agnoreg.engine.axes import (
     FORMATS,
     axes_between,
     channels_as_samples,
@@ -14,6 +13,8 @@ from agnoreg.functional.axes import (
     check_spatial_dims,
     samples_as_channels,
 )
+from agnoreg.engine.measure import Measure
+from agnoreg.engine.validate import check_rank, check_same_shape
 
 Array = Any
 

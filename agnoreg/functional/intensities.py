@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from agnoreg.backend import Backend
-from agnoreg.tiling import filled
+from agnoreg.backend.base import Backend
+from agnoreg.engine.slabs import filled
 
 Array = Any
 

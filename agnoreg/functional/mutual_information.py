@@ -4,20 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg import doubts
-from agnoreg.backend import Backend
-from agnoreg.differentiable import (
-    check_integer,
-    check_number,
-    check_rank,
-    evaluate,
-    measured_by,
-    voxels,
-)
+from agnoreg.engine import doubts
+from agnoreg.backend.base import Backend
+from agnoreg.engine.function import evaluate
+from agnoreg.engine.masks import by_name
+from agnoreg.engine.measured import measured_by
+from agnoreg.engine.slabs import Slab
+from agnoreg.engine.validate import check_integer, check_number, check_rank, voxels
 from agnoreg.functional.conventions import check_convention, take
 from agnoreg.functional.images import ImageMeasure
-from agnoreg.masks import by_name
-from agnoreg.tiling import Slab
 
 Array = Any
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
-from agnoreg.backend import Backend, backend_of
-from agnoreg.stencil import pad
-from agnoreg.tiling import Tile, plan
+from agnoreg.backend.base import Backend
+from agnoreg.backend.lookup import backend_of
+from agnoreg.engine.slabs import Tile, plan
+from agnoreg.engine.stencil import pad
 
 Array = Any
 Corner = tuple[int, ...]

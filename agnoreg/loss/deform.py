@@ -6,8 +6,8 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from agnoreg.differentiable import Differentiable
-from agnoreg.functional.axes import check_spatial_dims
+from agnoreg.engine.axes import check_spatial_dims
+from agnoreg.engine.function import Differentiable
 from agnoreg.functional.deformation import (
     BENDING_CONVENTIONS,
     GRADIENT_CONVENTIONS,

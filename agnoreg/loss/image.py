@@ -6,12 +6,12 @@ from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from agnoreg.engine.masks import MASKS
 from agnoreg.functional.gncc import GlobalCorrelation
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import KERNELS, LocalCorrelation
 from agnoreg.loss.base import ImageLoss, greatest_ratio
 from agnoreg.loss.util import NegativeLossMixin
-from agnoreg.masks import MASKS
 
 Array = Any
 

@@ -19,7 +19,8 @@ framework uses; how many they are changes no digit of float32.
 from functools import lru_cache
 from typing import Any
 
-from agnoreg.differentiable import Measure, natively_differentiated
+from agnoreg.engine.measure import Measure
+from agnoreg.engine.native import natively_differentiated
 
 __all__ = ["ALIGNED", "fused", "usable"]
 

@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend import Backend, get_backend, per_sample
-from agnoreg.differentiable import Measure, Run, finished, voxels
+from agnoreg.backend.base import Backend, per_sample
+from agnoreg.backend.lookup import get_backend
+from agnoreg.engine.evaluator import Run, finished
+from agnoreg.engine.measure import Measure
+from agnoreg.engine.validate import voxels
+from agnoreg.engine.windows import boxes
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
 from agnoreg.functional.gncc import GlobalCorrelation
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
-from agnoreg.stencil import boxes
 from agnoreg_cpu import ALIGNED, histograms, pointwise, windows
 from agnoreg_cpu.threads import Part, parts, run
 

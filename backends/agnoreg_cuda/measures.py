@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import Backend, per_sample
-from agnoreg.differentiable import Measure, voxels
+from agnoreg.backend.base import Backend, per_sample
+from agnoreg.engine.measure import Measure
+from agnoreg.engine.validate import voxels
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import LocalCorrelation
 from agnoreg_cuda.launch import Queue, bins_options, window_options

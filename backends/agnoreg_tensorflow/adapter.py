@@ -12,7 +12,7 @@ from agnoreg_cpu import ALIGNED, fused
 from agnoreg_cpu.threads import cores
 
 from agnoreg import tiling
-from agnoreg.backend import CPU_SLABS, Backend, per_sample
+from agnoreg.backend.base import CPU_SLABS, Backend, per_sample
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
 

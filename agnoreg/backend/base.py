@@ -1,37 +1,29 @@
-"""What an adapter gives the core, and how the adapter of an array is found.
+"""The class that an adapter subclasses, with a generic implementation of everything in Array API calls."""
 
-No framework is named or imported here. An adapter is an entry point of the group ``agnoreg.backends`` whose name is the
-import name of its framework, so an array can only belong to it once that framework is in ``sys.modules``.
-"""
-
-import importlib
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
-from agnoreg.messages import warn_of_input
-from agnoreg.stencil import cut, pad, window_sum
+from agnoreg.backend.gathered import Gathered
+from agnoreg.backend.lookup import describe
+from agnoreg.engine.messages import warn_of_input
+from agnoreg.engine.stencil import cut, pad
+from agnoreg.engine.windows import window_sum
 
 Array = Any
 
 #: Elements of one slab for planes that pass by, work in windows, in bins (of all of them together) and voxel by voxel:
 #: cache-sized on a CPU, card-filling on a GPU.
 CPU_SLABS: dict[str, int] = {"passing": 1 << 16, "windows": 1 << 20, "bins": 3 << 18, "voxels": 1 << 17}
+
+
 GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 3 << 24, "voxels": 1 << 24}
+
 
 #: Less than any weight that counts.
 TINY = 1e-30
-
-GROUP = "agnoreg.backends"
-
-
-class BackendNotAvailableError(ImportError):
-    """A backend was asked for by name and cannot be used; the message says what to install or what is broken."""
 
 
 class Backend:
@@ -322,215 +314,6 @@ class Backend:
             "its class a method gradient(self, *arrays, wrt) that returns one array for each index in wrt, or let its "
             "measure() return a combination of agnoreg's own, or pass arrays of a framework that differentiates."
         )
-
-
-class Gathered:
-    """What tiles yield, one after the other: sums are added up, pieces are put side by side along axis 1.
-
-    Where arrays can be written, a piece goes to its place at once: its memory is used again, while it is in cache.
-    """
-
-    def __init__(self, backend: Backend, kept: slice, single: bool) -> None:
-        self.backend, self.kept, self.single = backend, kept, single
-        self.totals: tuple[Array, ...] = ()
-        self.pieces: list[tuple[Array, ...]] = []
-        self.rooms: tuple[Array, ...] = ()
-        self.first = 0
-
-    def add(self, sums: tuple[Array, ...], piece: tuple[Array, ...], placed: int = 0) -> None:
-        """Take the results of the next tile; of a piece that was `put` already, how many planes it has."""
-        self.totals = tuple(a + b for a, b in zip(self.totals, sums, strict=True)) if self.totals else sums
-        if not piece:
-            self.first += placed
-            return
-        first, last = self.first, self.first + piece[0].shape[1]
-        self.first = last
-        start, stop = max(self.kept.start, first), min(self.kept.stop, last)
-        if start >= stop:
-            return
-        if (start, stop) != (first, last):
-            piece = tuple(cut(x, 1, start - first, stop - first) for x in piece)
-        if not (self.pieces or self.rooms or self.single):
-            rooms = tuple(self.backend.room(x, self.kept.stop - self.kept.start) for x in piece)
-            self.rooms = () if any(room is None for room in rooms) else rooms
-        if self.rooms:
-            self.put(start - self.kept.start, piece)
-        else:
-            self.pieces.append(piece)
-
-    def put(self, start: int, piece: tuple[Array, ...]) -> None:
-        """Write a piece to its place, which no other piece shares."""
-        for room, x in zip(self.rooms, piece, strict=True):
-            room[:, start : start + x.shape[1], ...] = x
-
-    def result(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return the sums, and the pieces as one."""
-        if self.rooms:
-            if self.first < self.kept.stop:
-                raise ValueError(f"The pieces have {self.first} planes together, where {self.kept.stop} are wanted.")
-            return self.totals, self.rooms
-        if len(self.pieces) < 2:
-            return self.totals, self.pieces[0] if self.pieces else ()
-        return self.totals, tuple(
-            self.backend.xp.concat(list(column), axis=1) for column in zip(*self.pieces, strict=True)
-        )
-
-
-def describe(function: Any) -> str:
-    """Name a function or an object for an error message."""
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-# --- finding the adapter ----------------------------------------------------------------------------------------------
-
-_loaded: dict[str, Backend] = {}
-_by_type: dict[type, Backend] = {}
-_generic: dict[str, Backend] = {}
-
-
-@lru_cache(maxsize=1)
-def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def get_backend(name: str) -> Backend:
-    """Return the adapter called ``name``, importing its framework.
-
-    Parameters
-    ----------
-    name
-        The framework's import name, which is its adapter's: ``"numpy"`` and what `available_backends` lists; or that of
-        any importable module that is itself an Array API namespace.
-
-    Raises
-    ------
-    BackendNotAvailableError
-        If the framework is not installed (the message says which extra installs it) or does not import (why).
-    ValueError
-        If no adapter has that name.
-    """
-    if name in _loaded:
-        return _loaded[name]
-    points = _entry_points()
-    if name not in points:
-        return _generic_by_name(name, known=sorted(points))
-    point = points[name]
-    try:
-        _loaded[name] = point.load()
-        _by_type.update(dict.fromkeys(_loaded[name].types, _loaded[name]))
-    except ImportError as error:
-        raise BackendNotAvailableError(_why_not(name, error)) from error
-    except Exception as error:
-        raise BackendNotAvailableError(f"The backend {name} is installed but broken: {_one_line(error)}") from error
-    return _loaded[name]
-
-
-def _why_not(name: str, error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == name:
-        choices = " or ".join(f"agnoreg[{extra}]" for extra in _entry_points()[name].extras or [name])
-        return f"The backend {name} is not installed: pip install {choices}."
-    return f"The backend {name} is installed but broken: {_one_line(error)}"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
-
-
-def _generic_by_name(name: str, known: list[str]) -> Backend:
-    try:
-        module = importlib.import_module(name)
-    except (ImportError, ValueError, TypeError, AttributeError):
-        module = None
-    if module is None or not hasattr(module, "__array_api_version__"):
-        raise ValueError(f"Unknown backend {name!r}: the installed adapters are {', '.join(known)}.")
-    return _generic.setdefault(name, Backend(name, module))
-
-
-def available_backends() -> dict[str, str]:
-    """Return every known backend's state: ``"ok"``, ``"absent: ..."`` or ``"broken: ..."`` with the reason.
-
-    This imports each framework; nothing else does before an array of it turns up.
-    """
-    states = {}
-    for name in sorted(_entry_points()):
-        try:
-            reason = get_backend(name).unusable()
-            states[name] = f"broken: {reason}" if reason else "ok"
-        except BackendNotAvailableError as error:
-            reason = str(error)
-            states[name] = ("absent: " if "is not installed" in reason else "broken: ") + reason
-    return states
-
-
-def load_imported() -> None:
-    """Load the adapters of the frameworks that are imported already: a function that is traced cannot."""
-    for name in _entry_points():
-        if name in sys.modules and name not in _loaded:
-            with suppress(BackendNotAvailableError):
-                get_backend(name)
-
-
-def _adapter(array: Any) -> Backend | None:
-    kind = type(array)
-    if kind in _by_type:
-        return _by_type[kind]
-    found = next((backend for backend in _loaded.values() if backend.owns(array)), None)
-    if found is None:
-        load_imported()
-        found = next((backend for backend in _loaded.values() if backend.owns(array)), None)
-    if found is None and hasattr(array, "__array_namespace__"):
-        xp = array.__array_namespace__()
-        found = _generic.setdefault(xp.__name__, Backend(xp.__name__, xp))
-    if found is not None:
-        _by_type[kind] = found
-    return found
-
-
-def backend_of(*arrays: Any) -> Backend:
-    """Return the adapter of the framework that all of ``arrays`` belong to.
-
-    Raises
-    ------
-    TypeError
-        If one of them is not an array, if they belong to two frameworks (both are named, and how to convert), or if
-        they live on two devices.
-    """
-    if not arrays:
-        raise TypeError("backend_of needs at least one array.")
-    first = _adapter_or_raise(arrays[0])
-    device = first.device(arrays[0])
-    for array in arrays[1:]:
-        backend = _adapter_or_raise(array)
-        if backend is not first:
-            raise TypeError(
-                f"The arrays belong to two frameworks: {_kind(arrays[0])} and {_kind(array)}. Convert one of them, "
-                f"for example agnoreg.get_backend({first.name!r}).from_numpy(agnoreg.get_backend({backend.name!r})"
-                ".to_numpy(array)); agnoreg never copies between frameworks unasked."
-            )
-        other = backend.device(array)
-        device = other if device is None else device
-        if other is not None and other != device:
-            raise TypeError(
-                f"The arrays live on two devices: {device} and {other}. Move one of them to the "
-                "other's device first; agnoreg never copies between devices unasked."
-            )
-    return first
-
-
-def _adapter_or_raise(array: Any) -> Backend:
-    backend = _adapter(array)
-    if backend is None:
-        raise TypeError(
-            f"Expected an array, got {_kind(array)}: pass an array of one of {', '.join(sorted(_entry_points()))}, "
-            "or any array with __array_namespace__ (a list becomes one by numpy.asarray)."
-        )
-    return backend
-
-
-def _kind(array: Any) -> str:
-    kind = type(array)
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def per_sample(xp: Any, values: Array, like: Array) -> Array:

@@ -8,20 +8,26 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agnoreg.backend import Backend
+from agnoreg.backend.base import Backend
 
 Array = Any
 
-
 #: How far beyond [0, 1] numbers are no mistake of interpolation, on either side.
 MARGIN = 0.5
+
+
 #: Which share of an image lies so far beyond where it was never scaled; an image that was scaled by percentiles has
 #: less.
 SHARE = 0.1
+
+
 #: Of each axis about so many voxels are looked at.
 GRID = 64
+
+
 #: So many losses, shapes and dtypes are remembered.
 MOST = 4096
+
 
 _looked_at: set[Any] = set()
 
@@ -88,10 +94,14 @@ LABELS = (
     "and 255, or logits have: its value means nothing. Pass one label at a time, such as labels == 3, or a channel for "
     "each, or probabilities."
 )
+
+
 IMAGES = (
     "Mutual information clips intensities to [0, 1], and much of an image lies far beyond: its value means little. "
     "Scale both images to [0, 1] first."
 )
+
+
 THIN = (
     "An axis of the image has one voxel, beside which {} zeros beyond the border, and nearly nothing else. For images "
     "of fewer axes pass spatial_dims, 2 for (batch, dim1, dim2) or (batch, dim1, dim2, 1), and data_format where "

@@ -1,25 +1,13 @@
-"""Slabs: a batch of images cut into a few planes at a time, so that work stays in cache and memory stays bounded.
-
-A slab is some samples and some planes of axis 1, with the halo planes that a window or a stencil needs around its own.
-Sums over slabs add up, pieces of gradients are concatenated; nothing here knows which loss it serves.
-"""
+"""Slabs: a batch of images cut into a few planes at a time, so that work stays in cache and memory stays bounded."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from agnoreg.backend import Backend
+from agnoreg.backend.base import Backend
 
 Array = Any
-
-# What slabs free at the end of the heap, glibc's allocator gives back to the system and asks for again, page by page,
-# which can double the time of a loss. It stops once a program has freed a large block, of at most 32 MB, which need
-# never be touched.
-_block = np.empty(30_000_000, dtype=np.uint8)
-del _block
 
 #: Slabs of single voxels begin at multiples of so many.
 ROUND = 1024
@@ -122,83 +110,6 @@ def alike(tiles: Sequence[Any]) -> slice:
             first = i - 1
         runs.append(slice(first, i + 1))
     return max(runs, key=lambda run: run.stop - run.start)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Planes ``start`` to ``start + count`` of an image of ``total`` planes that pass by; zeros follow the last one.
-
-    Their results are complete ``lag`` planes later. ``start`` is an array while a function is traced.
-    """
-
-    start: Any
-    count: int
-    total: int
-    lag: int
-
-    def past(self, lag: int) -> bool:
-        """Say whether the planes that came ``lag`` before these are known to follow the image's last one."""
-        return isinstance(self.start, int) and self.start >= self.total + lag
-
-    def existing(self, xp: Any, lag: int, device: Any) -> Array | None:
-        """Say which of the planes that came ``lag`` before these are the image's: ``(count,)``, None for all."""
-        if isinstance(self.start, int) and self.lag <= self.start <= self.total - self.count:
-            return None
-        place = xp.arange(self.count, dtype=xp.int32, device=device) + (self.start - lag)
-        return (place >= 0) & (place < self.total)
-
-
-def pass_by(
-    backend: Backend,
-    dtype: Any,
-    arrays: tuple[Array, ...],
-    lag: int,
-    plane: int,
-    elements: int,
-    begin: Callable[[Slab], Any],
-    step: Callable[[Slab, Chunk, Any], tuple[Any, tuple[Array, ...], tuple[Array, ...]]],
-    constants: tuple[Array, ...] = (),
-    inputs: int | None = None,
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Let the planes of ``arrays`` pass by, about ``elements`` entries at a time where one plane takes ``plane``.
-
-    ``begin(slab)`` returns the state that ``step`` starts with, where only zeros, as in ``slab``, were seen.
-    ``step(slab, chunk, state)`` returns the state for the next chunk, arrays that add up, and pieces of images. What
-    follows the first ``inputs`` arrays are weights.
-    """
-    xp = backend.xp
-    samples, total = backend.shape(arrays[0])[:2]
-    assert total is not None
-    group, count = samples or 1, total + lag
-    if group * count * plane > elements:
-        group = 1 if samples is None else max(1, elements // (count * plane))
-        if group == 1:
-            # As even as can be: the last chunk is filled up with zeros.
-            count = math.ceil(count / math.ceil(count / max(1, elements // plane)))
-    whole = samples is None or group == samples
-
-    def slab_of(planes: tuple[Array, ...], own: slice, values: tuple[Array, ...]) -> Slab:
-        return Slab(backend, planes[:inputs], own, values, planes[inputs:] if inputs else ())
-
-    passing = [Chunk(start, count, total, lag) for start in range(0, total + lag, count)]
-    results = []
-    for first in [0] if whole else range(0, samples or 1, group):
-        selected = arrays if whole else tuple(array[first : first + group, ...] for array in arrays)
-        values = constants if whole else tuple(constant[first : first + group, ...] for constant in constants)
-
-        def body(chunk: Chunk, state: Any, selected: Any = selected, values: Any = values) -> Any:
-            pieces = (backend.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
-            planes = tuple(_cast(backend, dtype, x) for x in pieces)
-            return step(slab_of(planes, slice(0, chunk.count), values), chunk, state)
-
-        few = min(count, max(lag, 1), total)
-        zeros = tuple(xp.zeros_like(_cast(backend, dtype, array[:, :few, ...])) for array in selected)
-        state = begin(slab_of(zeros, slice(0, few), values))
-        results.append(backend.scan(passing, body, state, slice(lag, lag + total)))
-    if len(results) == 1:
-        return results[0]
-    totals, images = zip(*results, strict=True)
-    return _join(xp, totals), _join(xp, images)
 
 
 def sweep(

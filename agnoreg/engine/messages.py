@@ -8,8 +8,12 @@ from typing import Any
 
 #: Characters of a value, or of another error's message, that an error message shows at most.
 LONGEST_VALUE, LONGEST_MESSAGE = 200, 2000
+
+
 #: Entries of a container that are looked at, and how deep: enough to fill those characters.
 ENTRIES, DEPTH = 8, 3
+
+
 #: Bits of an integer that is shown; Python refuses to write one of many thousand digits.
 BITS = 512
 

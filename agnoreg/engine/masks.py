@@ -1,13 +1,10 @@
-"""Masks: which voxels count, and how much. One or several of a call become one array of bools or weights.
-
-A mask of integers says which voxels count, as one of bools does; only floating-point numbers say how much.
-"""
+"""Masks: which voxels count, and how much. One or several of a call become one array of weights."""
 
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from agnoreg.backend import Backend
+from agnoreg.backend.base import Backend
 
 Array = Any
 

@@ -1,0 +1,31 @@
+"""Backends: what an adapter gives the core, and how the adapter of an array is found.
+
+No framework is named or imported here. An adapter is an entry point of the group ``agnoreg.backends`` whose name is the
+import name of its framework, so an array can only belong to it once that framework is in ``sys.modules``.
+"""
+
+from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.backend.gathered import Gathered
+from agnoreg.backend.lookup import (
+    BackendNotAvailableError,
+    available_backends,
+    backend_of,
+    describe,
+    get_backend,
+    load_imported,
+)
+
+__all__ = [
+    "CPU_SLABS",
+    "GPU_SLABS",
+    "TINY",
+    "Backend",
+    "BackendNotAvailableError",
+    "Gathered",
+    "available_backends",
+    "backend_of",
+    "describe",
+    "get_backend",
+    "load_imported",
+    "per_sample",
+]
