@@ -1,11 +1,9 @@
 """Losses and metrics of medical image registration, on the arrays of any framework, with gradients on all of them."""
 
 from agnoreg import functional, loss
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import BackendNotAvailableError, available_backends, backend_of, get_backend
+from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
 from agnoreg.config_files import load_loss, save_loss
 from agnoreg.engine.masks import EmptyMaskWarning
-from agnoreg.engine.messages import InputWarning
 from agnoreg.engine.native import native_autodiff
 from agnoreg.functional.kernels import EvenWindowWarning
 from agnoreg.gradients import value_and_grad
@@ -19,6 +17,7 @@ from agnoreg.loss.label import DiceLoss as Dice
 from agnoreg.loss.label import JaccardLoss as Jaccard
 from agnoreg.loss.label import SumSquaredDifferenceLoss as SSD
 from agnoreg.loss.names import register_loss, registered_losses
+from agnoreg.messages import InputWarning
 from agnoreg.registry import build_loss
 
 __version__ = "0.1.0"

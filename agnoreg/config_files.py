@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agnoreg.engine.messages import named, one_line, shown
 from agnoreg.files import as_path, write_whole
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import SECTIONS
+from agnoreg.messages import named, one_line, shown
 from agnoreg.registry import build_loss, check_extent, found_at, shortest
 
 __all__ = ["load_loss", "save_loss"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agnoreg.engine.messages import named, one_line, shown
+from agnoreg.messages import named, one_line, shown
 
 __all__ = ["as_path", "one_line", "write_whole"]
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agnoreg.backend.lookup import describe
 from agnoreg.engine.argnums import gradients_of, wanted
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.user import FromCall
 from agnoreg.loss.base import Loss, bound
+from agnoreg.messages import describe
 
 Array = Any
 

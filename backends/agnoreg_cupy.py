@@ -9,7 +9,7 @@ import cupy as cp
 from agnoreg_cuda import Queue, fused, usable
 from array_api_compat import cupy as compat
 
-from agnoreg.backend.base import GPU_SLABS, Backend
+from agnoreg.backend import GPU_SLABS, Backend
 
 Array = Any
 

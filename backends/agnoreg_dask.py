@@ -23,8 +23,7 @@ from dask.array.utils import meta_from_array
 from dask.base import clone_key
 from dask.core import flatten
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import Backend, backend_of
 from agnoreg.engine.evaluator import Run, finished
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import PassingMeasure

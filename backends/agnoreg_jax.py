@@ -13,9 +13,9 @@ from jax import lax
 from jax import numpy as xp
 from jax.custom_derivatives import SymbolicZero
 
-from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, Backend
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend
+from agnoreg.backend.shifts import pad
 from agnoreg.engine.slabs import alike
-from agnoreg.engine.stencil import pad
 
 Array = Any
 Results = tuple[tuple[Array, ...], tuple[Array, ...]]

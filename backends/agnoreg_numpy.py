@@ -10,8 +10,7 @@ from agnoreg_cpu import fused
 from agnoreg_cpu.threads import cores
 from array_api_compat import numpy as xp
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.gathered import Gathered
+from agnoreg.backend import Backend, Gathered
 from agnoreg.engine.validate import check_integer
 
 Array = Any

@@ -11,8 +11,8 @@ from agnoreg_cuda import fused as fused_on_card
 from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
-from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
-from agnoreg.engine.messages import warn_of_input
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.messages import warn_of_input
 
 Array = torch.Tensor
 

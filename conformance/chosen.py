@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend.lookup import GROUP, BackendNotAvailableError, get_backend
+from agnoreg.backend import GROUP, BackendNotAvailableError, get_backend
 
 #: Checked by default beside the registered backends: it belongs to no adapter and allows nothing beyond the standard.
 STRICT = "array_api_strict"

@@ -2,7 +2,7 @@
 
 import math
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
 from agnoreg.engine.evaluator import Run
 from agnoreg.engine.streaming import PassingMeasure
 

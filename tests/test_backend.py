@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import agnoreg
-from agnoreg.backend.base import Backend
-from agnoreg.engine.windows import window_sum
+from agnoreg.backend import Backend
+from agnoreg.backend.windows import window_sum
 
 ROOT = Path(agnoreg.__file__).parents[1]
 

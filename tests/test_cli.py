@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import agnoreg
-import agnoreg.backend
+from agnoreg.backend import lookup
 from agnoreg.evaluate.cli import main
 from agnoreg.evaluate.evaluation import evaluate_pair
 
@@ -340,7 +340,7 @@ def test_an_unknown_loss_or_argument(files, refused):
 
 
 def test_a_backend_that_is_not_installed(files, refused, monkeypatch):
-    monkeypatch.setattr(agnoreg.backend, "_loaded", {})
+    monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     message = refused("evaluate", *PAIR, "--backend", "cupy")
@@ -409,7 +409,7 @@ def test_losses_lists_every_registered_one_and_its_metric(run):
 
 
 def test_pain_07_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch):
-    monkeypatch.setattr(agnoreg.backend, "_loaded", {})
+    monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     code, out, _ = run("backends")
@@ -421,7 +421,7 @@ def test_pain_07_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch)
 
 
 def test_pain_07_a_broken_framework_is_named_with_its_reason(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(agnoreg.backend, "_loaded", {})
+    monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     (tmp_path / "cupy.py").write_text("raise OSError('libcudart.so.12: cannot open\\nshared object file')\n")

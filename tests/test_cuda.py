@@ -18,6 +18,7 @@ from agnoreg_cuda.measures import FARTHEST, WIDEST, CudaLocalCorrelation, CudaPa
 from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
 
 import agnoreg
+from agnoreg.engine.function import apply
 from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import LocalCorrelation
 from conformance import reference
@@ -291,7 +292,7 @@ def test_pytorchs_tensors_and_memory_go_to_the_kernels(measure, monkeypatch):
         assert all(type(value) in (int, np.int32, np.float32, np.float64) for value in arguments)
     # In a training step, too.
     recorder.launched.clear()
-    agnoreg.differentiable.apply(measure, backend, (t, p)).backward()
+    apply(measure, backend, (t, p)).backward()
     assert "gradient" in recorder.launched[-1][0]
     # What PyTorch records, batches or differentiates itself must not go to the kernels.
     recorder.launched.clear()

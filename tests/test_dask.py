@@ -139,7 +139,7 @@ seen: set[type] = set()
     ids=lambda loss: loss.name,
 )
 def test_pain_31_chunks_lose_their_kind(rng, monkeypatch, loss):
-    from agnoreg import backend as finding
+    from agnoreg.backend import lookup as finding
 
     adapter = CardBackend("card", agnoreg.get_backend("numpy").xp)
     monkeypatch.setitem(finding._by_type, Card, adapter)

@@ -12,8 +12,8 @@ strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not
 from agnoreg_tensorflow import adapter, backend  # noqa: E402
 
 import agnoreg  # noqa: E402
-from agnoreg.engine.function import Differentiable
-from agnoreg.engine.slabs import Tile
+from agnoreg.engine.function import Differentiable  # noqa: E402
+from agnoreg.engine.slabs import Tile  # noqa: E402
 
 xp = backend.xp
 MODES = ["eager", "traced"]

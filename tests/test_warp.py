@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import BackendNotAvailableError, get_backend
+from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.functional.warp import warp, warp_adjoint
 
 SHAPE = (2, 7, 6, 5)

@@ -10,7 +10,6 @@ from agnoreg.backend.lookup import (
     BackendNotAvailableError,
     available_backends,
     backend_of,
-    describe,
     get_backend,
     load_imported,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "Gathered",
     "available_backends",
     "backend_of",
-    "describe",
     "get_backend",
     "load_imported",
     "per_sample",

@@ -7,10 +7,9 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from agnoreg.backend.gathered import Gathered
-from agnoreg.backend.lookup import describe
-from agnoreg.engine.messages import warn_of_input
-from agnoreg.engine.stencil import cut, pad
-from agnoreg.engine.windows import window_sum
+from agnoreg.backend.shifts import cut, pad
+from agnoreg.backend.windows import window_sum
+from agnoreg.messages import describe, warn_of_input
 
 Array = Any
 

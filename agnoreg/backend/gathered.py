@@ -1,9 +1,11 @@
 """What tiles yield, one after the other, put together."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agnoreg.backend.base import Backend
-from agnoreg.engine.stencil import cut
+from agnoreg.backend.shifts import cut
+
+if TYPE_CHECKING:
+    from agnoreg.backend.base import Backend
 
 Array = Any
 
@@ -14,7 +16,7 @@ class Gathered:
     Where arrays can be written, a piece goes to its place at once: its memory is used again, while it is in cache.
     """
 
-    def __init__(self, backend: Backend, kept: slice, single: bool) -> None:
+    def __init__(self, backend: "Backend", kept: slice, single: bool) -> None:
         self.backend, self.kept, self.single = backend, kept, single
         self.totals: tuple[Array, ...] = ()
         self.pieces: list[tuple[Array, ...]] = []

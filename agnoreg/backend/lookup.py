@@ -16,11 +16,6 @@ class BackendNotAvailableError(ImportError):
     """A backend was asked for by name and cannot be used; the message says what to install or what is broken."""
 
 
-def describe(function: Any) -> str:
-    """Name a function or an object for an error message."""
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
 _loaded: dict[str, Backend] = {}
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import backend_of
 from agnoreg.engine.axes import check_choice
 from agnoreg.engine.validate import check_flag, check_integer, check_same_shape
 from agnoreg.functional import bending_energy, dice, gradient_norm, jaccard

@@ -4,9 +4,9 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agnoreg.backend.base import Backend, per_sample
+from agnoreg.backend import Backend, per_sample
 from agnoreg.engine.function import Differentiable, _of_no_sample, checked
-from agnoreg.engine.messages import shown
+from agnoreg.messages import shown
 
 Array = Any
 

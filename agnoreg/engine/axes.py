@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import backend_of
-from agnoreg.engine.messages import shown
+from agnoreg.backend import Backend, backend_of
 from agnoreg.engine.validate import as_number
+from agnoreg.messages import shown
 
 Array = Any
 

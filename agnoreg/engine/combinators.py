@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from agnoreg.backend import Backend
 from agnoreg.engine import doubts
-from agnoreg.backend.base import Backend
 from agnoreg.engine.function import Differentiable, apply
 from agnoreg.engine.slabs import filled
 from agnoreg.engine.validate import check_rank

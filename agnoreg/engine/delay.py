@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from agnoreg.backend.shifts import cut
+from agnoreg.backend.windows import Joining, boxes
 from agnoreg.engine.rows import Item, _like
-from agnoreg.engine.stencil import cut
-from agnoreg.engine.windows import Joining, boxes
 
 #: The items that came last, the newest at the end.
 Line = tuple[Item, ...]
@@ -94,7 +94,7 @@ def along_planes(
 def _doubling(
     xp: Any, joining: Joining, lines: Sequence[Line], item: Item, width: int, unit: float
 ) -> tuple[list[Line], Item]:
-    """Do what `agnoreg.engine.windows.sliding` does, with planes that passed before."""
+    """Do what `agnoreg.backend.windows.sliding` does, with planes that passed before."""
     power, size = item, 1
     result, covered = None, 0
     kept = []

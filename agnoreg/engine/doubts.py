@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
 
 Array = Any
 

@@ -1,14 +1,16 @@
 """One evaluation of a measure: its arrays, constants and the sweeps over their slabs."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agnoreg.backend.base import Backend
-from agnoreg.engine.measure import Measure
+from agnoreg.backend import Backend
 from agnoreg.engine.planes import pass_by
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab, filled, sweep
 from agnoreg.engine.sums import summed
+
+if TYPE_CHECKING:
+    from agnoreg.engine.measure import Measure
 
 Array = Any
 
@@ -22,7 +24,7 @@ class Run:
 
     def __init__(
         self,
-        measure: Measure,
+        measure: "Measure",
         backend: Backend,
         arrays: tuple[Array, ...],
         constants: tuple[Array, ...] | None = None,
@@ -166,7 +168,7 @@ class Run:
 
 
 def finished(
-    measure: Measure, xp: Any, dtype: Any, sums: tuple[Array, ...], count: Any, parts: int
+    measure: "Measure", xp: Any, dtype: Any, sums: tuple[Array, ...], count: Any, parts: int
 ) -> tuple[Array, list[Array]]:
     """Return the value ``(B,)`` and the gradient's coefficients, in this dtype, where a sample was made ``parts``."""
     value, coefficients = measure.finish(xp, sums, count)

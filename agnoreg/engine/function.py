@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agnoreg.backend.base import Backend, per_sample
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import Backend, backend_of, per_sample
 from agnoreg.engine.masks import combined
 from agnoreg.engine.native import _native
 

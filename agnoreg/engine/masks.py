@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
 
 Array = Any
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
 from agnoreg.engine.slabs import Slab, _cast, _join
 
 Array = Any

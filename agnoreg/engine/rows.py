@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agnoreg.engine.stencil import pad
-from agnoreg.engine.windows import Joining, boxes, paired_sum, sliding
+from agnoreg.backend.shifts import pad
+from agnoreg.backend.windows import Joining, boxes, paired_sum, sliding
 
 Array = Any
 

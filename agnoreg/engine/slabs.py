@@ -5,9 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
+from agnoreg.engine.allocator import keep_freed_memory
 
 Array = Any
+
+keep_freed_memory()
 
 #: Slabs of single voxels begin at multiples of so many.
 ROUND = 1024

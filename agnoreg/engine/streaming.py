@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agnoreg.backend.base import Backend, per_sample
+from agnoreg.backend import Backend, per_sample
 from agnoreg.engine.evaluator import Run
 from agnoreg.engine.function import Differentiable, checked
 from agnoreg.engine.measure import Measure

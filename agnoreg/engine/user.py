@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.validate import check_same_shape
 

@@ -4,7 +4,7 @@ import math
 from numbers import Real
 from typing import Any
 
-from agnoreg.engine.messages import shown
+from agnoreg.messages import shown
 
 
 def check_same_shape(*shapes: tuple[int | None, ...]) -> None:

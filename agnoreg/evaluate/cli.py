@@ -249,7 +249,7 @@ def _app() -> Any:
     @app.command()
     def backends() -> None:
         """List every backend: ok, absent, or broken and why."""
-        from agnoreg.backend.lookup import available_backends
+        from agnoreg.backend import available_backends
 
         states = available_backends()
         for name, state in states.items():

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import BackendNotAvailableError, get_backend
+from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
 from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, Metric
 from agnoreg.evaluate.metrics import EXACT
 from agnoreg.evaluate.nifti import InputError

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import backend_of
 from agnoreg.engine.validate import check_rank, check_same_shape
 from agnoreg.functional.overlap import binarised
 

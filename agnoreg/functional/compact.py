@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
+from agnoreg.backend.shifts import cut
 from agnoreg.engine.delay import earlier, latest, nothing_before
 from agnoreg.engine.planes import Chunk
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
-from agnoreg.engine.stencil import cut
 from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, lesser, plus_across, times, trim
 
 Array = Any

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agnoreg.engine.axes import check_choice
-from agnoreg.engine.messages import shown
+from agnoreg.messages import shown
 
 #: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), those of ANTs, which are ITK's, and
 #: nobody's own: the definition without small constants.

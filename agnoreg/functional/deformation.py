@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import backend_of
+from agnoreg.backend.shifts import cut
 from agnoreg.engine.axes import check_choice, check_spatial_dims
 from agnoreg.engine.combinators import WeightedSum
 from agnoreg.engine.function import Differentiable, evaluate
 from agnoreg.engine.masks import by_name
 from agnoreg.engine.measured import measured_by
-from agnoreg.engine.stencil import cut
 from agnoreg.engine.validate import check_rank
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.functional.compact import CompactGradientEnergy, CompactSecondDerivativeEnergy

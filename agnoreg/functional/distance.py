@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend.base import per_sample
+from agnoreg.backend import per_sample
 from agnoreg.engine.function import evaluate
 from agnoreg.engine.masks import by_name
 from agnoreg.engine.measure import MeanMeasure

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
+from agnoreg.backend.shifts import cut, pad
 from agnoreg.engine.axes import FORMATS, axes_between, check_choice, check_spacing, check_spatial_dims
 from agnoreg.engine.delay import earlier, latest, nothing_before
 from agnoreg.engine.planes import Chunk
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab, filled
-from agnoreg.engine.stencil import cut, pad
 from agnoreg.engine.streaming import PassingMeasure
 from agnoreg.engine.sums import spread
 from agnoreg.engine.validate import check_flag, check_rank

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import Backend, backend_of
+from agnoreg.backend.windows import window_sum
 from agnoreg.engine.axes import check_spatial_dims
 from agnoreg.engine.validate import check_rank
-from agnoreg.engine.windows import window_sum
 
 Array = Any
 

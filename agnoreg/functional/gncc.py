@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from agnoreg.backend.base import Backend, per_sample
+from agnoreg.backend import Backend, per_sample
 from agnoreg.engine.function import evaluate
 from agnoreg.engine.masks import by_name
 from agnoreg.engine.measured import measured_by

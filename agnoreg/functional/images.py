@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from agnoreg.backend import Backend
 from agnoreg.engine import doubts
-from agnoreg.backend.base import Backend
 from agnoreg.engine.axes import (
     FORMATS,
     axes_between,

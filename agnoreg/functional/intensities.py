@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from agnoreg.backend.base import Backend
+from agnoreg.backend import Backend
 from agnoreg.engine.slabs import filled
 
 Array = Any

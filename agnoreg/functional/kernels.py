@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.engine.messages import shown
 from agnoreg.engine.validate import check_integer, check_number
+from agnoreg.messages import shown
 
 Array = Any
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from agnoreg.backend.base import Backend
-from agnoreg.engine.windows import Joining, paired_sum
+from agnoreg.backend import Backend
+from agnoreg.backend.windows import Joining, paired_sum
 
 Array = Any
 

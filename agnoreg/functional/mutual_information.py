@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from agnoreg.backend import Backend
 from agnoreg.engine import doubts
-from agnoreg.backend.base import Backend
 from agnoreg.engine.function import evaluate
 from agnoreg.engine.masks import by_name
 from agnoreg.engine.measured import measured_by

@@ -5,15 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agnoreg.backend import Backend, backend_of
 from agnoreg.engine import doubts
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import backend_of
 from agnoreg.engine.axes import check_choice
 from agnoreg.engine.delay import along_planes, earlier, latest, no_windows_before, nothing_before
 from agnoreg.engine.function import evaluate
 from agnoreg.engine.masks import by_name
 from agnoreg.engine.measured import measured_by
-from agnoreg.engine.messages import named, shown
 from agnoreg.engine.planes import Chunk
 from agnoreg.engine.rows import SUMS, Layout
 from agnoreg.engine.slabs import Slab, filled
@@ -24,6 +22,7 @@ from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import ImageMeasure
 from agnoreg.functional.intensities import centres
 from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
+from agnoreg.messages import named, shown
 
 Array = Any
 

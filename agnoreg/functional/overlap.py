@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from agnoreg.backend.base import per_sample
+from agnoreg.backend import per_sample
 from agnoreg.engine.function import evaluate
 from agnoreg.engine.masks import by_name
 from agnoreg.engine.measured import measured_by
-from agnoreg.engine.messages import shown
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.engine.validate import as_number, check_flag, check_number
 from agnoreg.functional.conventions import check_convention, check_fixed, take
 from agnoreg.functional.images import LabelMeasure
+from agnoreg.messages import shown
 
 Array = Any
 

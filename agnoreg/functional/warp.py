@@ -10,10 +10,9 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
-from agnoreg.backend.base import Backend
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import Backend, backend_of
+from agnoreg.backend.shifts import pad
 from agnoreg.engine.slabs import Tile, plan
-from agnoreg.engine.stencil import pad
 
 Array = Any
 Corner = tuple[int, ...]

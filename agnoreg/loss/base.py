@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
-from agnoreg.backend.lookup import backend_of, load_imported
+from agnoreg.backend import backend_of, load_imported
 from agnoreg.engine.axes import check_choice
 from agnoreg.engine.function import Differentiable, evaluate
 from agnoreg.engine.masks import MASKS
-from agnoreg.engine.messages import shown
 from agnoreg.engine.native import native_autodiff
 from agnoreg.engine.user import FromCall
 from agnoreg.engine.validate import as_number, check_flag
 from agnoreg.functional.images import ImageMeasure
+from agnoreg.messages import shown
 
 Array = Any
 

@@ -7,16 +7,16 @@ from contextlib import nullcontext
 from dataclasses import field
 from typing import Any, ClassVar, Self
 
-from agnoreg.backend.lookup import backend_of
+from agnoreg.backend import backend_of
 from agnoreg.engine.argnums import gradients_of, wanted
 from agnoreg.engine.combinators import WeightedSum, weighted_sum
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.masks import MASKS
-from agnoreg.engine.messages import did_you_mean, shown
 from agnoreg.engine.native import native_autodiff
 from agnoreg.engine.validate import as_number
 from agnoreg.loss.base import Loss
 from agnoreg.loss.names import loss_of, remember
+from agnoreg.messages import did_you_mean, shown
 
 Array = Any
 

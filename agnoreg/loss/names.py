@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from agnoreg.engine.messages import did_you_mean, shown
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
+from agnoreg.messages import did_you_mean, shown
 
 L = TypeVar("L", bound=type[Loss])
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from agnoreg.engine.combinators import Filtered, Negated, WeightedSum
 from agnoreg.engine.function import Differentiable
-from agnoreg.engine.messages import named, shown
 from agnoreg.engine.validate import as_number
 from agnoreg.functional.filters import separable_filter
 from agnoreg.functional.kernels import LARGEST, cauchy_kernel1d, gaussian_kernel1d_sigma, sampled_gaussian
 from agnoreg.loss.base import Loss, frozen
+from agnoreg.messages import named, shown
 
 Array = Any
 

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend.base import Backend, per_sample
-from agnoreg.backend.lookup import get_backend
+from agnoreg.backend import Backend, get_backend, per_sample
+from agnoreg.backend.windows import boxes
 from agnoreg.engine.evaluator import Run, finished
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
-from agnoreg.engine.windows import boxes
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
 from agnoreg.functional.gncc import GlobalCorrelation
 from agnoreg.functional.mutual_information import ParzenInformation

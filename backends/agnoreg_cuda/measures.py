@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend.base import Backend, per_sample
+from agnoreg.backend import Backend, per_sample
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
 from agnoreg.functional.mutual_information import ParzenInformation

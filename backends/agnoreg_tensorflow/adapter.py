@@ -11,8 +11,8 @@ import tensorflow as tf
 from agnoreg_cpu import ALIGNED, fused
 from agnoreg_cpu.threads import cores
 
-from agnoreg import tiling
-from agnoreg.backend.base import CPU_SLABS, Backend, per_sample
+from agnoreg.backend import CPU_SLABS, Backend, per_sample
+from agnoreg.engine import slabs
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
 
@@ -167,7 +167,7 @@ class TensorFlowBackend(Backend):
         self, tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: Any, kept: slice = slice(None)
     ) -> Results:
         """Run ``body`` over ``tiles``; in a trace, over many that are alike by one loop of the graph."""
-        alike = tiling.alike(tiles)
+        alike = slabs.alike(tiles)
         if tf.executing_eagerly() or len(tiles) <= MOST_UNROLLED or alike.stop - alike.start < LEAST_LOOPED:
             return super().scan(tiles, body, state, kept)
         steps: list[Any] = []

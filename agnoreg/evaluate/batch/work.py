@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
-from agnoreg.backend.lookup import get_backend
+from agnoreg.backend import get_backend
 from agnoreg.evaluate.evaluation import INPUTS, InputError, check_backend, evaluate_pair
 from agnoreg.files import one_line
 

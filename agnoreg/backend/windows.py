@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from agnoreg.engine.stencil import cut, pad
+from agnoreg.backend.shifts import cut, pad
 
 Array = Any
 

@@ -92,3 +92,8 @@ def _container(value: Any, depth: int) -> str:
 def _shortened(text: str, longest: int) -> str:
     half = (longest - 5) // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def describe(function: Any) -> str:
+    """Name a function or an object for an error message."""
+    return getattr(function, "__name__", None) or type(function).__name__
