@@ -7,6 +7,7 @@ import name of its framework, so an array can only belong to it once that framew
 from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
 from agnoreg.backend.gathered import Gathered
 from agnoreg.backend.lookup import (
+    GROUP,
     BackendNotAvailableError,
     available_backends,
     backend_of,
@@ -17,6 +18,7 @@ from agnoreg.backend.lookup import (
 __all__ = [
     "CPU_SLABS",
     "GPU_SLABS",
+    "GROUP",
     "TINY",
     "Backend",
     "BackendNotAvailableError",
