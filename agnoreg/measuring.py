@@ -152,7 +152,8 @@ def _note_clipping(pair: "_Pair", metrics: Sequence[Metric]) -> None:
         if metric.rescale and not pair.scaled:
             pair.notes.append(f"{metric.name}: each image scaled from its range to [0, 1].")
         elif beyond and isinstance(metric.loss, image.GlobalMutualInformation):
-            pair.warnings.append(f"{metric.name} clips intensities to [0, 1], and these reach beyond: rescale=true scales them.")
+            what = "clips intensities to [0, 1], and these reach beyond: rescale=true scales them."
+            pair.warnings.append(f"{metric.name} {what}")
 
 
 def _image_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
