@@ -63,7 +63,15 @@ WINDOWS = {
     "gaussian": gaussian_kernel1d_size,
     "MONAI's triangular": narrow_triangular,
 }
-BLURS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
+
+
+def normal_density(sigma):
+    """Return the density of a normal distribution at the integers within three sigmas, whose sum is not quite 1."""
+    far = int(max(3 * sigma, 0.5) + 0.5)
+    return np.exp(-(np.arange(-far, far + 1) ** 2) / (2 * sigma**2)) / np.sqrt(2 * np.pi * sigma**2)
+
+
+BLURS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d, "MONAI's gaussian": normal_density}
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
@@ -581,6 +589,7 @@ def multi_scale(loss, t, p, scales=None, kernel="gaussian", mask=None, **options
     first = 2 if options.get("data_format") == "channels_first" else 1
     axes = range(first, first + options.get("spatial_dims", 3))
     scales = [scales] if isinstance(scales, int | float) else scales
+    kernel = "MONAI's gaussian" if (kernel, options.get("convention")) == ("gaussian", "monai") else kernel
     values, gts, gps = [], [], []
     for scale in scales:
         taps = BLURS[kernel](scale) if scale > 0 else np.ones(1)
