@@ -140,8 +140,7 @@ class Run:
         gradients = self.measure.gradient(slab, coefficients, wrt)
         if not slab.weights:
             return gradients
-        # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
-        return filled(self.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
+        return self.measure.leave_out(slab, gradients)
 
     def share(self) -> Array:
         """Return 1 by how much of each sample counts, where there is a mask, ``(b,)``; no voxel has no gradient."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from agnoreg.backend import Backend, per_sample
 from agnoreg.engine.evaluator import Run
 from agnoreg.engine.function import Differentiable
-from agnoreg.engine.slabs import Slab
+from agnoreg.engine.slabs import Slab, filled
 from agnoreg.engine.sums import spread
 from agnoreg.engine.validate import check_same_shape, voxels
 
@@ -114,6 +114,11 @@ class Measure(Differentiable):
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the gradient of the value with respect to each input in ``wrt`` at the slab's own planes."""
         raise NotImplementedError
+
+    def leave_out(self, slab: Slab, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return a slab's gradients times its weights, 0 where the mask leaves voxels out."""
+        # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
+        return filled(slab.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the inputs as views of one common shape; a sample may become several, of which the mean is taken."""

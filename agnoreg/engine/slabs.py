@@ -148,8 +148,8 @@ def sweep(
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             slab = _read(backend, dtype, selected, tile, values, len(shape))
             if inputs and len(selected) > inputs:
-                images, (weights,) = slab.arrays[:inputs], slab.arrays[inputs:]
-                slab = replace(slab, arrays=filled(backend, images, weights, fill), weights=(weights,))
+                images, weights = slab.arrays[:inputs], slab.arrays[inputs:]
+                slab = replace(slab, arrays=filled(backend, images, weights[0], fill), weights=weights)
             return body(slab, block.first, block.last)
 
         results.append(backend.loop(block.tiles, run, parallel))

@@ -22,7 +22,7 @@ from agnoreg.evaluate.metric import (
 )
 from agnoreg.evaluate.nifti import InputError
 from agnoreg.files import one_line
-from agnoreg.functional.conventions import CONVENTIONS
+from agnoreg.measures.conventions import CONVENTIONS
 from agnoreg.loss import deform, image, label
 from agnoreg.loss.base import Loss
 from agnoreg.loss.composite import RegistrationLoss, WeightedLoss

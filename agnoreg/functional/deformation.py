@@ -13,7 +13,7 @@ from agnoreg.engine.measured import measured_by
 from agnoreg.engine.validate import check_rank
 from agnoreg.functional.central import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.functional.compact import CompactGradientEnergy, CompactSecondDerivativeEnergy
-from agnoreg.functional.conventions import check_convention, check_fixed
+from agnoreg.measures.conventions import check_convention, check_fixed
 
 Array = Any
 

@@ -11,7 +11,7 @@ from agnoreg.engine.measured import measured_by
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.engine.validate import check_flag, check_number
-from agnoreg.functional.images import ImageMeasure, LabelMeasure
+from agnoreg.measures.families.images import ImageMeasure, LabelMeasure
 from agnoreg.functional.overlap import binarised, check_background_weight
 
 Array = Any

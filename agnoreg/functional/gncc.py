@@ -10,8 +10,8 @@ from agnoreg.engine.measured import measured_by
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.engine.validate import check_flag, check_number
-from agnoreg.functional.conventions import check_convention, check_fixed, take
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.measures.conventions import check_convention, check_fixed, take
+from agnoreg.measures.families.images import ImageMeasure
 from agnoreg.functional.intensities import centres
 
 Array = Any

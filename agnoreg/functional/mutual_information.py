@@ -11,8 +11,8 @@ from agnoreg.engine.masks import by_name
 from agnoreg.engine.measured import measured_by
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.validate import check_integer, check_number, check_rank, voxels
-from agnoreg.functional.conventions import check_convention, take
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.measures.conventions import check_convention, take
+from agnoreg.measures.families.images import ImageMeasure
 
 Array = Any
 

@@ -18,8 +18,8 @@ from agnoreg.engine.slabs import Slab, filled
 from agnoreg.engine.streaming import PassingMeasure
 from agnoreg.engine.validate import as_number, check_flag, check_number, check_rank, check_same_shape
 from agnoreg.functional import kernels
-from agnoreg.functional.conventions import check_convention, check_fixed, take
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.measures.conventions import check_convention, check_fixed, take
+from agnoreg.measures.families.images import ImageMeasure
 from agnoreg.functional.intensities import centres
 from agnoreg.functional.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
 from agnoreg.messages import named, shown

@@ -15,7 +15,7 @@ from agnoreg.engine.masks import MASKS
 from agnoreg.engine.native import native_autodiff
 from agnoreg.engine.user import FromCall
 from agnoreg.engine.validate import as_number, check_flag
-from agnoreg.functional.images import ImageMeasure
+from agnoreg.measures.families.images import ImageMeasure
 from agnoreg.messages import shown
 
 Array = Any
