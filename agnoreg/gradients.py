@@ -9,8 +9,8 @@ from agnoreg.engine.argnums import gradients_of, wanted
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.user import FromCall
-from agnoreg.loss.base import Loss, bound
 from agnoreg.messages import describe
+from agnoreg.objects.loss import Loss, bound
 
 Array = Any
 

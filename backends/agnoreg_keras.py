@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("Keras is not installed: pip install agnoreg[keras].", name="keras") from error
 
 import agnoreg
-from agnoreg.loss.composite import described
+from agnoreg.objects.composite import described
 
 Array = Any
 

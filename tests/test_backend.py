@@ -164,7 +164,7 @@ def test_scatter_add_adds_what_meets(rng):
 
 
 def test_a_backend_may_put_functions_of_its_own_in_place_of_a_measures(monkeypatch, rng):
-    from agnoreg.functional.ncc import LocalCorrelation
+    from agnoreg.measures.lncc import LocalCorrelation
 
     seen = []
 

@@ -18,11 +18,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import agnoreg
-from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
-from agnoreg.functional.gncc import GlobalCorrelation
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
-from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
+from agnoreg.measures.cross_entropy import BinaryCrossEntropy
+from agnoreg.measures.dice import DiceOverlap
+from agnoreg.measures.gncc import GlobalCorrelation
+from agnoreg.measures.jaccard import JaccardOverlap
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
+from agnoreg.measures.ssd import SquaredDifference
 
 NUMPY = agnoreg.get_backend("numpy")
 WRT = ((0,), (1,), (0, 1), (1, 0))

@@ -19,8 +19,8 @@ from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
 
 import agnoreg
 from agnoreg.engine.function import apply
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
 from conformance import reference
 
 ROOT = Path(agnoreg.__file__).parents[1]

@@ -11,7 +11,7 @@ import pytest
 import agnoreg
 from agnoreg import functional
 from agnoreg.loss import deform, image, kernel, label, util
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
 
 LOSSES = agnoreg.registered_losses()
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg import functional
-from agnoreg.loss.composite import WeightedLoss
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
     GlobalMutualInformation,
@@ -22,6 +21,7 @@ from agnoreg.loss.image import (
 )
 from agnoreg.loss.label import CrossEntropy, CrossEntropyLoss, DiceLoss, DiceScore, JaccardLoss, SumSquaredDifference
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from agnoreg.objects.composite import WeightedLoss
 from conformance.settings import set_for
 
 #: Every loss and metric, and options that meet a mask in another way.

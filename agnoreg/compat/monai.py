@@ -24,7 +24,7 @@ from agnoreg.engine.axes import check_choice
 from agnoreg.engine.validate import check_flag, check_integer, check_same_shape
 from agnoreg.functional import bending_energy, dice, gradient_norm, jaccard
 from agnoreg.loss import deform, image, label
-from agnoreg.loss.base import Loss
+from agnoreg.objects.loss import Loss
 
 Array = Any
 

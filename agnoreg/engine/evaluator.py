@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from agnoreg.backend import Backend
 from agnoreg.engine.planes import pass_by
 from agnoreg.engine.rows import Layout
-from agnoreg.engine.slabs import Slab, filled, sweep
+from agnoreg.engine.slabs import Slab, sweep
 from agnoreg.engine.sums import summed
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 from agnoreg.evaluate.nifti import InputError, Volume
 from agnoreg.files import one_line
 from agnoreg.loss import deform, image, label, util
-from agnoreg.loss.base import Loss
-from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.mixins import MultiScaleMixin, NegativeLossMixin
 
 __all__ = ["Metric", "arguments_of", "measured_on", "metric_of"]
 

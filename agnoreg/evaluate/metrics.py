@@ -22,12 +22,12 @@ from agnoreg.evaluate.metric import (
 )
 from agnoreg.evaluate.nifti import InputError
 from agnoreg.files import one_line
-from agnoreg.measures.conventions import CONVENTIONS
 from agnoreg.loss import deform, image, label
-from agnoreg.loss.base import Loss
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
-from agnoreg.loss.names import loss_class, registered_losses
-from agnoreg.registry import build_loss
+from agnoreg.measures.conventions import CONVENTIONS
+from agnoreg.objects.build import build_loss
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.registry import loss_class, registered_losses
 
 __all__ = ["Series", "asked_metrics", "default_metrics", "parse_loss", "planned"]
 

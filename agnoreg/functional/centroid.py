@@ -4,7 +4,7 @@ from typing import Any
 
 from agnoreg.backend import backend_of
 from agnoreg.engine.validate import check_rank, check_same_shape
-from agnoreg.functional.overlap import binarised
+from agnoreg.measures.families.images import binarised
 
 Array = Any
 

@@ -1,38 +1,22 @@
-"""Mean absolute difference of two images or labels."""
+"""Mean absolute difference of two images or labels (L1)."""
 
 import math
-from typing import Any
 
-from agnoreg.loss.base import ImageLoss
-from agnoreg.loss.util import MultiScaleMixin
+from agnoreg.measures.author import *
 from agnoreg.measures.families.pointwise import Pointwise
-from agnoreg.measures.function import pair_function
-from agnoreg.measures.options import ImageOptions, Masks
-
-Array = Any
 
 
 class L1Options(ImageOptions):
-    """Mean absolute difference (L1): ``mean(|y_true - y_pred|)``; the subgradient at 0 is 0.
+    """Mean absolute difference (L1): ``mean(|y_true - y_pred|)``, in units of intensity; the subgradient at 0 is 0."""
 
-    Returns
-    -------
-    array
-        Shape ``(B,)``; in [0, inf), lower is better, 0 for equal inputs; in units of intensity.
-    """
-
-    measured_on, bounds, identity = ("images", "labels"), (0.0, math.inf), 0.0
+    title, measured_on, bounds, identity = "L1", ("images", "labels"), (0.0, math.inf), 0.0
 
 
 class L1Measure(L1Options, Pointwise):
-    """The formula."""
-
     def term(self, xp: Any, t: Array, p: Array) -> Array:
-        """Return ``|t - p|``."""
         return xp.abs(t - p)
 
-    def slope(self, xp: Any, t: Array, p: Array, index: int) -> Array:
-        """Return the sign of the difference."""
+    def derivative(self, xp: Any, t: Array, p: Array, index: int) -> Array:
         own, other = (t, p) if index == 0 else (p, t)
         return xp.astype(own > other, t.dtype) - xp.astype(own < other, t.dtype)
 
@@ -47,4 +31,5 @@ class MeanAbsoluteDifference(L1Options, ImageLoss):
     formula = L1Measure
 
 
+@register_loss("l1")
 class MeanAbsoluteDifferenceLoss(MultiScaleMixin, MeanAbsoluteDifference): ...

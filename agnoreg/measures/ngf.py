@@ -1,47 +1,33 @@
 """Normalised gradient fields (NGF) of two images."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from agnoreg.loss.base import ImageLoss
+from agnoreg.measures.author import *
 from agnoreg.measures.families.stencil import Filter, Stencil
-from agnoreg.measures.function import pair_function
-from agnoreg.measures.options import ImageOptions, Masks, number
-
-Array = Any
 
 
 class NGFOptions(ImageOptions):
     """Distance of normalised gradient fields: ``mean(1 - <a, b>^2 / ((|a|^2 + eps^2) (|b|^2 + eps^2)))``.
 
-    ``a`` and ``b`` are the images' gradients by central differences, in intensity a voxel; beyond the border its voxels
-    are repeated.
+    ``a`` and ``b`` are the images' gradients by central differences, in intensity a voxel; beyond the border the
+    outermost voxels are repeated. The contrast of either image may be inverted.
 
     Parameters
     ----------
     eps
         The gradient below which an edge counts as noise, in intensity a voxel; above 0.
 
-    Returns
-    -------
-    array
-        Shape ``(B,)``; in [0, 1], lower is better; the contrast of either image may be inverted.
-
     References
     ----------
     Haber and Modersitzki, Intensity gradient based registration and fusion of multi-modal images, 2006.
     """
 
-    bounds = (0.0, 1.0)
-
+    title, bounds = "NGF", (0.0, 1.0)
     eps: float = number(default=0.01, above=True)
 
 
 class NGFMeasure(NGFOptions, Stencil):
-    """The formula."""
-
     def filters(self) -> Sequence[Filter]:
-        """Return central differences along each axis."""
         return [self.along(axis, (-0.5, 0.0, 0.5)) for axis in range(self.spatial_dims)]
 
     def _parts(self, a: Sequence[Array], b: Sequence[Array]) -> tuple[Array, Array, Array]:
@@ -49,12 +35,10 @@ class NGFMeasure(NGFOptions, Stencil):
         return dot, aa + self.eps**2, bb + self.eps**2
 
     def local(self, xp: Any, t: Sequence[Array], p: Sequence[Array]) -> Array:
-        """Return one less the squared cosine."""
         dot, tt, pp = self._parts(t, p)
         return 1.0 - dot * dot / (tt * pp)
 
-    def slopes(self, xp: Any, t: Sequence[Array], p: Sequence[Array], index: int) -> Sequence[Array]:
-        """Return ``2 <a, b> / (aa bb) (<a, b> / aa a - b)`` for each component of the gradient ``a``."""
+    def derivatives(self, xp: Any, t: Sequence[Array], p: Sequence[Array], index: int) -> Sequence[Array]:
         own, other = (t, p) if index == 0 else (p, t)
         dot, aa, bb = self._parts(own, other)
         factor = 2.0 * dot / (aa * bb)
@@ -69,3 +53,7 @@ ngf = pair_function("ngf", _Call, NGFMeasure)
 
 class NormalizedGradientField(NGFOptions, ImageLoss):
     formula = NGFMeasure
+
+
+@register_loss("ngf")
+class NormalizedGradientFieldLoss(MultiScaleMixin, NormalizedGradientField): ...

@@ -1,14 +1,11 @@
 """Tversky index of two labels."""
 
-from agnoreg.loss.base import ImageLoss
-from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
-from agnoreg.measures.families.ratio import RatioOfSums
-from agnoreg.measures.function import pair_function
-from agnoreg.measures.options import LabelOptions, Masks, number
+from agnoreg.measures.author import *
+from agnoreg.measures.families.ratio import RatioOfSums, Sums
 
 
 class TverskyOptions(LabelOptions):
-    """Tversky index ``(TP + s) / (TP + alpha FP + beta FN + s)`` of soft labels: ``TP = sum t p``, ``FP = sum (1 - t) p``.
+    """Tversky index ``(TP + s) / (TP + alpha FP + beta FN + s)``: ``TP = sum t p``, ``FP = sum (1 - t) p``.
 
     Parameters
     ----------
@@ -18,20 +15,20 @@ class TverskyOptions(LabelOptions):
         ``s``, added to numerator and denominator.
     """
 
-    bounds, higher_is_better = (0.0, 1.0), True
+    title, bounds, higher_is_better = "Tversky index", (0.0, 1.0), True
     alpha: float = number(default=0.5)
     beta: float = number(default=0.5)
     smooth: float = number(default=1e-5)
 
 
 class TverskyMeasure(TverskyOptions, RatioOfSums):
-    terms = {"tp": (1, 1), "t": (1, 0), "p": (0, 1)}
+    terms = ("tp", "t", "p")
 
-    def ratio(self, xp, sums, count):
-        both = 1.0 - self.alpha - self.beta
-        bottom = both * sums["tp"] + self.beta * sums["t"] + self.alpha * sums["p"] + self.smooth
-        value = (sums["tp"] + self.smooth) / bottom
-        return value, {"tp": (1 - value * both) / bottom, "t": -value * self.beta / bottom, "p": -value * self.alpha / bottom}
+    def ratio(self, xp: Any, sums: Sums, count: Any) -> tuple[Array, Sums]:
+        (a, b, s), (tp, t, p) = (self.alpha, self.beta, self.smooth), sums.values()
+        below = (1.0 - a - b) * tp + b * t + a * p + s
+        value = (tp + s) / below
+        return value, {"tp": (1.0 - value * (1.0 - a - b)) / below, "t": -value * b / below, "p": -value * a / below}
 
 
 class _Call(TverskyOptions, Masks): ...
@@ -44,4 +41,5 @@ class TverskyIndex(TverskyOptions, ImageLoss):
     formula = TverskyMeasure
 
 
+@register_loss("tversky")
 class TverskyLoss(NegativeLossMixin, MultiScaleMixin, TverskyIndex): ...

@@ -13,11 +13,13 @@ from agnoreg.backend.windows import boxes
 from agnoreg.engine.evaluator import Run, finished
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
-from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
-from agnoreg.functional.gncc import GlobalCorrelation
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
-from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
+from agnoreg.measures.cross_entropy import BinaryCrossEntropy
+from agnoreg.measures.dice import DiceOverlap
+from agnoreg.measures.gncc import GlobalCorrelation
+from agnoreg.measures.jaccard import JaccardOverlap
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
+from agnoreg.measures.ssd import SquaredDifference
 from agnoreg_cpu import ALIGNED, histograms, pointwise, windows
 from agnoreg_cpu.threads import Part, parts, run
 

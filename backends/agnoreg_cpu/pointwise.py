@@ -18,7 +18,7 @@ BLOCK = np.uintp(1024)
 
 @kernel()
 def centre(image: Array) -> Any:
-    """Return a rough centre of an image ``(d1, d2, d3)``, which the core's `agnoreg.functional.ncc.centre` explains."""
+    """Return a rough centre of an image ``(d1, d2, d3)``; `agnoreg.measures.intensities.centre` says why."""
     a, b, c = image.shape
     x, y, z = max(1, a // 16), max(1, b // 16), max(1, c // 16)
     total, most, count = 0.0, image.dtype.type(0.0), 0

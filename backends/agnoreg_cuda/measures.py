@@ -10,8 +10,8 @@ import numpy as np
 from agnoreg.backend import Backend, per_sample
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg_cuda.launch import Queue, bins_options, window_options
 
 Array = Any

@@ -4,9 +4,9 @@ from typing import Any
 
 from agnoreg.backend import per_sample
 from agnoreg.engine.measure import MeanMeasure
+from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.measures.families.images import ImageMeasure
-from agnoreg.engine.slabs import Slab
 
 Array = Any
 
@@ -14,22 +14,23 @@ Array = Any
 class Pointwise(ImageMeasure, MeanMeasure):
     """The mean over voxels of `term`; masks, channels, slabs and hooks are the family's.
 
-    The author writes `term` and `slope`.
+    The author writes `term` and `derivative`.
     """
 
     def term(self, xp: Any, t: Array, p: Array) -> Array:
         """Return the value at every voxel."""
         raise NotImplementedError
 
-    def slope(self, xp: Any, t: Array, p: Array, index: int) -> Array:
+    def derivative(self, xp: Any, t: Array, p: Array, index: int) -> Array:
         """Return the derivative of `term` by ``t`` (index 0) or ``p`` (index 1)."""
         raise NotImplementedError
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the sum of the values."""
-        return (total(slab, self.term(slab.xp, *slab.arrays)),)
+        return (total(slab, self.term(slab.xp, *self.pair(slab))),)
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the derivatives times the coefficient."""
-        factor = per_sample(slab.xp, coefficients[0], slab.arrays[0])
-        return tuple(self.slope(slab.xp, *slab.arrays, index) * factor for index in wrt)
+        pair = self.pair(slab)
+        factor = per_sample(slab.xp, coefficients[0], pair[0])
+        return tuple(self.derivative(slab.xp, *pair, index) * factor for index in wrt)

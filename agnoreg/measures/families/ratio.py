@@ -1,64 +1,66 @@
-"""Family: a function of a few sums over voxels of products of the two voxels."""
+"""Family: a function of a few sums over voxels of the two voxels, their squares and their product."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agnoreg.backend import per_sample
+from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.measures.families.images import ImageMeasure
-from agnoreg.engine.slabs import Slab
 
 Array = Any
+#: Sums of each sample, or derivatives by them, by name.
+Sums = Mapping[str, Array]
 
 
 class RatioOfSums(ImageMeasure):
-    """A function of sums over voxels, each of a product of powers of ``t`` and ``p``.
+    """A function of sums over voxels, of which the author says which there are, `terms`, and writes `ratio`.
 
-    The author names the sums in `terms` and writes `ratio`, the value and its derivatives by the sums.
+    A term is ``"t"``, ``"p"``, ``"tt"``, ``"pp"`` or ``"tp"``, or some of these with ``+`` between them: one sum.
     """
 
-    #: The sums by name, as exponents of ``t`` and ``p``: ``{"tp": (1, 1), "t": (1, 0)}``.
-    terms: ClassVar[Mapping[str, tuple[int, int]]]
+    #: The sums.
+    terms: ClassVar[tuple[str, ...]] = ()
 
-    def ratio(self, xp: Any, sums: Mapping[str, Array], count: Any) -> tuple[Array, Mapping[str, Array]]:
-        """Return the value, and its derivative by each sum (those left out are 0); ``count`` is the number of voxels."""
+    def ratio(self, xp: Any, sums: Sums, count: Any) -> tuple[Array, Sums]:
+        """Return the value and its derivative by each sum, by name; ``count`` is the number of voxels."""
         raise NotImplementedError
-
-    def inputs_of(self, slab: Slab) -> tuple[Array, Array]:
-        """Return the two images that the sums are of."""
-        t, p = slab.arrays
-        return t, p
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the sums."""
-        t, p = self.inputs_of(slab)
-        factors = [[t] * a + [p] * b for a, b in self.terms.values()]
-        return tuple(total(slab, *pair) for pair in factors)
+        images = dict(zip("tp", self.pair(slab), strict=True))
+        found: dict[str, Array] = {}
+        for term in self.terms:
+            for one in term.split("+"):
+                part = total(slab, *(images[which] for which in one))
+                found[term] = found[term] + part if term in found else part
+        return tuple(found[term] for term in self.terms)
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and its derivatives by the sums."""
         value, slopes = self.ratio(xp, dict(zip(self.terms, sums, strict=True)), count)
-        return value, tuple(slopes[name] if name in slopes else xp.zeros_like(value) for name in self.terms)
+        return value, tuple(slopes[term] for term in self.terms)
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return the sum over `terms` of the coefficient times the derivative of the term."""
-        images = self.inputs_of(slab)
+        """Return the sum over the terms of the coefficient times the derivative of the term."""
+        images = self.pair(slab)
         factors = [per_sample(slab.xp, c, images[0]) for c in coefficients]
-        return tuple(self._slope(slab, images, factors, index) for index in wrt)
+        return tuple(self._slope(slab.xp, images[index], images[1 - index], factors, "tp"[index]) for index in wrt)
 
-    def _slope(self, slab: Slab, images: tuple[Array, Array], factors: list[Array], index: int) -> Array:
-        own, other = images[index], images[1 - index]
-        gradient: Array = None
-        constant: Array = None
-        for exponents, factor in zip(self.terms.values(), factors, strict=True):
-            a, b = exponents[index], exponents[1 - index]
-            if a == 0:
-                continue
-            if (a, b) == (1, 0):
-                constant = factor if constant is None else constant + factor
-                continue
-            term = other * factor if (a, b) == (1, 1) else own * (factor * 2.0)
-            gradient = term if gradient is None else gradient + term
+    def _slope(self, xp: Any, own: Array, other: Array, factors: list[Array], name: str) -> Array:
+        gradient = constant = None
+        for term, factor in zip(self.terms, factors, strict=True):
+            for one in term.split("+"):
+                if one == name:
+                    constant = factor if constant is None else constant + factor
+                elif name in one:
+                    slope = own * (factor * 2.0) if one == name * 2 else other * factor
+                    if gradient is None:
+                        gradient = slope
+                    else:
+                        gradient += slope
         if gradient is None:
-            return slab.xp.zeros_like(own) + (0.0 if constant is None else constant)
-        return gradient if constant is None else gradient + constant
+            gradient = xp.zeros_like(own)
+        if constant is not None:
+            gradient += constant
+        return gradient

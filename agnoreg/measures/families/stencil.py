@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, per_sample
-from agnoreg.engine.measure import MeanMeasure
-from agnoreg.engine.sums import total
-from agnoreg.functional.fields import lesser
-from agnoreg.measures.families.images import VolumeMeasure
 from agnoreg.backend.shifts import cut
+from agnoreg.engine.measure import MeanMeasure
 from agnoreg.engine.slabs import Slab, filled
+from agnoreg.engine.sums import total
+from agnoreg.measures.families.fields import lesser
+from agnoreg.measures.families.images import VolumeMeasure
 
 Array = Any
 #: The taps along the three axes; None leaves an axis alone.
@@ -37,7 +37,7 @@ class Stencil(VolumeMeasure, MeanMeasure):
         """Return the value at every voxel, of the filtered images."""
         raise NotImplementedError
 
-    def slopes(self, xp: Any, t: Sequence[Array], p: Sequence[Array], index: int) -> Sequence[Array]:
+    def derivatives(self, xp: Any, t: Sequence[Array], p: Sequence[Array], index: int) -> Sequence[Array]:
         """Return the derivatives of `local` by each filtered image of input ``index`` (0: t, 1: p)."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class Stencil(VolumeMeasure, MeanMeasure):
         images, share = self._filtered(slab), self._share(slab, coefficients[0])
         gradients = []
         for index in wrt:
-            slopes = self.slopes(slab.xp, *images, index)
+            slopes = self.derivatives(slab.xp, images[0], images[1], index)
             parts = [self._adjoint(slab, s * share, taps) for s, taps in zip(slopes, self.filters(), strict=True)]
             gradients.append(cut(sum(parts[1:], start=parts[0]), 1, slab.own.start, slab.own.stop))
         return tuple(gradients)

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from agnoreg.engine.masks import MASKS
 from agnoreg.engine.native import native_autodiff
 from agnoreg.engine.user import FromCall
 from agnoreg.engine.validate import as_number, check_flag
-from agnoreg.measures.families.images import ImageMeasure
 from agnoreg.messages import shown
+from agnoreg.objects.options import FieldOptions, ImageOptions, Options
 
 Array = Any
 
@@ -26,9 +26,7 @@ REDUCTIONS = ("mean", "sum", "none")
 DEEPEST = 50
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-@dataclass(frozen=True)
-class Loss:
+class Loss(Options):
     """A loss or metric: a configuration that is called with arrays of any framework.
 
     A subclass is a frozen dataclass by itself: its annotated attributes are its arguments. It says what it computes in
@@ -65,13 +63,9 @@ class Loss:
     reduction: str = field(default="mean", kw_only=True)
     native: bool = field(default=False, kw_only=True)
 
-    #: How many arrays the loss takes: 2 (y_true, y_pred), or 1 (a field).
-    inputs: ClassVar[int] = 2
-
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Make every subclass a frozen dataclass, whose `call` and `measure` agree."""
         super().__init_subclass__(**keywords)
-        dataclass(frozen=True)(cls)
         _check_order(cls)
         own = vars(cls)
         if "measure" not in own and "call" in own:
@@ -86,6 +80,7 @@ class Loss:
             object.__setattr__(self, item.name, frozen(item.name, getattr(self, item.name)))
         check_choice("reduction", self.reduction, REDUCTIONS)
         check_flag("native", self.native)
+        super().__post_init__()
         # A compiler that traces the first call could not.
         load_imported()
         if self.name is None:
@@ -177,23 +172,6 @@ class Loss:
             value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
         # Without keepdims NumPy would give a scalar, which is no array.
         return xp.reshape(value, ())
-
-    # --- what it is -------------------------------------------------------------------------------------------------
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """The least and the greatest value, for inputs in the range that the loss asks for."""
-        return -math.inf, math.inf
-
-    @property
-    def direction(self) -> str:
-        """``"lower"`` where lower values are better, ``"higher"`` where higher ones are."""
-        return "lower"
-
-    @property
-    def identity_value(self) -> float | None:
-        """The value of two equal images, or of a field of zero displacement; None where it depends on them."""
-        return None
 
     # --- configuration ----------------------------------------------------------------------------------------------
 
@@ -290,54 +268,38 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def greatest_ratio(smooth_nr: float, smooth_dr: float) -> float:
-    """Return the greatest ``(x + nr) / (y + dr)`` for ``0 <= x <= y``."""
-    if smooth_nr <= smooth_dr:
-        return 1.0
-    return smooth_nr / smooth_dr if smooth_dr > 0 else math.inf
+class ImageLoss(ImageOptions, Loss):
+    """A loss of two images or labels: options of a measure that `formula` computes."""
 
-
-class ImageLoss(Loss):
-    """A loss of two images or labels, which may say where their channels are.
-
-    Its class names the measure, whose parameters are its own; it has them as the measure does: numbers instead of None,
-    integers, tuples.
-
-    Parameters
-    ----------
-    spatial_dims
-        Axes of the image, 1, 2 or 3.
-    data_format
-        ``"channels_last"``, ``(B, d1, d2, d3, C)``, or ``"channels_first"``, ``(B, C, d1, d2, d3)``. None: what
-        the loss takes; channels are last, then.
-    """
-
-    spatial_dims: int = field(default=3, kw_only=True)
-    data_format: str | None = field(default=None, kw_only=True)
-
-    #: The measure's class.
-    formula: ClassVar[type[ImageMeasure]]
-
-    def __post_init__(self) -> None:
-        """Check the configuration."""
-        super().__post_init__()
-        measure = self._measure()
-        for name in _parameters_of(self.formula):
-            object.__setattr__(self, name, getattr(measure, name))
+    #: Makes the function that the loss evaluates of its options, by keyword; a measure's class.
+    formula: ClassVar[Callable[..., Differentiable]]
 
     def measure(self) -> Differentiable:
-        """Return the measure, with what changes it."""
-        return self._measure()
-
-    def _measure(self) -> ImageMeasure:
-        return self.formula(**{name: getattr(self, name) for name in _parameters_of(self.formula)})
+        """Return the function that the loss evaluates."""
+        return type(self).formula(**measured_options(self))
 
 
-_parameters: dict[type, tuple[str, ...]] = {}
+class FieldLoss(FieldOptions, Loss):
+    """A loss of a displacement field: options of a measure that `formula` computes."""
+
+    #: Makes the function that the loss evaluates of its options, by keyword.
+    formula: ClassVar[Callable[..., Differentiable]]
+
+    def measure(self) -> Differentiable:
+        """Return the function that the loss evaluates."""
+        return type(self).formula(**measured_options(self))
 
 
-def _parameters_of(measure: type[ImageMeasure]) -> tuple[str, ...]:
-    """Return a measure's parameters; compilers that trace a loss cannot ask a class for its fields."""
-    if measure not in _parameters:
-        _parameters[measure] = tuple(item.name for item in fields(measure))
-    return _parameters[measure]
+_names_of: dict[type, tuple[str, ...]] = {}
+
+
+def measured_options(loss: Loss) -> dict[str, Any]:
+    """Return a loss's options that are its measure's: those of the first class of its bases that is no loss.
+
+    Compilers that trace a loss cannot ask a class for its fields.
+    """
+    kind = type(loss)
+    if kind not in _names_of:
+        options = next(one for one in kind.__mro__ if issubclass(one, Options) and not issubclass(one, Loss))
+        _names_of[kind] = tuple(item.name for item in fields(options))  # type: ignore[arg-type]
+    return {name: getattr(loss, name) for name in _names_of[kind]}

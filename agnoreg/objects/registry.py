@@ -4,33 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from agnoreg.loss import deform, image, label
-from agnoreg.loss.base import Loss
 from agnoreg.messages import did_you_mean, shown
+from agnoreg.objects.loss import Loss
 
 L = TypeVar("L", bound=type[Loss])
 
-_by_name: dict[str, type[Loss]] = {
-    "gmi": image.GlobalMutualInformationLoss,
-    "lncc": image.LocalNormalizedCrossCorrelationLoss,
-    "gncc": image.GlobalNormalizedCrossCorrelationLoss,
-    "ssd": label.SumSquaredDifferenceLoss,
-    "dice": label.DiceLoss,
-    "jaccard": label.JaccardLoss,
-    "cross-entropy": label.CrossEntropyLoss,
-    "gradient": deform.GradientNorm,
-    "bending": deform.BendingEnergy,
-}
+_by_name: dict[str, type[Loss]] = {}
+_by_class: dict[str, type[Loss]] = {}
 
 #: Other names of registered losses; one that somebody registers comes before them.
 ALIASES = {"mi": "gmi", "ncc": "gncc", "mse": "ssd"}
-
-_by_class: dict[str, type[Loss]] = {
-    cls.__name__: cls
-    for module in (image, label, deform)
-    for cls in vars(module).values()
-    if isinstance(cls, type) and issubclass(cls, Loss) and cls.__name__ in module.__all__
-}
 
 
 def remember(cls: L) -> L:
@@ -81,6 +64,10 @@ def register_loss(name: str) -> Callable[[L], L]:
                 raise ValueError(f"The name {shown(key)} is taken by {known.__module__}.{known.__qualname__}.")
         for table, key in places:
             table[key] = cls
+        # A loss that negates a metric, or averages it over scales, makes the metric known, too.
+        for base in cls.__mro__[1:]:
+            if "formula" in vars(base):
+                _by_class.setdefault(base.__name__, base)
         return cls
 
     if not isinstance(name, str):

@@ -1,20 +1,20 @@
 """What measures of a displacement field (DDF) share: its layout, spacing and dimensions, and differences in rows."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
 from agnoreg.backend.shifts import cut, pad
-from agnoreg.engine.axes import FORMATS, axes_between, check_choice, check_spacing, check_spatial_dims
+from agnoreg.engine.axes import axes_between, check_spacing
 from agnoreg.engine.delay import earlier, latest, nothing_before
 from agnoreg.engine.planes import Chunk
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab, filled
 from agnoreg.engine.streaming import PassingMeasure
 from agnoreg.engine.sums import spread
-from agnoreg.engine.validate import check_flag, check_rank
+from agnoreg.engine.validate import check_rank
+from agnoreg.objects.options import FieldOptions, flag
 
 Array = Any
 
@@ -68,32 +68,24 @@ def lesser(xp: Any, a: Array, b: Array) -> Array:
     return a & b if a.dtype == xp.bool else xp.minimum(a, b)
 
 
-@dataclass(frozen=True)
-class FieldMeasure(PassingMeasure):
+class FieldMeasure(FieldOptions, PassingMeasure):
     """The mean, over the cropped grid and the components, of a sum of functions of differences.
 
     A field of two dimensions is arranged as one plane, and one of one dimension as one line. Components are neighbours
     in a line where they come last, and samples where they come first, so that no field is copied.
     """
 
-    spacing: float | Sequence[float] = 1.0
-    spatial_dims: int = 3
-    data_format: str = "channels_last"
-
-    inputs: ClassVar[int] = 1  # type: ignore[misc]
     #: Voxels lost at each end.
     crop: ClassVar[int] = 1
     #: The fewest voxels along an axis.
     least: ClassVar[int] = 3
     #: Lines of zeros between planes: as many as a gradient reaches from its voxel.
     gap: ClassVar[int] = 2
-    title: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        object.__setattr__(self, "spatial_dims", check_spatial_dims(self.spatial_dims))
-        check_choice("data_format", self.data_format, FORMATS)
-        object.__setattr__(self, "spacing", check_spacing(self.spacing, self.spatial_dims))
+    def validate(self) -> None:
+        """Store one spacing an axis."""
+        super().validate()
+        self._store(spacing=check_spacing(self.spacing, self.spatial_dims))
 
     @property
     def components_last(self) -> bool:
@@ -300,20 +292,14 @@ class FieldMeasure(PassingMeasure):
         return energies if energies.shape[1] == 1 else xp.where(there, energies, xp.zeros_like(energies))
 
 
-@dataclass(frozen=True)
 class FirstDifferences(FieldMeasure):
     """A sum of squares of first differences, or of their absolute values."""
 
-    l1: bool = False
+    l1: bool = flag(default=False)
 
     title: ClassVar[str] = "The gradient norm"
     #: What a difference is to be multiplied by, beside the spacing.
     rate: ClassVar[float]
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        super().__post_init__()
-        check_flag("l1", self.l1)
 
     @property
     def quadratic(self) -> bool:  # type: ignore[override]
@@ -336,7 +322,6 @@ class FirstDifferences(FieldMeasure):
         return self.again(slab, times(slab.backend.sign(difference) if self.l1 else difference, factor), mask)
 
 
-@dataclass(frozen=True)
 class SecondDifferences(FieldMeasure):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, of differences that lack a factor of 1/4."""
 

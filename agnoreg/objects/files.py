@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.files import as_path, write_whole
-from agnoreg.loss.base import Loss
-from agnoreg.loss.composite import SECTIONS
 from agnoreg.messages import named, one_line, shown
-from agnoreg.registry import build_loss, check_extent, found_at, shortest
+from agnoreg.objects.build import build_loss, check_extent, found_at, shortest
+from agnoreg.objects.composite import SECTIONS
+from agnoreg.objects.loss import Loss
 
 __all__ = ["load_loss", "save_loss"]
 

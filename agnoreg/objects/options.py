@@ -1,16 +1,17 @@
 """Options: the parameters of a measure, declared, defaulted, checked and documented once.
 
-A measure's formula, its metric, its loss and its function inherit them from one class. Every class of options is a frozen
-dataclass by itself; `validate` checks a level's own parameters and calls `super().validate()`.
+A measure's formula, its metric, its loss and its function inherit them from one class. Every class of options is a
+frozen dataclass by itself; `validate` checks a level's own parameters and calls `super().validate()`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform
 
 from agnoreg.engine.axes import FORMATS, check_choice, check_spacing, check_spatial_dims
 from agnoreg.engine.validate import check_flag, check_integer, check_number, check_share
+from agnoreg.objects.documentation import class_text
 
 Array = Any
 
@@ -42,11 +43,11 @@ def integer(*, default: int, least: int, kw_only: bool = False) -> Any:
     return _checked(lambda name, value: check_integer(name, value, least), default, kw_only)
 
 
-def share(*, default: float, kw_only: bool = False) -> Any:
-    """Declare a parameter in [0, 1]."""
+def share(*, default: float, of: str = "", kw_only: bool = False) -> Any:
+    """Declare a parameter in [0, 1], which messages call by its name, or as ``of`` says."""
 
     def check(name: str, value: Any) -> Any:
-        check_share(name, value)
+        check_share(of or name, value)
         return value
 
     return _checked(check, default, kw_only)
@@ -72,9 +73,9 @@ def choice(*choices: str, default: str | None, kw_only: bool = False) -> Any:
     return _checked(check, default, kw_only)
 
 
-def axes(*, default: int = 3) -> Any:
+def axes(*, default: int, kw_only: bool = True) -> Any:
     """Declare the number of spatial axes, 1, 2 or 3."""
-    return _checked(lambda name, value: check_spatial_dims(value), default, True)
+    return _checked(lambda name, value: check_spatial_dims(value), default, kw_only)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, number, integer, share, flag, choice, axes))
@@ -93,10 +94,20 @@ class Options:
     identity: ClassVar[float | None] = None
     #: The arrays' entry of the function's documentation.
     arrays_text: ClassVar[str] = ""
+    #: What the field calls the measure, for tables and messages.
+    title: ClassVar[str] = ""
+    #: The arguments with which ``agnoreg evaluate`` computes the metric unless others are asked for; None: not at all.
+    evaluated: ClassVar[Mapping[str, Any] | None] = None
+    #: What a loss makes of its metric's value, before its description.
+    preface: ClassVar[str] = ""
+    _text_is_inherited: ClassVar[bool] = False
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Make every subclass a frozen dataclass."""
         super().__init_subclass__(**keywords)
+        if not vars(cls).get("__doc__"):
+            cls.__doc__ = class_text(cls)
+            cls._text_is_inherited = True
         dataclass(frozen=True)(cls)
 
     def __post_init__(self) -> None:
@@ -154,7 +165,7 @@ class ImageOptions(Options):
     arrays_text = """y_true, y_pred
     Fixed and moving image, of one shape: ``(B, d1, d2, d3)``, or with channels as ``data_format`` says."""
 
-    spatial_dims: int = axes()
+    spatial_dims: int = axes(default=3, kw_only=True)
     data_format: str | None = choice(*FORMATS, default=None, kw_only=True)
 
 
@@ -173,8 +184,8 @@ class FieldOptions(Options):
     Parameters
     ----------
     spacing
-        Distance of neighbouring voxels: a number, or one for each axis, in the unit of the displacements. 1: they are in
-        voxels.
+        Distance of neighbouring voxels: a number, or one for each axis, in the unit of the displacements. 1: these are
+        in voxels.
     spatial_dims
         Number of spatial axes: 1, 2 or 3. Shapes are written for 3.
     data_format
@@ -188,13 +199,13 @@ class FieldOptions(Options):
     ``spacing``."""
 
     spacing: float | Sequence[float] = field(default=1.0, kw_only=True)
-    spatial_dims: int = axes()
+    spatial_dims: int = axes(default=3, kw_only=True)
     data_format: str = choice(*FORMATS, default="channels_last", kw_only=True)
 
     def validate(self) -> None:
-        """Store one spacing an axis."""
+        """Check the spacing."""
         super().validate()
-        self._store(spacing=check_spacing(self.spacing, self.spatial_dims))
+        check_spacing(self.spacing, self.spatial_dims)
 
 
 class FieldMask(Options):

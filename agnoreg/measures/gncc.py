@@ -1,46 +1,80 @@
 """Normalised cross-correlation of two whole images (GNCC): squared, or signed, which is Pearson's r."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import field
 
 from agnoreg.backend import Backend, per_sample
-from agnoreg.engine.function import evaluate
-from agnoreg.engine.masks import by_name
-from agnoreg.engine.measured import measured_by
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
-from agnoreg.engine.validate import check_flag, check_number
+from agnoreg.measures.author import *
 from agnoreg.measures.conventions import check_convention, check_fixed, take
 from agnoreg.measures.families.images import ImageMeasure
-from agnoreg.functional.intensities import centres
-
-Array = Any
+from agnoreg.measures.families.overlap import greatest_ratio
+from agnoreg.measures.intensities import centres
 
 #: smooth_nr and smooth_dr of each convention.
 GLOBAL_CONVENTIONS = {"deepreg": (1e-5, 1e-5), "exact": (0.0, 0.0)}
 
 
-@dataclass(frozen=True)
-class GlobalCorrelation(ImageMeasure):
-    """``(cov(t, p)^2 + nr) / (var t var p + dr)``, population moments; signed ``(cov + nr) / sqrt(var t var p + dr)``.
+def correlation_range(smooth_nr: float, smooth_dr: float, squared: bool) -> tuple[float, float]:
+    """Return the least and the greatest value of a correlation with these constants."""
+    if squared:
+        return 0.0, greatest_ratio(smooth_nr, smooth_dr)
+    return -1.0, 1.0 + (smooth_nr / smooth_dr**0.5 if smooth_dr > 0 else 0.0)
 
-    Without constants, by the exact convention, images are divided by their largest intensities first.
+
+class GlobalCorrelationOptions(ImageOptions):
+    """Squared global normalised cross-correlation of two images (GNCC).
+
+    ``(cov(t, p)^2 + smooth_nr) / (var t var p + smooth_dr)`` with population moments over every axis but the first.
+    float32 results do not depend on an intensity offset. The two constants, 1e-5 each, weigh against a product of two
+    variances: where images do not fill [0, 1], unrelated ones score near 1. Then choose ``convention="exact"``.
+
+    Parameters
+    ----------
+    smooth_nr, smooth_dr
+        Added to numerator and denominator; a constant image scores ``smooth_nr / smooth_dr``. None: the convention's,
+        1e-5 each.
+    squared
+        False: the signed correlation, ``(cov + smooth_nr) / sqrt(var t var p + smooth_dr)``, for which inverted
+        contrast is worst.
+    convention
+        ``"deepreg"``, the formula above; or ``"exact"``, without constants, Pearson's r or its square, whatever the
+        images' units: a constant image then scores 0, and has no gradient.
+
+    Returns
+    -------
+    array
+        Shape ``(B,)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher is better, 1 for equal images (squared: also
+        for inverted contrast). Signed, in [-1, 1], up to ``smooth_nr``.
+
+    References
+    ----------
+    Zero-normalised cross-correlation, https://en.wikipedia.org/wiki/Cross-correlation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(8.0).reshape(1, 2, 2, 2)
+    >>> gncc(image, 3 * image + 100).round(4)
+    array([1.])
+    >>> gncc(image, 100 - 1e-6 * image, squared=False, convention="exact").round(4)
+    array([-1.])
     """
 
-    smooth_nr: float | None = None
-    smooth_dr: float | None = None
-    squared: bool = True
-    convention: str = "deepreg"
+    title, higher_is_better = "GNCC", True
+    evaluated = {"images": {"convention": "exact", "squared": False}}
 
-    def __post_init__(self) -> None:
-        """Check the parameters, and take what was left out from the convention."""
-        super().__post_init__()
+    smooth_nr: float | None = number(default=None, kw_only=True)
+    smooth_dr: float | None = number(default=None, kw_only=True)
+    squared: bool = flag(default=True, kw_only=True)
+    convention: str = field(default="deepreg", kw_only=True)
+
+    def validate(self) -> None:
+        """Check the convention, and take the constants that were left out from it."""
+        super().validate()
         check_convention("GNCC", self.convention, tuple(GLOBAL_CONVENTIONS))
         nr, dr = GLOBAL_CONVENTIONS[self.convention]
         take(self, smooth_nr=nr, smooth_dr=dr)
-        check_flag("squared", self.squared)
-        check_number("smooth_nr", self.smooth_nr)
-        check_number("smooth_dr", self.smooth_dr)
         if self.exact:
             check_fixed(self.convention, "smooth_nr", self.smooth_nr, (0.0,))
             check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
@@ -52,6 +86,26 @@ class GlobalCorrelation(ImageMeasure):
         """Whether there are no constants."""
         return self.convention == "exact"
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """From 0 to 1, or from -1 to 1 if signed; beyond 1 only by ``smooth_nr``."""
+        assert self.smooth_nr is not None
+        assert self.smooth_dr is not None
+        if self.exact:
+            return 0.0 if self.squared else -1.0, 1.0
+        return correlation_range(self.smooth_nr, self.smooth_dr, self.squared)
+
+    @property
+    def identity_value(self) -> float | None:
+        """1 where the two small constants are equal and the correlation is squared.
+
+        By the exact convention 1, but 0 if the image is constant.
+        """
+        alike = self.smooth_nr == self.smooth_dr and self.squared
+        return 1.0 if alike or self.exact else None
+
+
+class GlobalCorrelation(GlobalCorrelationOptions, ImageMeasure):
     @property
     def constant_count(self) -> int:  # type: ignore[override]
         """How many arrays `constants` returns."""
@@ -125,73 +179,15 @@ class GlobalCorrelation(ImageMeasure):
         return tuple(by(i) for i in wrt)
 
 
-@measured_by(GlobalCorrelation)
-def gncc(
-    y_true: Array,
-    y_pred: Array,
-    *,
-    smooth_nr: float | None = None,
-    smooth_dr: float | None = None,
-    squared: bool = True,
-    convention: str = "deepreg",
-    spatial_dims: int = 3,
-    data_format: str | None = None,
-    mask: Array | None = None,
-    fixed_mask: Array | None = None,
-    moving_mask: Array | None = None,
-) -> Array:
-    """Return the squared global normalised cross-correlation of two images, per sample.
+class _Call(GlobalCorrelationOptions, Masks): ...
 
-    ``(cov(t, p)^2 + smooth_nr) / (var t var p + smooth_dr)`` with population moments over every axis but the first.
-    float32 results do not depend on an intensity offset. The two constants, 1e-5 each, weigh against a product of two
-    variances: where images do not fill [0, 1], unrelated ones score near 1. Then choose ``convention="exact"``.
 
-    Parameters
-    ----------
-    y_true, y_pred
-        Shape ``(B, ...)``, the same.
-    smooth_nr, smooth_dr
-        Added to numerator and denominator; a constant image scores ``smooth_nr / smooth_dr``. None: the convention's,
-        1e-5 each.
-    squared
-        False: the signed correlation, ``(cov + smooth_nr) / sqrt(var t var p + smooth_dr)``, for which inverted
-        contrast is worst.
-    convention
-        ``"deepreg"``, the formula above; or ``"exact"``, without constants, Pearson's r or its square, whatever the
-        images' units: a constant image then scores 0, and has no gradient.
-    spatial_dims, data_format
-        How many axes there are, 1, 2 or 3, where channels are ``"channels_last"`` or ``"channels_first"``. None: a mask
-        that lacks an axis lacks the last.
-    mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
-        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
-        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
+gncc = pair_function("gncc", _Call, GlobalCorrelation)
 
-    Returns
-    -------
-    array
-        Shape ``(B,)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher is better, 1 for equal images (squared: also
-        for inverted contrast). Signed, in [-1, 1], up to ``smooth_nr``.
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ or a parameter is out of range.
+class GlobalNormalizedCrossCorrelation(GlobalCorrelationOptions, ImageLoss):
+    formula = GlobalCorrelation
 
-    References
-    ----------
-    Zero-normalised cross-correlation, https://en.wikipedia.org/wiki/Cross-correlation.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> image = np.arange(8.0).reshape(1, 2, 2, 2)
-    >>> gncc(image, 3 * image + 100).round(4)
-    array([1.])
-    >>> gncc(image, 100 - 1e-6 * image, squared=False, convention="exact").round(4)
-    array([-1.])
-    """
-    measure = GlobalCorrelation(
-        smooth_nr, smooth_dr, squared, convention, spatial_dims=spatial_dims, data_format=data_format
-    )
-    return evaluate(measure, y_true, y_pred, masks=by_name(mask, fixed_mask, moving_mask))
+@register_loss("gncc")
+class GlobalNormalizedCrossCorrelationLoss(NegativeLossMixin, GlobalNormalizedCrossCorrelation): ...

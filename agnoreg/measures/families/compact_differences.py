@@ -1,7 +1,7 @@
 """Smoothness of a field by compact differences, which see a field that alternates from voxel to voxel."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
@@ -10,12 +10,19 @@ from agnoreg.engine.delay import earlier, latest, nothing_before
 from agnoreg.engine.planes import Chunk
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
-from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, lesser, plus_across, times, trim
+from agnoreg.measures.families.fields import (
+    FirstDifferences,
+    SecondDifferences,
+    across,
+    lesser,
+    plus_across,
+    times,
+    trim,
+)
 
 Array = Any
 
 
-@dataclass(frozen=True)
 class CompactGradientEnergy(FirstDifferences):
     """The sum over the axes of the mean of the squares, or absolute values, of ``u[i+1] - u[i]``.
 
@@ -207,7 +214,6 @@ class CompactGradientEnergy(FirstDifferences):
         return xp.zeros_like(like) + inside
 
 
-@dataclass(frozen=True)
 class CompactSecondDerivativeEnergy(SecondDifferences):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, with ``uxx = u[i+1] - 2 u[i] + u[i-1]``.
 

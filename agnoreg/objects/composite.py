@@ -14,9 +14,9 @@ from agnoreg.engine.function import Differentiable
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.native import native_autodiff
 from agnoreg.engine.validate import as_number
-from agnoreg.loss.base import Loss
-from agnoreg.loss.names import loss_of, remember
 from agnoreg.messages import did_you_mean, shown
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.registry import loss_of, remember
 
 Array = Any
 

@@ -1,18 +1,16 @@
 """Smoothness of a field by central differences ``(u[i+1] - u[i-1]) / 2``, and by such differences of them."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.engine.delay import earlier, latest
 from agnoreg.engine.planes import Chunk
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
-from agnoreg.functional.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
+from agnoreg.measures.families.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
 
 Array = Any
 
 
-@dataclass(frozen=True)
 class GradientEnergy(FirstDifferences):
     """``ux^2 + uy^2 + uz^2``, or the sum of absolute values."""
 
@@ -83,7 +81,6 @@ class GradientEnergy(FirstDifferences):
         return (*state, latest(slopes, 2 * lag), latest(others, lag)), energies, (gradient,) * len(wrt)
 
 
-@dataclass(frozen=True)
 class SecondDerivativeEnergy(SecondDifferences):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``."""
 

@@ -1,23 +1,17 @@
-"""Global mutual information by Parzen windows, with its gradient."""
+"""Family: a function of the joint histogram of two images, by Parzen windows."""
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
 from agnoreg.engine import doubts
-from agnoreg.engine.function import evaluate
-from agnoreg.engine.masks import by_name
-from agnoreg.engine.measured import measured_by
 from agnoreg.engine.slabs import Slab
-from agnoreg.engine.validate import check_integer, check_number, check_rank, voxels
-from agnoreg.measures.conventions import check_convention, take
+from agnoreg.engine.validate import check_rank, voxels
 from agnoreg.measures.families.images import ImageMeasure
+from agnoreg.objects.options import ImageOptions, integer, number
 
 Array = Any
 
-#: smooth_nr and smooth_dr of each convention.
-CONVENTIONS = {"deepreg": (1e-5, 1e-5), "monai": (1e-7, 1e-7)}
 #: Less than any square of a histogram's entry that counts.
 TINY = 1e-30
 #: With so few bins, and windows of at least such a standard deviation in bins, places counted from the middle of the
@@ -30,35 +24,50 @@ LARGEST_HISTOGRAM = 4096
 BLOCK = 256
 
 
-@dataclass(frozen=True)
-class ParzenInformation(ImageMeasure):
-    """Mutual information of the joint histogram of Gaussian weights over evenly spaced bins on [0, 1]."""
+class HistogramOptions(ImageOptions):
+    """Parameters of a joint histogram.
 
-    num_bins: int = 23
-    sigma_ratio: float = 0.5
-    smooth_nr: float | None = None
-    smooth_dr: float | None = None
-    convention: str = "deepreg"
+    Parameters
+    ----------
+    num_bins
+        Bins over [0, 1], from 2 to 4096: of each sample there is a joint histogram of ``num_bins^2`` numbers.
+    sigma_ratio
+        Standard deviation of the Gaussian window, in bins.
+    """
 
-    kind: ClassVar[str] = "bins"
+    arrays_text = """y_true, y_pred
+    Fixed and moving image, of one shape: ``(B, d1, d2, d3)``, or with channels as ``data_format`` says; intensities in
+    [0, 1], to which they are clipped."""
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        super().__post_init__()
-        object.__setattr__(self, "num_bins", check_integer("num_bins", self.num_bins, 2))
+    num_bins: int = integer(default=23, least=2)
+    sigma_ratio: float = number(default=0.5, above=True)
+
+    def validate(self) -> None:
+        """Check that the histogram fits in memory and the windows in a float."""
+        super().validate()
         if self.num_bins > LARGEST_HISTOGRAM:
             raise ValueError(
                 f"num_bins must be at most {LARGEST_HISTOGRAM}, got {self.num_bins}: a sample has a joint histogram of "
                 f"num_bins^2 numbers of 8 bytes, {self.num_bins**2 * 8 / 1e9:.3g} GB, and a dozen matrices like it."
             )
-        check_number("sigma_ratio", self.sigma_ratio, above=True)
         if not 1e-100 < self.sigma_ratio < 1e100:
             raise ValueError(f"sigma_ratio must be between 1e-100 and 1e100, got {self.sigma_ratio}.")
-        check_convention("Mutual information", self.convention, tuple(CONVENTIONS))
-        nr, dr = CONVENTIONS[self.convention]
-        take(self, smooth_nr=nr, smooth_dr=dr)
-        check_number("smooth_nr", self.smooth_nr)
-        check_number("smooth_dr", self.smooth_dr)
+
+
+class JointHistogram(HistogramOptions, ImageMeasure):
+    """A function of the joint histogram of Gaussian weights over evenly spaced bins on [0, 1].
+
+    The author writes `of_histogram`.
+    """
+
+    kind: ClassVar[str] = "bins"
+
+    def of_histogram(self, xp: Any, joint: Array) -> tuple[Array, Array]:
+        """Return the value of a joint histogram ``(b, K, K)`` of sum 1, and its derivatives ``(b, K, K)``.
+
+        Rows are bins of y_true. The derivative includes that by the marginals, which are sums of the histogram.
+        """
+        raise NotImplementedError
 
     @property
     def entries(self) -> int:
@@ -165,26 +174,13 @@ class ParzenInformation(ImageMeasure):
         return (sum(histograms[1:], start=histograms[0]),)
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
-        """Return ``sum Pab log((Pab + eps) / (Pa Pb + eps) + eps)`` and, for each image, a matrix ``(b, K, K)``.
-
-        The derivatives by Pab, Pa and Pb are one matrix, as weights add up to 1; its rows are the image's own bins.
-        """
+        """Return the value and, for each image, derivatives ``(b, K, K)``, whose rows are the image's own bins."""
         # Of its own sum rather than of the number of samples: roundings of the weights' sums cancel.
         samples = xp.sum(sums[0], axis=(1, 2), keepdims=True)
         samples = xp.where(samples > 0.0, samples, xp.full_like(samples, math.nan))
         joint = sums[0] / samples
-        pa, pb = xp.sum(joint, axis=2, keepdims=True), xp.sum(joint, axis=1, keepdims=True)
-        independent = pa * pb
-        product = independent + self.smooth_dr
-        ratio = (joint + self.smooth_nr) / product + self.smooth_dr
-        logarithm = xp.log(ratio)
-        # What is taken off adds up to 0; near independence, roundings of Pa and Pb cancel in it.
-        value = xp.sum(joint * logarithm - (joint - independent), axis=(1, 2))
-        by_joint = logarithm + joint / (product * ratio)
-        by_product = -joint * (joint + self.smooth_nr) / (product * product * ratio)
-        by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
-        by_pb = xp.sum(by_product * pa, axis=1, keepdims=True)
-        matrix = (by_joint + by_pa + by_pb) * ((self.num_bins - 1) / self.sigma_ratio**2) / samples
+        value, by_joint = self.of_histogram(xp, joint)
+        matrix = by_joint * ((self.num_bins - 1) / self.sigma_ratio**2) / samples
         # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean
         # over where the samples are is taken out.
         squares = joint * joint + TINY
@@ -195,7 +191,7 @@ class ParzenInformation(ImageMeasure):
         return value, (by_t, xp.matrix_transpose(by_p))
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return ``sum_k w_k' ∂MI/∂w_k``, zero beyond [0, 1], where ``w_k' = w_k (c_k - mean c) / sigma^2``.
+        """Return ``sum_k w_k' ∂value/∂w_k``, zero beyond [0, 1], where ``w_k' = w_k (c_k - mean c) / sigma^2``.
 
         The mean is over the sample's own weights, ``mean c = sum_k w_k c_k``.
         """
@@ -230,79 +226,3 @@ class ParzenInformation(ImageMeasure):
             # Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
             gradients.append(xp.where((x < 0.0) | (x > 1.0), xp.zeros_like(slope), slope))
         return tuple(gradients)
-
-
-@measured_by(ParzenInformation)
-def mutual_information(
-    y_true: Array,
-    y_pred: Array,
-    *,
-    num_bins: int = 23,
-    sigma_ratio: float = 0.5,
-    smooth_nr: float | None = None,
-    smooth_dr: float | None = None,
-    spatial_dims: int = 3,
-    data_format: str | None = None,
-    convention: str = "deepreg",
-    mask: Array | None = None,
-    fixed_mask: Array | None = None,
-    moving_mask: Array | None = None,
-) -> Array:
-    """Return the global mutual information of two images, per sample.
-
-    Images are clipped to [0, 1]. Every voxel has a Gaussian weight in each of ``num_bins`` bins, normalised over the
-    bins; ``Pab`` is the mean of the products of weights, ``Pa`` and ``Pb`` the means of the weights, and the value is
-    ``sum Pab log((Pab + eps) / (Pa Pb + eps) + eps)`` with ``eps = 1e-5``, in nats. Channels are more samples.
-
-    Parameters
-    ----------
-    y_true, y_pred
-        Shape ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, ch)``, the same; intensities in [0, 1].
-    num_bins
-        Bins over [0, 1], from 2 to 4096: of each sample there is a joint histogram of ``num_bins^2`` numbers.
-    sigma_ratio
-        Standard deviation of the Gaussian window, in bins.
-    smooth_nr, smooth_dr
-        The small constants: ``sum Pab log((Pab + smooth_nr) / (Pa Pb + smooth_dr) + smooth_dr)``. None: the
-        convention's, 1e-5 each.
-    spatial_dims
-        Axes of the image, 1, 2 or 3: what is said of three axes holds for those that there are.
-    data_format
-        ``"channels_last"`` or ``"channels_first"``, where the channels are; None: on a last axis or on none.
-    convention
-        ``"deepreg"``, or ``"monai"``, whose constants are 1e-7.
-    mask, fixed_mask, moving_mask
-        Which voxels count, of both images, of y_true and of y_pred: bools or integers, which count where they are not
-        0, or floating-point weights of at least 0, of the shape of y_true, which may lack the axis of channels and may
-        have size 1 along any axis. Their product counts. What it leaves out does not exist; see `agnoreg.Loss`.
-
-    Returns
-    -------
-    array
-        Shape ``(B,)``; from 0 to at most log(num_bins) nats, up to the small constants;higher is better. Two equal
-        images have a value that depends on their histogram, below its entropy since windows overlap.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, have fewer than 4 axes, or a parameter is out of range.
-
-    References
-    ----------
-    https://dspace.mit.edu/handle/1721.1/123142, section 3.1, equation 3.13.5, algorithm 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> image = np.linspace(0, 1, 64).reshape(1, 4, 4, 4)
-    >>> mutual_information(image, image).round(3)
-    array([2.081])
-    """
-    return evaluate(
-        ParzenInformation(
-            num_bins, sigma_ratio, smooth_nr, smooth_dr, convention, spatial_dims=spatial_dims, data_format=data_format
-        ),
-        y_true,
-        y_pred,
-        masks=by_name(mask, fixed_mask, moving_mask),
-    )
