@@ -68,5 +68,5 @@ class DiceLoss(NegativeLossMixin, MultiScaleMixin, DiceScore):
         low, high = super().value_range
         if self.convention != "monai" or not isinstance(self.scales, tuple):
             return low, high
-        gains = [max(1.0, sum(self.taps(scale)) ** self.spatial_dims) if scale else 1.0 for scale in self.scales]
+        gains = [max(1.0, sum(self.scale_taps(scale)) ** self.spatial_dims) if scale else 1.0 for scale in self.scales]
         return 1.0 - (1.0 - low) * sum(gains) / len(gains), high

@@ -113,7 +113,7 @@ class MultiScaleMixin(Loss):
         parts = tuple(self._at(function, scale) for scale in self.scales)
         return WeightedSum(parts, (1.0 / len(parts),) * len(parts))
 
-    def taps(self, scale: float) -> tuple[float, ...]:
+    def scale_taps(self, scale: float) -> tuple[float, ...]:
         """Return the kernel of a scale above 0 along one axis, the convention's where a loss has one."""
         if self.kernel == "gaussian" and getattr(self, "convention", None) == "monai":
             return sampled_gaussian(scale)
@@ -122,7 +122,7 @@ class MultiScaleMixin(Loss):
     def _at(self, function: Differentiable, scale: float) -> Differentiable:
         if scale == 0:
             return function
-        taps = self.taps(scale)
+        taps = self.scale_taps(scale)
         # A user's own loss may not say where its channels are.
         dims, data_format = getattr(self, "spatial_dims", 3), getattr(self, "data_format", None)
         return Filtered(function, taps, dims, data_format)
