@@ -481,7 +481,7 @@ class PassingMeasure(Measure):
 
     def step(
         self, slab: Slab, layout: Layout, chunk: Chunk, state: Any, wrt: tuple[int, ...] | None
-    ) -> tuple[Any, Array, tuple[Array, ...]]:
+    ) -> tuple[Any, Any, tuple[Array, ...]]:
         """Return the next state, the values of the windows complete now, and half their gradients.
 
         Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no
@@ -523,7 +523,7 @@ class PassingMeasure(Measure):
 
         def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
             state, values, gradients = self.step(slab, layout, chunk, state, wrt)
-            values = values if self.counts else (values,)
+            values = tuple(values) if self.counts else (values,)
             own = run.own_entries(slab, layout, chunk.start - self.lag, values[0]) if run.own else None
             lifted = [layout.lift(slab.xp, x) for x in (values[:1] if image else gradients)]
             if image and self.counts:

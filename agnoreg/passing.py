@@ -84,8 +84,8 @@ class Layout:
     ) -> Item:
         """Return what is known of windows in planes, of ``before`` and ``after`` lines and entries around each voxel.
 
-        ``taps`` are along axes 2 and 3, and an entry weighs ``unit``. Ahead of the first plane stands what stands after the last, for which `outside`
-        and gaps of zeros are made.
+        ``taps`` are along axes 2 and 3, and an entry weighs ``unit``. Ahead of the first plane stands what stands after
+        the last, for which `outside` and gaps of zeros are made.
         """
         count = planes[0].shape[0]
         ahead, behind = self._distance(after), self._distance(before)

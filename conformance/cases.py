@@ -408,7 +408,7 @@ CASES += [
     Case("LocalNormalizedCrossCorrelationLoss", "background", (("kernel_size", 3), ("convention", "exact"))),
 ]
 
-#: Mutual information of narrow windows and many bins, steep functions of intensity, and of more bins than it usually has.
+#: Mutual information of narrow windows and many bins, steep functions of intensity, and of more bins than usual.
 NARROW: list[Case] = [
     Case("GlobalMutualInformation", "image", (("num_bins", bins), ("sigma_ratio", sigma)))
     for bins, sigma in (

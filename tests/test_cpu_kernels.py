@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
-from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.gncc import GlobalCorrelation
+from agnoreg.functional.mutual_information import ParzenInformation
 from agnoreg.functional.ncc import LocalCorrelation
 from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
 

@@ -11,7 +11,7 @@ from agnoreg.loss.image import LocalNormalizedCrossCorrelation
 
 LONG = 200_000
 SHAPES = [(1, LONG, 1, 1), (1, 1, LONG, 1), (1, 1, 1, LONG), (1, 400, 500, 1), (1, 1, 400, 500), (LONG, 1, 1, 1)]
-#: The memory of a call, in images of 200 000 voxels: that of two gradients and a slab, which is as large for any volume.
+#: The memory of a call, in images of 200 000 voxels: two gradients and a slab, which is as large for any volume.
 MULTIPLE = 80
 OPTIONS = [{}, {"kernel_type": "gaussian"}, {"padding": "truncate"}, {"convention": "exact"}]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, backend_of, per_sample
+from agnoreg.backend import Backend, backend_of
 from agnoreg.differentiable import (
     PassingMeasure,
     as_number,
@@ -133,7 +133,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         return x, y, z
 
     #: The weights of a window's middle and of all of it, along axes that are taken with their middles alone.
-    fold: ClassVar[tuple[float, float]] = (1.0, 1.0)  # type: ignore[misc]
+    fold: ClassVar[tuple[float, float]] = (1.0, 1.0)
 
     @property
     def volume(self) -> float:
@@ -460,8 +460,8 @@ class ThinCorrelation(LocalCorrelation):
     @property
     def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """The window's weights along each axis of arranged images."""
-        own = [(1.0,) if self.single[axis] else self.own_taps[axis] for axis in self.order]
-        x, y, z = *((1.0,),) * (3 - len(own)), *own
+        own = tuple((1.0,) if self.single[axis] else self.own_taps[axis] for axis in self.order)
+        x, y, z = ((1.0,),) * (3 - len(own)) + own
         return x, y, z
 
     @property

@@ -63,7 +63,7 @@ def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Arr
         # NaN passes no comparison, and stays what it is.
         x = ZERO if x < ZERO else x
         x = ONE if x > ONE else x
-        # Rounded once, as narrow windows are steep: a few leading bits and the others, times a small integer, are exact.
+        # Rounded once, as narrow windows are steep: leading bits and the others, times a small integer, are exact.
         leading = np.float32(np.int32(x * LEADING)) / LEADING if x >= ZERO else ZERO
         rest = (x - leading) * last
         leading *= last
