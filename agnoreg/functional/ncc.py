@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, ClassVar
 
 from agnoreg import doubts
 from agnoreg.backend import Backend, backend_of
@@ -91,7 +92,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
                 f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got "
                 f"{shown(self.kernel_size)}."
             )
-        sizes = tuple(len(taps) for taps in self.taps[3 - self.spatial_dims :])
+        sizes = tuple(len(taps) for taps in self.own_taps)
         object.__setattr__(self, "kernel_size", sizes if several else sizes[0])
         kernels.warn_of_even(sizes)
         check_number("smooth_nr", self.smooth_nr)
@@ -125,12 +126,31 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         return 4 if self.exact else 2
 
     @property
+    def own_taps(self) -> tuple[tuple[float, ...], ...]:
+        """The window's weights along each spatial axis."""
+        sizes = self.kernel_size
+        return tuple(map(self._taps, sizes if isinstance(sizes, tuple) else (sizes,) * self.spatial_dims))
+
+    @property
     def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """The window's weights along each axis of arranged images."""
-        dims, sizes = self.spatial_dims, self.kernel_size
-        own = sizes if isinstance(sizes, tuple) else (sizes,) * dims
-        x, y, z = ((1.0,),) * (3 - dims) + tuple(map(self._taps, own))
+        x, y, z = ((1.0,),) * (3 - self.spatial_dims) + self.own_taps
         return x, y, z
+
+    #: The weights of a window's middle and of all of it, along axes that are taken with their middles alone.
+    fold: ClassVar[tuple[float, float]] = (1.0, 1.0)
+
+    @property
+    def volume(self) -> float:
+        """The sum of a window's weights."""
+        return math.prod(map(sum, self.taps)) * self.fold[1]
+
+    def fitted(self, shape: tuple[int | None, ...]) -> "LocalCorrelation":
+        """Return the measure for images that are single voxels along an axis, which need no windows along it."""
+        sizes = [shape[axis] for axis in self.spatial_axes(len(shape))]
+        if not any(size == 1 and len(taps) > 1 for size, taps in zip(sizes, self.own_taps, strict=True)):
+            return self
+        return _thin(self, tuple(size == 1 for size in sizes))
 
     def _taps(self, size: int) -> tuple[float, ...]:
         if self.convention == "monai" and self.kernel_type == "triangular":
@@ -231,7 +251,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         t, p, *weights = self._images(slab, layout, centres, inside, None)
         images, zero = (t, p, *weights[1:]), xp.zeros_like(t)
         _, y, z = self.taps
-        first: Any = WeightedMoments(t, p, weights[0] * (sum(y) * sum(z))) if weights else Moments(t, p)
+        in_plane = sum(y) * sum(z) * self.fold[1]
+        first: Any = WeightedMoments(t, p, weights[0] * in_plane) if weights else Moments(t, p)
         before = no_windows_before(self._joining(slab), first._replace(tt=zero, pp=zero, tp=zero), self.taps[0])
         state = inside, centres, before
         if wrt is None:
@@ -265,17 +286,22 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             weights = own + xp.astype(~here, own.dtype) if chunk is not None else xp.ones_like(own)
         return *filled(slab.backend, (t, p), weights), weights, own
 
-    def _moments(self, slab: Slab, layout: Layout, images: tuple[Array, ...], lines: Any) -> tuple[Any, Any]:
+    def _voxels(self, slab: Slab, images: tuple[Array, ...], centres: tuple[Array, ...]) -> Any:
+        """Return the moments of the smallest windows, of one voxel each."""
+        return WeightedMoments(*images[:3]) if slab.weights else Moments(*images)
+
+    def _moments(
+        self, slab: Slab, layout: Layout, images: tuple[Array, ...], centres: tuple[Array, ...], lines: Any
+    ) -> tuple[Any, Any]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
-        xp, joining = slab.xp, self._joining(slab)
+        xp, joining, unit = slab.xp, self._joining(slab), self.fold[1]
         x, y, z = self.taps
-        first: Any = WeightedMoments(*images[:3]) if slab.weights else Moments(*images)
-        m = layout.windows(xp, joining, first, (y, z), *self.around)
+        m = layout.windows(xp, joining, self._voxels(slab, images, centres), (y, z), *self.around, unit)
         if m.tt is None:
             # A window of one voxel has second moments of 0, or of NaN.
             tt, pp = (image * 0.0 for image in images[:2])
             m = m._replace(tt=tt, pp=pp, tp=tt + pp)
-        return along_planes(xp, joining, lines, m, x, sum(y) * sum(z))
+        return along_planes(xp, joining, lines, m, x, sum(y) * sum(z) * unit)
 
     def _values(
         self, xp: Any, m: Any, here: Array, weights: Array | None, wrt: tuple[int, ...] | None
@@ -347,7 +373,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         eps = float(xp.finfo(m.t.dtype).eps)
         zeros = xp.zeros_like(m.t)
         mask = zeros + xp.astype(here, m.t.dtype) if weights is None else weights
-        whole = math.prod(map(sum, self.taps)) if weights is None else m.w
+        whole = self.volume if weights is None else m.w
         flat, roots = ~here, []
         for mean, moment, index in ((m.t, m.tt, 0), (m.p, m.pp, 1)):
             rounding = (xp.abs(mean) + xp.abs(centres[index] / centres[2 + index])) * eps
@@ -395,7 +421,7 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             value = (zeros, zeros) if self.counts else zeros
             in_plane = (zeros,) * (1 + 2 * len(wrt or ()))
         else:
-            windows, m = self._moments(slab, layout, images, windows)
+            windows, m = self._moments(slab, layout, images, centres, windows)
             # What belongs to no voxel may be anything, another sample's NaN too.
             there = chunk.existing(xp, self.lag, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
@@ -420,6 +446,8 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
             gradient -= others[2 * place + 1]
             if slab.weights:
                 gradient *= images[2]
+            if self.fold[0] != 1.0:
+                gradient *= self.fold[0]
             gradients.append(gradient / centres[2 + index] if self.exact else gradient)
         return (inside, centres, windows, past, back), value, tuple(gradients)
 
@@ -428,6 +456,80 @@ class LocalCorrelation(ImageMeasure, PassingMeasure):
         image = self.image(y_true, y_pred, masks=masks)
         bare = len(image.shape) == self.spatial_dims + 1
         return backend_of(image).xp.expand_dims(image, axis=-1) if bare else image
+
+
+@dataclass(frozen=True)
+class ThinCorrelation(LocalCorrelation):
+    """The same for images that are single voxels along some axes, along which there are no windows to be made.
+
+    What a window holds of such an axis is the voxel and, with zeros beyond the border, a known weight of zeros. These
+    two are joined first. The single axes are arranged between the others, so that planes are small.
+    """
+
+    #: Which spatial axes have one voxel.
+    single: tuple[bool, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The spatial axes in the order of arranged images: first one that has several voxels, if there is any."""
+        several = [axis for axis, single in enumerate(self.single) if not single]
+        return (*several[:1], *(axis for axis, single in enumerate(self.single) if single), *several[1:])
+
+    @property
+    def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+        """The window's weights along each axis of arranged images."""
+        own = tuple((1.0,) if self.single[axis] else self.own_taps[axis] for axis in self.order)
+        x, y, z = ((1.0,),) * (3 - len(own)) + own
+        return x, y, z
+
+    @property
+    def fold(self) -> tuple[float, float]:  # type: ignore[override]
+        """The weights of a window's middle and of all of it, along the single axes."""
+        own = [taps for taps, single in zip(self.own_taps, self.single, strict=True) if single]
+        return math.prod(taps[(len(taps) - 1) // 2] for taps in own), math.prod(map(sum, own))
+
+    def fitted(self, shape: tuple[int | None, ...]) -> "LocalCorrelation":
+        """Return the measure."""
+        return self
+
+    def spatial_axes(self, rank: int) -> tuple[int, ...]:
+        """Return the axes that are not the batch or the channels, in the order of arranged images."""
+        axes = super().spatial_axes(rank)
+        return tuple(axes[axis] for axis in self.order)
+
+    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
+        arranged = []
+        for array in super().arrange(backend, arrays):
+            sizes = backend.shape(array)[4 - self.spatial_dims :]
+            sizes = (*(1,) * (3 - self.spatial_dims), *(sizes[axis] for axis in self.order))
+            arranged.append(backend.xp.reshape(array, (-1, *sizes)))
+        return tuple(arranged)
+
+    def _voxels(self, slab: Slab, images: tuple[Array, ...], centres: tuple[Array, ...]) -> Any:
+        """Return the moments of a voxel and the zeros around it; zeros are the negative centre after the shift."""
+        t, p, *weights = images
+        middle, whole = self.fold
+        zeros = whole - middle if self.padding == "zero" else 0.0
+        if weights and not zeros:
+            return WeightedMoments(t, p, weights[0] * middle)
+        zero_t, zero_p = (-c / centres[2 + i] if self.exact else -c for i, c in enumerate(centres[:2]))
+        dt, dp = t - zero_t, p - zero_p
+        share: Any = middle / whole
+        if weights:
+            share = weights[0] * middle
+            whole = share + zeros
+            share = share / whole
+        # The product of both weights by their sum.
+        both = share * zeros
+        means = zero_t + dt * share, zero_p + dp * share
+        seconds = dt * dt * both, dp * dp * both, dt * dp * both
+        return WeightedMoments(*means, whole, *seconds) if weights else Moments(*means, *seconds)
+
+
+@lru_cache(maxsize=256)
+def _thin(measure: LocalCorrelation, single: tuple[bool, ...]) -> ThinCorrelation:
+    return ThinCorrelation(**{item.name: getattr(measure, item.name) for item in fields(measure)}, single=single)
 
 
 @measured_by(LocalCorrelation)
