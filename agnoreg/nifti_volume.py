@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.files import one_line
+from agnoreg.files import hidden, one_line
+from agnoreg.messages import named
 from agnoreg.nifti_data import FileData, HeldData, first_bytes
 from agnoreg.nifti_grids import displacement, is_grid
 from agnoreg.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
@@ -142,6 +143,8 @@ def unreadable(what: str, error: Exception) -> InputError:
 
 
 def _header(path: Path, role: str) -> bytes:
+    if why := hidden(path):
+        raise InputError(f"{role} {named(path)} cannot be read: {why}.")
     if path.is_dir():
         raise InputError(f"{role} {path} is a folder, not a file.")
     if not path.exists():
