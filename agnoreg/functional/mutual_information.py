@@ -53,8 +53,8 @@ class ParzenInformation(ImageMeasure):
         object.__setattr__(self, "num_bins", check_integer("num_bins", self.num_bins, 2))
         if self.num_bins > LARGEST_HISTOGRAM:
             raise ValueError(
-                f"num_bins must be at most {LARGEST_HISTOGRAM}, got {self.num_bins}: every sample has a joint histogram "
-                f"of num_bins^2 numbers of 8 bytes, {self.num_bins**2 * 8 / 1e9:.3g} GB, and a dozen matrices like it."
+                f"num_bins must be at most {LARGEST_HISTOGRAM}, got {self.num_bins}: every sample has a joint "
+                f"histogram of num_bins^2 numbers of 8 bytes, {self.num_bins**2 * 8 / 1e9:.3g} GB, and a dozen matrices like it."
             )
         check_number("sigma_ratio", self.sigma_ratio, above=True)
         if not 1e-100 < self.sigma_ratio < 1e100:
