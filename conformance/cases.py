@@ -419,6 +419,25 @@ NARROW: list[Case] = [
     )
 ]
 
+#: LNCC of images that are single voxels along some axes, where windows hold little but what lies beyond the border.
+THIN_SHAPES = {"plane": (2, 6, 7, 1), "line": (1, 1, 13, 1), "column": (2, 9, 1, 1)}
+THIN: list[Case] = [
+    *(
+        Case("LocalNormalizedCrossCorrelation", "image", tuple(options.items()), mask)
+        for mask in ("", "soft")
+        for options in (
+            {},
+            {"kernel_size": (3, 4, 5), "padding": "truncate"},
+            {"kernel_size": 4, "kernel_type": "gaussian"},
+            {"kernel_size": 5, "kernel_type": "triangular", "squared": False},
+            {"kernel_size": 3, "padding": "zero", "convention": "exact"},
+        )
+    ),
+    Case(
+        "LocalNormalizedCrossCorrelation", "image of channels", (("kernel_size", 3), ("data_format", "channels_last"))
+    ),
+]
+
 #: One case a class: its default options.
 DEFAULTS: list[Case] = list({case.cls: case for case in reversed(CASES) if not case.options}.values())[::-1]
 

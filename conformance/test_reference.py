@@ -5,7 +5,7 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, NARROW, SHAPES, Case, shapes
+from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, NARROW, SHAPES, THIN, THIN_SHAPES, Case, shapes
 from .selection import DEAR, firsts, formula, kind_of_work, one_of_each, unless
 from .tolerances import FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
@@ -63,6 +63,13 @@ def test_the_value_alone_is_that_beside_a_gradient(case, maker):
 def test_narrow_windows_of_many_bins(case, maker, record):
     inputs = case.arrays(SHAPES["even"])
     _check(case, inputs, ("float32",) * 2, maker, record, "narrow", FLOAT32)
+
+
+@pytest.mark.parametrize("shape", THIN_SHAPES)
+@pytest.mark.parametrize("case", THIN, ids=str)
+def test_images_that_are_single_voxels_along_an_axis(case, shape, maker, record):
+    inputs = case.arrays(THIN_SHAPES[shape])
+    _check(case, inputs, ("float64",) * 2, maker, record, "float64", FLOAT64)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

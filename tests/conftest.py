@@ -13,6 +13,9 @@ from conformance.settings import set_for
 #: How many times as many examples property tests draw, for a thorough run: HYPOTHESIS_TIMES=20 pytest tests -k ...
 TIMES = int(os.environ.get("HYPOTHESIS_TIMES", "1"))
 
+# How long an example takes says how busy the machine is, and the first one compiles.
+settings.register_profile("agnoreg", deadline=None)
+settings.load_profile("agnoreg")
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
 #: Names in files' names and in parameters that say which framework a test needs.

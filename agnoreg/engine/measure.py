@@ -132,21 +132,29 @@ class Measure(Differentiable):
         """Return an image of the arranged inputs' shape with the shape of an input as it came."""
         return x if backend.shape(x) == shape else backend.xp.reshape(x, (-1, *shape[1:]))
 
+    def fitted(self, shape: tuple[int | None, ...]) -> "Measure":
+        """Return the same measure for inputs of this shape, where it can be had for less."""
+        return self
+
+    def chosen(self, backend: Backend, arrays: tuple[Array, ...]) -> Any:
+        """Return what computes the measure of these arrays."""
+        return backend.override(self.fitted(backend.shape(arrays[0])), arrays)
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
-        return backend.override(self, arrays).compute(backend, arrays)
+        return self.chosen(backend, arrays).compute(backend, arrays)
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        return backend.override(self, arrays).compute_with_gradients(backend, arrays, wrt, scale)
+        return self.chosen(backend, arrays).compute_with_gradients(backend, arrays, wrt, scale)
 
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and what `backward` needs beside the arrays."""
-        return backend.override(self, arrays).compute_forward(backend, arrays, wrt)
+        return self.chosen(backend, arrays).compute_forward(backend, arrays, wrt)
 
     def backward(
         self,
@@ -158,7 +166,7 @@ class Measure(Differentiable):
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
-        return backend.override(self, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
+        return self.chosen(backend, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
 
     # How one evaluation goes over the slabs of its arrays.
 

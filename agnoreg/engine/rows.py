@@ -33,7 +33,9 @@ class Layout:
 
     @property
     def line(self) -> int:
-        """The distance from a line to the next."""
+        """The distance from a line to the next; of single columns that no window joins they lie side by side."""
+        if self.columns == 1 and self.gap == self.side == 0:
+            return 1
         return math.ceil((self.columns + self.side) / ALIGNED) * ALIGNED
 
     @property
@@ -73,17 +75,18 @@ class Layout:
         taps: tuple[tuple[float, ...], tuple[float, ...]],
         before: tuple[int, int],
         after: tuple[int, int],
+        unit: float = 1.0,
     ) -> Item:
         """Return what is known of windows in planes, of ``before`` and ``after`` lines and entries around each voxel.
 
-        ``taps`` are along axes 2 and 3. Ahead of the first plane stands what stands after the last, for which `outside`
-        and gaps of zeros are made.
+        ``taps`` are along axes 2 and 3, and an entry weighs ``unit``. Ahead of the first plane stands what stands after
+        the last, for which `outside` and gaps of zeros are made.
         """
         count = planes[0].shape[0]
         ahead, behind = self._distance(after), self._distance(before)
         rows = _like(planes, [None if x is None else self._row(xp, x, behind, ahead) for x in planes])
         axes = ((1, taps[1]), (self.line, taps[0]))
-        rows = along_rows(joining, rows, axes, 1.0, behind + ahead + self.slack)
+        rows = along_rows(joining, rows, axes, unit, behind + ahead + self.slack)
         return _like(rows, [None if x is None else xp.reshape(x, (count, -1, self.size)) for x in rows])
 
     def _row(self, xp: Any, x: Array, before: int, after: int) -> Array:

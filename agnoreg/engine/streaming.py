@@ -56,7 +56,7 @@ class PassingMeasure(Measure):
 
     def step(
         self, slab: Slab, layout: Layout, chunk: Chunk, state: Any, wrt: tuple[int, ...] | None
-    ) -> tuple[Any, Array, tuple[Array, ...]]:
+    ) -> tuple[Any, Any, tuple[Array, ...]]:
         """Return the next state, the values of the windows complete now, and half their gradients.
 
         Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no
@@ -98,7 +98,7 @@ class PassingMeasure(Measure):
 
         def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
             state, found, gradients = self.step(slab, layout, chunk, state, wrt)
-            values: tuple[Array, ...] = found if self.counts else (found,)
+            values: tuple[Array, ...] = tuple(found) if self.counts else (found,)
             own = run.own_entries(slab, layout, chunk.start - self.lag, values[0]) if run.own else None
             lifted = [layout.lift(slab.xp, x) for x in (values[:1] if image else gradients)]
             if image and self.counts:
@@ -156,7 +156,7 @@ class PassingMeasure(Measure):
         with backend.at(arrays[0]):
             there = tuple(x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
             arrays = (*arrays[: self.inputs], *there)
-            return backend.override(self, arrays).compute_image(backend, arrays)
+            return self.chosen(backend, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value at every voxel."""

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar
 
 from agnoreg.engine import doubts
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.validate import as_number
-from agnoreg.measures import kernels
+from agnoreg.measures import correlation, kernels
 from agnoreg.measures.author import *
 from agnoreg.measures.conventions import check_convention, check_fixed, take
 from agnoreg.measures.families.local_moments import LocalMoments
+from agnoreg.measures.families.thin_moments import ThinMoments
 from agnoreg.measures.gncc import correlation_range
 from agnoreg.messages import named, shown
 from agnoreg.objects.loss import measured_options
@@ -123,7 +125,7 @@ class LocalCorrelationOptions(ImageOptions):
                 f"kernel_size must be an integer, or one for each of {self.spatial_dims} axes, got "
                 f"{shown(self.kernel_size)}."
             )
-        sizes = tuple(len(taps) for taps in self.taps[3 - self.spatial_dims :])
+        sizes = tuple(len(taps) for taps in self.own_taps)
         self._store(kernel_size=sizes if several else sizes[0])
         kernels.warn_of_even(sizes)
         if self.flat_value is not None and not math.isfinite(as_number(self.flat_value)):
@@ -144,12 +146,10 @@ class LocalCorrelationOptions(ImageOptions):
         return self.convention == "exact"
 
     @property
-    def taps(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
-        """The window's weights along each axis of arranged images."""
-        dims, sizes = self.spatial_dims, self.kernel_size
-        own = sizes if isinstance(sizes, tuple) else (sizes,) * dims
-        x, y, z = ((1.0,),) * (3 - dims) + tuple(map(self._taps, own))
-        return x, y, z
+    def own_taps(self) -> tuple[tuple[float, ...], ...]:
+        """The window's weights along each spatial axis."""
+        sizes = self.kernel_size
+        return tuple(map(self._taps, sizes if isinstance(sizes, tuple) else (sizes,) * self.spatial_dims))
 
     def _taps(self, size: int) -> tuple[float, ...]:
         if self.convention == "monai" and self.kernel_type == "triangular":
@@ -203,7 +203,7 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
         first, dims = (2 if self.data_format == "channels_first" else 1), self.spatial_dims
 
         def widths() -> list[int]:
-            return [len(taps) for taps in self.taps[3 - dims :]]
+            return [len(taps) for taps in self.own_taps]
 
         if self.padding != "zero" or not doubts.thin(shapes[0], range(first, first + dims), widths):
             return ""
@@ -221,107 +221,25 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
         wrt: tuple[int, ...] | None,
     ) -> tuple[Any, tuple[Array, ...]]:
         """Return each window's value, and what the gradients are window sums of."""
+        options: dict[str, Any] = {"squared": self.squared, "flat_value": self.flat_value}
         if self.exact:
-            return self._exact_values(xp, m, centres, here, weights, wrt)
-        return self._values(xp, m, here, weights, wrt)
+            return correlation.exact(xp, m, centres, here, weights, wrt, volume=self.volume, **options)
+        options |= {"smooth_nr": self.smooth_nr, "smooth_dr": self.smooth_dr, "bounded": self.convention == "monai"}
+        flat_up_to = FLAT if self.convention == "ants" else 0.0
+        return correlation.smoothed(xp, m, here, weights, wrt, flat_up_to=flat_up_to, **options)
 
-    def _values(
-        self, xp: Any, m: Any, here: Array, weights: Array | None, wrt: tuple[int, ...] | None
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return each window's value, and what the gradients are window sums of, times the weight of its middle.
+    def thin(self, single: tuple[bool, ...]) -> LocalMoments:
+        """Return the measure for images with one voxel along the axes that are ``single``."""
+        return _thin(self, single)
 
-        What belongs to no voxel is multiplied by 0. Where it may come from another sample, whose NaN times 0 would
-        still be NaN, it is left out.
-        """
-        mask = xp.astype(here, m.t.dtype) if weights is None else weights
-        alone = m.t.shape[1] == 1
 
-        def only(x: Array) -> Array:
-            return x if alone else xp.where(here, x, xp.zeros_like(x))
+class ThinCorrelation(ThinMoments, LocalCorrelation):
+    """`LocalCorrelation` of images that are single voxels along some axes."""
 
-        tt, pp, product = m.tt, m.pp, m.tt * m.pp
-        if self.convention == "monai":
-            tt, pp = (xp.maximum(x, xp.zeros_like(x) + self.smooth_dr) for x in (tt, pp))
-            denominator = tt * pp
-        else:
-            denominator = product + self.smooth_dr
-        flat = None if self.flat_value is None else product <= (FLAT if self.convention == "ants" else 0.0)
-        if flat is not None:
-            denominator = xp.where(flat, xp.ones_like(denominator), denominator)
-        if self.squared:
-            inverse = mask / denominator
-            # Cauchy and Schwarz's bound, which rounding must not break.
-            value = only((xp.minimum(m.tp * m.tp, product) + self.smooth_nr) * inverse)
-            half_by_cross = m.tp * inverse
-        else:
-            inverse = mask / xp.sqrt(denominator)
-            value = only((m.tp + self.smooth_nr) * inverse)
-            half_by_cross = 0.5 * inverse
-        weight = value / denominator if self.squared else value / (denominator * 2.0)
-        if flat is not None:
-            zeros = xp.zeros_like(value)
-            value = xp.where(flat, only(mask * self.flat_value), value)
-            half_by_cross, weight = xp.where(flat, zeros, half_by_cross), xp.where(flat, zeros, weight)
-        if wrt is None:
-            return value, ()
-        by_cross = only(half_by_cross)
-        sums = [by_cross]
-        for index in wrt:
-            own, other = (m.t, m.tt, tt), (m.p, m.pp, pp)
-            (own_mean, own_moment, _), (other_mean, _, factor) = (own, other) if index == 0 else (other, own)
-            # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
-            moves = own_moment > self.smooth_dr if self.convention == "monai" else own_moment != 0.0
-            by_variance = only(weight * factor * xp.astype(moves, weight.dtype))
-            means = by_cross * other_mean
-            means -= by_variance * own_mean
-            sums += [by_variance, only(means)]
-        return value, tuple(sums)
 
-    def _exact_values(
-        self,
-        xp: Any,
-        m: Any,
-        centres: tuple[Array, ...],
-        here: Array,
-        weights: Array | None,
-        wrt: tuple[int, ...] | None,
-    ) -> tuple[Any, tuple[Array, ...]]:
-        """Return the same without constants, of images that were divided by their largest intensities.
-
-        A window is flat if its standard deviation is no more than a rounding of its own intensities; of the products of
-        variances there are only roots, which stay in the dtype's range. Where flat windows do not count, the values
-        come with how much each counts.
-        """
-        eps = float(xp.finfo(m.t.dtype).eps)
-        zeros = xp.zeros_like(m.t)
-        mask = zeros + xp.astype(here, m.t.dtype) if weights is None else weights
-        whole = math.prod(map(sum, self.taps)) if weights is None else m.w
-        flat, roots = ~here, []
-        for mean, moment, index in ((m.t, m.tt, 0), (m.p, m.pp, 1)):
-            rounding = (xp.abs(mean) + xp.abs(centres[index] / centres[2 + index])) * eps
-            flat = flat | (moment <= rounding * rounding * whole)
-        for moment in (m.tt, m.pp):
-            roots.append(1.0 / xp.sqrt(xp.where(flat, xp.ones_like(moment), moment)))
-        both = roots[0] * roots[1]
-        value = xp.where(flat, zeros, m.tp) * roots[0] * roots[1]
-        # Cauchy and Schwarz's bound, which rounding must not break; what is no number passes no comparison.
-        for bound in (1.0, -1.0):
-            value = xp.where(value * bound > 1.0, zeros + bound, value)
-        half_by_cross = value * both if self.squared else 0.5 * both
-        value = value * value if self.squared else value
-        weight = mask * (value if self.squared else 0.5 * value)
-        value = xp.where(flat, zeros + (self.flat_value or 0.0), value) * mask
-        counted = xp.where(flat, zeros, mask)
-        value = (value, counted) if self.counts else value
-        if wrt is None:
-            return value, ()
-        by_cross = xp.where(flat, zeros, mask * half_by_cross)
-        sums = [by_cross]
-        for index in wrt:
-            own_mean, other_mean = (m.t, m.p) if index == 0 else (m.p, m.t)
-            by_variance = xp.where(flat, zeros, weight * roots[index] * roots[index])
-            sums += [by_variance, xp.where(flat, zeros, by_cross * other_mean - by_variance * own_mean)]
-        return value, tuple(sums)
+@lru_cache(maxsize=256)
+def _thin(measure: LocalCorrelation, single: tuple[bool, ...]) -> ThinCorrelation:
+    return ThinCorrelation(**{item.name: getattr(measure, item.name) for item in fields(measure)}, single=single)
 
 
 class _Call(LocalCorrelationOptions, Masks): ...
@@ -364,7 +282,7 @@ class LocalNormalizedCrossCorrelation(LocalCorrelationOptions, ImageLoss):
     @property
     def kernel_vol(self) -> float:
         """The sum of the window's weights, ``V``."""
-        return math.prod(sum(taps) for taps in self._local().taps)
+        return math.prod(map(sum, self.own_taps))
 
     def calc_ncc(self, y_true: Array, y_pred: Array, **masks: Array | None) -> Array:
         """Return the value at every voxel.

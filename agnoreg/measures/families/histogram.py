@@ -47,8 +47,9 @@ class HistogramOptions(ImageOptions):
         super().validate()
         if self.num_bins > LARGEST_HISTOGRAM:
             raise ValueError(
-                f"num_bins must be at most {LARGEST_HISTOGRAM}, got {self.num_bins}: a sample has a joint histogram of "
-                f"num_bins^2 numbers of 8 bytes, {self.num_bins**2 * 8 / 1e9:.3g} GB, and a dozen matrices like it."
+                f"num_bins must be at most {LARGEST_HISTOGRAM}, got {self.num_bins}: every sample has a joint "
+                f"histogram of num_bins^2 numbers of 8 bytes, {self.num_bins**2 * 8 / 1e9:.3g} GB, and a dozen "
+                "matrices like it."
             )
         if not 1e-100 < self.sigma_ratio < 1e100:
             raise ValueError(f"sigma_ratio must be between 1e-100 and 1e100, got {self.sigma_ratio}.")

@@ -1,7 +1,8 @@
 """Family: the mean over voxels of a function of the moments of two images in the windows around them."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, backend_of
 from agnoreg.engine.delay import along_planes, earlier, latest, no_windows_before, nothing_before
@@ -21,13 +22,16 @@ Taps = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 class LocalMoments(VolumeMeasure, PassingMeasure):
     """The mean over voxels of a function of the means and centred second moments of each window.
 
-    The author writes `taps`, the window, and `of_moments`, the local formula. Windows, masks, the border and the
+    The author writes `own_taps`, the window, and `of_moments`, the local formula. Windows, masks, the border and the
     adjoint are the family's: each plane is computed once, while the planes of the images stream by.
     """
 
+    #: The weights of a window's middle and of all of it, along axes that are taken with their middles alone.
+    fold: ClassVar[tuple[float, float]] = (1.0, 1.0)
+
     @property
-    def taps(self) -> Taps:
-        """The window's weights along each axis of arranged images."""
+    def own_taps(self) -> tuple[tuple[float, ...], ...]:
+        """The window's weights along each spatial axis."""
         raise NotImplementedError
 
     def of_moments(
@@ -47,6 +51,28 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         negated, and ``a`` times the other mean less ``b`` times the own one.
         """
         raise NotImplementedError
+
+    @property
+    def taps(self) -> Taps:
+        """The window's weights along each axis of arranged images."""
+        x, y, z = ((1.0,),) * (3 - self.spatial_dims) + self.own_taps
+        return x, y, z
+
+    @property
+    def volume(self) -> float:
+        """The sum of a window's weights."""
+        return math.prod(map(sum, self.taps)) * self.fold[1]
+
+    def fitted(self, shape: tuple[int | None, ...]) -> "LocalMoments":
+        """Return the measure for images that are single voxels along an axis, which need no windows along it."""
+        sizes = [shape[axis] for axis in self.spatial_axes(len(shape))]
+        if not any(size == 1 and len(taps) > 1 for size, taps in zip(sizes, self.own_taps, strict=True)):
+            return self
+        return self.thin(tuple(size == 1 for size in sizes))
+
+    def thin(self, single: tuple[bool, ...]) -> "LocalMoments":
+        """Return the measure for images with one voxel along the axes that are ``single``, a `ThinMoments`."""
+        return self
 
     @property
     def truncated(self) -> bool:
@@ -109,7 +135,8 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         t, p, *weights = self._images(slab, layout, centres, inside, None)
         images, zero = (t, p, *weights[1:]), xp.zeros_like(t)
         _, y, z = self.taps
-        first: Any = WeightedMoments(t, p, weights[0] * (sum(y) * sum(z))) if weights else Moments(t, p)
+        in_plane = sum(y) * sum(z) * self.fold[1]
+        first: Any = WeightedMoments(t, p, weights[0] * in_plane) if weights else Moments(t, p)
         before = no_windows_before(self._joining(slab), first._replace(tt=zero, pp=zero, tp=zero), self.taps[0])
         state = inside, centres, before
         if wrt is None:
@@ -143,17 +170,22 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
             weights = own + xp.astype(~here, own.dtype) if chunk is not None else xp.ones_like(own)
         return *filled(slab.backend, (t, p), weights), weights, own
 
-    def _moments(self, slab: Slab, layout: Layout, images: tuple[Array, ...], lines: Any) -> tuple[Any, Any]:
+    def voxels(self, slab: Slab, images: tuple[Array, ...], centres: tuple[Array, ...]) -> Any:
+        """Return the moments of the smallest windows, of one voxel each."""
+        return WeightedMoments(*images[:3]) if slab.weights else Moments(*images)
+
+    def _moments(
+        self, slab: Slab, layout: Layout, images: tuple[Array, ...], centres: tuple[Array, ...], lines: Any
+    ) -> tuple[Any, Any]:
         """Return the lines for the next planes, and the moments of the windows complete now."""
-        xp, joining = slab.xp, self._joining(slab)
+        xp, joining, unit = slab.xp, self._joining(slab), self.fold[1]
         x, y, z = self.taps
-        first: Any = WeightedMoments(*images[:3]) if slab.weights else Moments(*images)
-        m = layout.windows(xp, joining, first, (y, z), *self.around)
+        m = layout.windows(xp, joining, self.voxels(slab, images, centres), (y, z), *self.around, unit)
         if m.tt is None:
             # A window of one voxel has second moments of 0, or of NaN.
             tt, pp = (image * 0.0 for image in images[:2])
             m = m._replace(tt=tt, pp=pp, tp=tt + pp)
-        return along_planes(xp, joining, lines, m, x, sum(y) * sum(z))
+        return along_planes(xp, joining, lines, m, x, sum(y) * sum(z) * unit)
 
     def step(
         self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
@@ -175,7 +207,7 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
             value = (zeros, zeros) if self.counts else zeros
             in_plane = (zeros,) * (1 + 2 * len(wrt or ()))
         else:
-            windows, m = self._moments(slab, layout, images, windows)
+            windows, m = self._moments(slab, layout, images, centres, windows)
             # What belongs to no voxel may be anything, another sample's NaN too.
             there = chunk.existing(xp, self.lag, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
@@ -197,6 +229,8 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
             gradient -= others[2 * place + 1]
             if slab.weights:
                 gradient *= images[2]
+            if self.fold[0] != 1.0:
+                gradient *= self.fold[0]
             gradients.append(gradient / centres[2 + index] if self.scaled else gradient)
         return (inside, centres, windows, past, back), value, tuple(gradients)
 
