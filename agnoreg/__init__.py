@@ -12,7 +12,10 @@ from agnoreg.loss import GlobalMutualInformationLoss as GMI
 from agnoreg.loss import GlobalNormalizedCrossCorrelationLoss as GNCC
 from agnoreg.loss import JaccardLoss as Jaccard
 from agnoreg.loss import LocalNormalizedCrossCorrelationLoss as LNCC
+from agnoreg.loss import MeanAbsoluteDifferenceLoss as L1
+from agnoreg.loss import NormalizedGradientFieldLoss as NGF
 from agnoreg.loss import SumSquaredDifferenceLoss as SSD
+from agnoreg.loss import TverskyLoss as Tversky
 from agnoreg.measures.kernels import EvenWindowWarning
 from agnoreg.messages import InputWarning
 from agnoreg.objects.build import build_loss
@@ -22,13 +25,15 @@ from agnoreg.objects.registry import register_loss, registered_losses
 
 __version__ = "0.1.0"
 
-#: The registered losses under the names that `agnoreg_keras` has for them, too.
+#: By their short names, as the others are.
 Bending, Gradient = BendingEnergy, GradientNorm
 
 __all__ = [
     "GMI",
     "GNCC",
+    "L1",
     "LNCC",
+    "NGF",
     "SSD",
     "Backend",
     "BackendNotAvailableError",
@@ -43,6 +48,7 @@ __all__ = [
     "InputWarning",
     "Jaccard",
     "Loss",
+    "Tversky",
     "available_backends",
     "backend_of",
     "build_loss",

@@ -25,6 +25,9 @@ SHORT = {
     "GradientNorm": "gradient",
     "Bending": "bending",
     "BendingEnergy": "bending",
+    "L1": "l1",
+    "Tversky": "tversky",
+    "NGF": "ngf",
 }
 
 #: The reference page of DeepReg's losses: every name, with the names of its arguments.

@@ -3,9 +3,13 @@
 Importing a file registers its loss; this is their order in tables.
 """
 
-from agnoreg.measures import mutual_information  # noqa: I001
-from agnoreg.measures import lncc, gncc, ssd, dice, jaccard, cross_entropy, gradient_norm, bending
+# isort: off
+from agnoreg.measures import ssd, gncc, lncc, mutual_information
+from agnoreg.measures import dice, jaccard, cross_entropy
+from agnoreg.measures import gradient_norm, bending
 from agnoreg.measures import l1, tversky, ngf
+
+# isort: on
 
 __all__ = [
     "bending",

@@ -42,7 +42,8 @@ class BendingEnergyOptions(StencilOptions):
     array([1.])
     """
 
-    title, called = "bending energy", "The bending energy"
+    short = "Bending"
+    title, called, per_length = "bending energy", "The bending energy", 2
     stencils = {"deepreg": "central", "monai": "compact"}
 
 

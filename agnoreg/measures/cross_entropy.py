@@ -36,6 +36,7 @@ class CrossEntropyOptions(LabelOptions):
     array([0.6931])
     """
 
+    short = "CrossEntropy"
     title = "cross-entropy"
     binary: bool = flag(default=False)
     background_weight: float = share(default=0.0, of="The background weight for Cross Entropy")

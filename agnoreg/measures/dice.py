@@ -29,6 +29,7 @@ class DiceOptions(OverlapOptions):
     array([0.6667])
     """
 
+    short = "Dice"
     title, called, conventions = "Dice", "Dice Score", tuple(CONVENTIONS)
     evaluated = {"labels": {}}
 

@@ -61,6 +61,7 @@ class GlobalCorrelationOptions(ImageOptions):
     array([-1.])
     """
 
+    short = "GNCC"
     title, higher_is_better = "GNCC", True
     evaluated = {"images": {"convention": "exact", "squared": False}}
 
@@ -85,6 +86,11 @@ class GlobalCorrelationOptions(ImageOptions):
     def exact(self) -> bool:
         """Whether there are no constants."""
         return self.convention == "exact"
+
+    @property
+    def own_title(self) -> str:
+        """Signed it is Pearson's r."""
+        return self.title if self.squared else "Pearson's r"
 
     @property
     def value_range(self) -> tuple[float, float]:

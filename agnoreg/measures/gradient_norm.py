@@ -42,6 +42,7 @@ class GradientNormOptions(StencilOptions):
     array([1.])
     """
 
+    short = "Gradient"
     title, called = "gradient norm", "The gradient norm"
     stencils = {"deepreg": "central", "monai": "central", "voxelmorph": "compact"}
 

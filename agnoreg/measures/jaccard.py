@@ -22,6 +22,7 @@ class JaccardOptions(OverlapOptions):
     array([0.5])
     """
 
+    short = "Jaccard"
     title, called = "Jaccard", "Jaccard Index"
     evaluated = {"labels": {}}
 

@@ -9,6 +9,7 @@ from agnoreg.measures.families.pointwise import Pointwise
 class L1Options(ImageOptions):
     """Mean absolute difference (L1): ``mean(|y_true - y_pred|)``, in units of intensity; the subgradient at 0 is 0."""
 
+    short = "L1"
     title, measured_on, bounds, identity = "L1", ("images", "labels"), (0.0, math.inf), 0.0
 
 

@@ -94,6 +94,7 @@ class LocalCorrelationOptions(ImageOptions):
     array([1.])
     """
 
+    short = "LNCC"
     title, higher_is_better = "LNCC", True
     evaluated = {"images": {"convention": "exact"}}
 

@@ -43,6 +43,7 @@ class MutualInformationOptions(HistogramOptions):
     array([2.081])
     """
 
+    short = "GMI"
     title, higher_is_better = "mutual information", True
     evaluated = {"images": {"rescale": True}}
 

@@ -22,6 +22,7 @@ class NGFOptions(ImageOptions):
     Haber and Modersitzki, Intensity gradient based registration and fusion of multi-modal images, 2006.
     """
 
+    short = "NGF"
     title, bounds = "NGF", (0.0, 1.0)
     eps: float = number(default=0.01, above=True)
 

@@ -23,6 +23,7 @@ class SSDOptions(ImageOptions):
     array([9.])
     """
 
+    short = "SSD"
     title, measured_on, bounds, identity = "SSD", ("images", "labels"), (0.0, math.inf), 0.0
     evaluated = {"images": {}}
 

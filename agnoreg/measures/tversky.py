@@ -15,6 +15,7 @@ class TverskyOptions(LabelOptions):
         ``s``, added to numerator and denominator.
     """
 
+    short = "Tversky"
     title, bounds, higher_is_better = "Tversky index", (0.0, 1.0), True
     alpha: float = number(default=0.5)
     beta: float = number(default=0.5)

@@ -94,10 +94,14 @@ class Options:
     identity: ClassVar[float | None] = None
     #: The arrays' entry of the function's documentation.
     arrays_text: ClassVar[str] = ""
+    #: The loss's short name: ``agnoreg.LNCC``, and its class for Keras.
+    short: ClassVar[str] = ""
     #: What the field calls the measure, for tables and messages.
     title: ClassVar[str] = ""
-    #: The arguments with which ``agnoreg evaluate`` computes the metric unless others are asked for; None: not at all.
-    evaluated: ClassVar[Mapping[str, Any] | None] = None
+    #: On what ``agnoreg evaluate`` computes the metric unless others are asked for, and with which arguments.
+    evaluated: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: The value is per so high a power of the spacing's unit of length.
+    per_length: ClassVar[int] = 0
     #: What a loss makes of its metric's value, before its description.
     preface: ClassVar[str] = ""
     _text_is_inherited: ClassVar[bool] = False
@@ -128,6 +132,11 @@ class Options:
     def value_range(self) -> tuple[float, float]:
         """The least and the greatest value, for inputs in the range that the measure asks for."""
         return self.bounds
+
+    @property
+    def own_title(self) -> str:
+        """What the field calls the measure with these parameters."""
+        return self.title
 
     @property
     def direction(self) -> str:
