@@ -1,10 +1,10 @@
-"""The table of docs/losses.md, from the registered losses: ``python docs/losses_table.py`` writes it, a test checks it."""
+"""The table of docs/losses.md: ``python docs/losses_table.py`` writes it from the registered losses."""
 
 import inspect
 from pathlib import Path
 
 import agnoreg
-from agnoreg.evaluate.metric import metric_of
+from agnoreg.objects.mixins import metric_of
 
 PAGE = Path(__file__).with_name("losses.md")
 HEADER = "| class | name | arguments | range | better | for equal |\n| --- | --- | --- | --- | --- | --- |\n"

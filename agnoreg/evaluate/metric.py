@@ -9,7 +9,7 @@ from typing import Any
 from agnoreg.evaluate.nifti import InputError, Volume
 from agnoreg.files import one_line
 from agnoreg.objects.loss import Loss
-from agnoreg.objects.mixins import MultiScaleMixin, NegativeLossMixin
+from agnoreg.objects.mixins import metric_of
 from agnoreg.objects.options import FieldOptions
 from agnoreg.objects.registry import registered_losses
 
@@ -136,12 +136,6 @@ class Metric:
         except (TypeError, ValueError) as error:
             what = "" if axes == 3 else f" of a {FLAT[axes]}"
             raise InputError(f"{self.name}{what}: {one_line(error)}") from error
-
-
-def metric_of(kind: type[Loss]) -> type[Loss]:
-    """Return the metric whose sign a loss reverses, or which it averages over scales; else the class itself."""
-    changed = (NegativeLossMixin, MultiScaleMixin)
-    return next(base for base in kind.__mro__ if issubclass(base, Loss) and not issubclass(base, changed))
 
 
 def measured_on(kind: type[Loss]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from agnoreg.objects.loss import Loss, frozen
 
 Array = Any
 
-__all__ = ["MultiScaleMixin", "NegativeLossMixin"]
+__all__ = ["MultiScaleMixin", "NegativeLossMixin", "metric_of"]
 
 SCALE_KERNELS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
 
@@ -126,3 +126,9 @@ class MultiScaleMixin(Loss):
         # A user's own loss may not say where its channels are.
         dims, data_format = getattr(self, "spatial_dims", 3), getattr(self, "data_format", None)
         return Filtered(function, taps, dims, data_format)
+
+
+def metric_of(kind: type[Loss]) -> type[Loss]:
+    """Return the metric whose sign a loss reverses, or which it averages over scales; else the class itself."""
+    changed = (NegativeLossMixin, MultiScaleMixin)
+    return next(base for base in kind.__mro__ if issubclass(base, Loss) and not issubclass(base, changed))

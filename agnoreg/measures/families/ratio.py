@@ -39,7 +39,8 @@ class RatioOfSums(ImageMeasure):
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and its derivatives by the sums."""
         value, slopes = self.ratio(xp, dict(zip(self.terms, sums, strict=True)), count)
-        return value, tuple(slopes[term] for term in self.terms)
+        # Of an empty mask the count is NaN, and so is the value.
+        return value + 0.0 * count, tuple(slopes[term] for term in self.terms)
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the sum over the terms of the coefficient times the derivative of the term."""
