@@ -24,9 +24,9 @@ from dask.base import clone_key
 from dask.core import flatten
 
 from agnoreg.backend import Backend, backend_of
-from agnoreg.engine.evaluator import Run, finished
+from agnoreg.engine.evaluator import Evaluator, finalize
 from agnoreg.engine.measure import Measure
-from agnoreg.engine.streaming import PassingMeasure
+from agnoreg.engine.streaming import StreamingMeasure
 
 Array = Any
 Chunks = tuple[int, ...]
@@ -151,8 +151,8 @@ class _InBlocks:
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch."""
         work = _Work(self.measure, backend, arrays)
-        if self.measure.one_pass:
-            sums, gradients = work.in_one_pass(wrt, scale)
+        if self.measure.fused_value_and_gradient:
+            sums, gradients = work.value_and_gradient_pass(wrt, scale)
             return work.value(work.finish(sums)), gradients
         finish = work.finish(work.sums())
         return work.value(finish), work.gradients(finish, wrt, scale)
@@ -193,9 +193,9 @@ class _Work:
         mask = measure.mask(backend, arrays)
         # Of no chunks at all, so that an arrangement is but a shape.
         blank = tuple(da.zeros(x.shape, chunks=x.shape, dtype=np.bool_) for x in self.inputs)
-        shape = backend.shape(measure.arrange(backend, blank)[0])
+        shape = backend.shape(measure.to_canonical(backend, blank)[0])
         self.parts = measure.parts(backend.shape(arrays[0]))
-        self.measure = measure.of_whole(shape)
+        self.measure = measure.for_global_shape(shape)
         self.count = measure.count(shape)
         self.chunks = self._chunks(self.inputs[-1], self.axes[-1])
         self.mask = () if mask is None else (mask,)
@@ -205,7 +205,7 @@ class _Work:
 
     def _chunks(self, x: Array, axes: Sequence[int]) -> list[Chunks]:
         """Return the chunks of the batch and of each axis that blocks are cut along."""
-        whole = self.measure.halo or self.measure.reach
+        whole = self.measure.value_halo or self.measure.gradient_halo
         return [x.chunks[0], *((x.shape[axis],) if whole else x.chunks[axis] for axis in axes)]
 
     def _labels(self, x: Array, axes: Sequence[int], beyond: int = 0) -> tuple[int, ...]:
@@ -231,7 +231,7 @@ class _Work:
         batch.
         """
         count = len(self.axes[0])
-        extent = ((0,) * count + self.measure.extent)[-count:] if count else ()
+        extent = ((0,) * count + self.measure.window_radius)[-count:] if count else ()
         arrays = self._read((*self.inputs, *self.mask))
         own, depths = _chunks_for(self.chunks, {axis: reaches * e for axis, e in enumerate(extent, start=1)})
         places = [*self.axes, *self.axes[:1]][: len(arrays)]
@@ -272,8 +272,8 @@ class _Work:
         if measure.constant_count:
             arrays = self._read((*self.inputs, *self.mask))
             inputs, mask = arrays[: measure.inputs], arrays[measure.inputs :]
-            weights = [measure.weigh(backend, x, self.inputs)[0] for x in mask]
-            constants = measure.constants(backend, self.dtype, measure.arrange(backend, inputs), *weights)
+            weights = [measure.slab_weights(backend, x, self.inputs)[0] for x in mask]
+            constants = measure.constants(backend, self.dtype, measure.to_canonical(backend, inputs), *weights)
         if not constants and not self.mask:
             return ()
         rows = [da.reshape(x, (-1, self.parts)) for x in constants]
@@ -323,7 +323,7 @@ class _Work:
         blocks, own = self._blocks(_gradients_of_block, 2, *self.known, finish, wrt=wrt, scale=scale)
         return self._images(blocks, own, wrt, 0)
 
-    def in_one_pass(self, wrt: tuple[int, ...], scale: float) -> tuple[Array, tuple[Array, ...]]:
+    def value_and_gradient_pass(self, wrt: tuple[int, ...], scale: float) -> tuple[Array, tuple[Array, ...]]:
         """Return the sums of all blocks, and the gradients."""
         blocks, own = self._blocks(_both_of_block, 2, *self.known, wrt=wrt, scale=scale)
         return _added(blocks), self._images(blocks, own, wrt, 1)
@@ -410,7 +410,7 @@ def _know(measure: Measure, dtype: Any, masked: bool, count: Any, *parts: Any) -
     xp = backend.xp
     constants = tuple(xp.reshape(constant, (-1,)) for constant in constants)
     if masked:
-        count, more = measure.weight_or_nan(xp, dtype, sums)
+        count, more = measure.effective_count_or_nan(xp, dtype, sums)
         constants += more
     return count, constants
 
@@ -441,7 +441,7 @@ def _with_memory(function: Callable[..., Any], task: _Task, *parts: Any) -> Any:
     return results
 
 
-def _run(task: _Task, parts: tuple[Any, ...], known: tuple[Any, ...] | None) -> Run:
+def _run(task: _Task, parts: tuple[Any, ...], known: tuple[Any, ...] | None) -> Evaluator:
     """Return the evaluation of a block, of what `_Work._blocks` hands on."""
     bounds, blocks = parts[: 2 * task.axes], tuple(_only(part) for part in parts[2 * task.axes :])
     backend = backend_of(*blocks[: task.measure.inputs])
@@ -451,11 +451,11 @@ def _run(task: _Task, parts: tuple[Any, ...], known: tuple[Any, ...] | None) -> 
     )
     count, constants = known if known is not None else (task.count, ())
     own = None
-    if any(task.measure.extent):
+    if any(task.measure.window_radius):
         slices = [slice(int(a[0]), int(b[0])) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
         x, y, z = [slice(0, 1)] * (3 - len(slices)) + slices
         own = (x, y, z)
-    return Run(task.measure, backend, blocks, constants, count, own)
+    return Evaluator(task.measure, backend, blocks, constants, count, own)
 
 
 def _given(task: _Task, parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
@@ -473,7 +473,7 @@ def _sums_of_block(task: _Task, *parts: Any) -> tuple[Any, ...]:
 
 
 def _both_of_block(task: _Task, *parts: Any) -> tuple[Any, ...]:
-    sums, gradients = task.measure.in_one_pass(_run(task, *_given(task, parts)), task.wrt, task.scale)
+    sums, gradients = task.measure.value_and_gradient_pass(_run(task, *_given(task, parts)), task.wrt, task.scale)
     return (sums, *gradients)
 
 
@@ -485,14 +485,14 @@ def _gradients_of_block(task: _Task, *parts: Any) -> tuple[Array, ...]:
 
 def _image_of_block(task: _Task, *parts: Any) -> tuple[Array, ...]:
     run = _run(task, *_given(task, parts))
-    assert isinstance(run.measure, PassingMeasure)
+    assert isinstance(run.measure, StreamingMeasure)
     return (run.measure.voxel_values(run),)
 
 
 def _finish(measure: Measure, dtype: Any, count: Any, parts: int, sums: Any, known: Any = None) -> tuple[Any, ...]:
     """Return the value of some samples, and the coefficients of their gradient."""
     count = count if known is None else known[0]
-    return finished(measure, backend_of(*sums).xp, dtype, sums, count, parts)
+    return finalize(measure, backend_of(*sums).xp, dtype, sums, count, parts)
 
 
 backend = DaskBackend("dask", xp)

@@ -108,7 +108,7 @@ class JaxBackend(Backend):
         parameters = tuple(xp.astype(x, dtype) for x in parameters)
         if not _hashable(kept):
             return _joined(kept, parameters)
-        return _Compiled(kept, parameters, self.slab_elements(arrays[0], measure.kind))
+        return _Compiled(kept, parameters, self.slab_elements(arrays[0], measure.workload))
 
     # --- work -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from agnoreg_cuda import fused as fused_on_card
 from array_api_compat import torch as xp
 from torch.autograd.forward_ad import unpack_dual
 
-from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, broadcast_samples
 from agnoreg.messages import warn_of_input
 
 Array = torch.Tensor
@@ -33,7 +33,7 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Any, wrt: tuple[int, ...], *arrays: Array) -> Array:
-        if function.one_pass and function.rereads:
+        if function.fused_value_and_gradient and function.backward_needs_inputs:
             # A gradient that costs no pass of its own is made now, and given away at the first time it is asked for.
             value, gradients = function.value_and_gradients(backend, arrays, wrt)
             _Value.keep(ctx, function, wrt, arrays, ())
@@ -47,7 +47,7 @@ class _Value(torch.autograd.Function):
     def keep(ctx: Any, function: Any, wrt: tuple[int, ...], arrays: Sequence[Array], saved: Sequence[Array]) -> None:
         """Keep what the gradients need, or at least those arrays whose dtype they get."""
         ctx.function, ctx.wrt, ctx.count = function, wrt, len(arrays)
-        ctx.kept = tuple(range(len(arrays))) if function.rereads else wrt
+        ctx.kept = tuple(range(len(arrays))) if function.backward_needs_inputs else wrt
         ctx.save_for_backward(*(arrays[index] for index in ctx.kept), *saved)
 
     @staticmethod
@@ -138,7 +138,7 @@ def _scaled(gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
     if unchanged:
         return gradients
     multiply = torch.mul if unchanged is None else torch.Tensor.mul_
-    return [multiply(gradient, per_sample(xp, cotangent, gradient)) for gradient in gradients]
+    return [multiply(gradient, broadcast_samples(xp, cotangent, gradient)) for gradient in gradients]
 
 
 def _layers(tensor: Array) -> Iterator[Array]:
@@ -234,7 +234,7 @@ class TorchBackend(Backend):
 
     types: ClassVar[tuple[type, ...]] = PLAIN
     #: A large image's slabs are worth a second thread.
-    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"passing": 1 << 17, "voxels": 1 << 18}
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"streaming": 1 << 17, "voxels": 1 << 18}
 
     def owns(self, array: Any) -> bool:
         """Say whether this is a tensor, subclasses included."""

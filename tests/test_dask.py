@@ -246,7 +246,7 @@ class Source:
     def __getitem__(self, index):
         source = self
 
-        class Chunk(np.ndarray):
+        class PlaneBatch(np.ndarray):
             def __del__(self):
                 if self.base is None:
                     source.alive -= 1
@@ -258,7 +258,7 @@ class Source:
             self.made += 1
             self.alive += 1
             self.most = max(self.most, self.alive)
-        chunk = Chunk(sizes)
+        chunk = PlaneBatch(sizes)
         chunk[...] = np.random.default_rng([i.start for i in index]).random(sizes)
         return chunk
 

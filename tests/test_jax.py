@@ -35,7 +35,7 @@ def float64():
 def four_planes(monkeypatch):
     """Force slabs of 4 planes of such an image, whatever a loss makes of a plane."""
     # A plane with the gaps of a window of 9, of bending energy and of the gradient norm takes 672, 816 and 720 numbers.
-    sizes = {"passing": 3300, "windows": 4 * 13 * 14, "bins": 4 * 13 * 14 * 23, "voxels": 4 * 13 * 14}
+    sizes = {"streaming": 3300, "windows": 4 * 13 * 14, "bins": 4 * 13 * 14 * 23, "voxels": 4 * 13 * 14}
     monkeypatch.setattr(type(agnoreg.get_backend("jax")), "slab_sizes", sizes)
 
 

@@ -90,7 +90,7 @@ def one_thread():
 @pytest.fixture
 def some_slabs(monkeypatch):
     """Cut such small images into some slabs of a few planes or samples each."""
-    sizes = {"passing": 500, "windows": 200, "bins": 3000, "voxels": 150}
+    sizes = {"streaming": 500, "windows": 200, "bins": 3000, "voxels": 150}
     for kind in {agnoreg.Backend, *(type(agnoreg.get_backend(name)) for name in ("torch", "tensorflow", "jax"))}:
         monkeypatch.setattr(kind, "slab_sizes", sizes)
 

@@ -13,7 +13,7 @@ from agnoreg_tensorflow import adapter, backend  # noqa: E402
 
 import agnoreg  # noqa: E402
 from agnoreg.engine.function import Differentiable  # noqa: E402
-from agnoreg.engine.slabs import Tile  # noqa: E402
+from agnoreg.engine.slabs import PlaneRange  # noqa: E402
 
 xp = backend.xp
 MODES = ["eager", "traced"]
@@ -151,7 +151,7 @@ def test_window_sums_are_those_of_the_generic_backend(mode, transpose):
 def tiles_of(planes, count, halo):
     """Cut ``planes`` planes into tiles of ``count`` with a halo that ends at the border."""
     return [
-        Tile(i, min(count, planes - i), min(halo, i), min(halo, planes - min(i + count, planes)))
+        PlaneRange(i, min(count, planes - i), min(halo, i), min(halo, planes - min(i + count, planes)))
         for i in range(0, planes, count)
     ]
 
@@ -205,12 +205,12 @@ def test_a_traced_loop_is_unrolled_up_to_four_tiles_and_not_beyond():
 
 def test_tiles_that_are_not_uniform_are_unrolled():
     uneven = [
-        Tile(0, 2, 0, 1),
-        Tile(2, 2, 1, 1),
-        Tile(4, 3, 1, 1),
-        Tile(7, 2, 1, 1),
-        Tile(9, 1, 1, 1),
-        Tile(10, 2, 1, 0),
+        PlaneRange(0, 2, 0, 1),
+        PlaneRange(2, 2, 1, 1),
+        PlaneRange(4, 3, 1, 1),
+        PlaneRange(7, 2, 1, 1),
+        PlaneRange(9, 1, 1, 1),
+        PlaneRange(10, 2, 1, 0),
     ]
     x = numbers("float64", (2, 12, 3))
     (squares, _), (difference, _) = run("traced", lambda a: sums_and_differences(a, uneven), x)

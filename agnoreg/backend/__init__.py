@@ -4,7 +4,7 @@ No framework is named or imported here. An adapter is an entry point of the grou
 import name of its framework, so an array can only belong to it once that framework is in ``sys.modules``.
 """
 
-from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, TINY, Backend, broadcast_samples
 from agnoreg.backend.gathered import Gathered
 from agnoreg.backend.lookup import (
     GROUP,
@@ -25,7 +25,7 @@ __all__ = [
     "Gathered",
     "available_backends",
     "backend_of",
+    "broadcast_samples",
     "get_backend",
     "load_imported",
-    "per_sample",
 ]

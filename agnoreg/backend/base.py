@@ -15,10 +15,10 @@ Array = Any
 
 #: Elements of one slab for planes that pass by, work in windows, in bins (of all of them together) and voxel by voxel:
 #: cache-sized on a CPU, card-filling on a GPU.
-CPU_SLABS: dict[str, int] = {"passing": 1 << 16, "windows": 1 << 20, "bins": 3 << 18, "voxels": 1 << 17}
+CPU_SLABS: dict[str, int] = {"streaming": 1 << 16, "windows": 1 << 20, "bins": 3 << 18, "voxels": 1 << 17}
 
 
-GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 3 << 24, "voxels": 1 << 24}
+GPU_SLABS: dict[str, int] = {"streaming": 1 << 24, "windows": 1 << 24, "bins": 3 << 24, "voxels": 1 << 24}
 
 
 #: Less than any weight that counts.
@@ -315,6 +315,6 @@ class Backend:
         )
 
 
-def per_sample(xp: Any, values: Array, like: Array) -> Array:
+def broadcast_samples(xp: Any, values: Array, like: Array) -> Array:
     """Reshape ``(B,)`` values so that they broadcast over the samples of ``like``."""
     return xp.reshape(values, (-1,) + (1,) * (len(like.shape) - 1))

@@ -4,14 +4,14 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import Backend, broadcast_samples
 from agnoreg.engine.function import Differentiable, _of_no_sample, checked
 from agnoreg.messages import shown
 
 Array = Any
 
 
-def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
+def resolve_argnums(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
     """Return the indices that ``argnums`` names, and whether it is a single one."""
     single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
     indices: list[int] = []
@@ -56,7 +56,7 @@ def _gradients_of(
     if batch is None:
         # The batch's size is known only when the traced function runs.
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
-        gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
+        gradients = tuple(gradient * broadcast_samples(xp, share, gradient) for gradient in gradients)
     return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
 
 

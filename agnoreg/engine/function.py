@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, backend_of, per_sample
+from agnoreg.backend import Backend, backend_of, broadcast_samples
 from agnoreg.engine.masks import combined
 from agnoreg.engine.native import _native
 
@@ -24,9 +24,9 @@ class Differentiable:
     #: Whether it is made of functions each of which has its gradient hung on the framework's autodiff.
     composed: ClassVar[bool] = False
     #: Whether `backward` reads the arrays.
-    rereads: bool = False
+    backward_needs_inputs: bool = False
     #: Whether `value_and_gradients` goes over the arrays once for both.
-    one_pass: bool = False
+    fused_value_and_gradient: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class Differentiable:
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
         gradients = [saved[of.index(index)] for index in wrt]
-        return tuple(gradient * per_sample(backend.xp, cotangent, gradient) for gradient in gradients)
+        return tuple(gradient * broadcast_samples(backend.xp, cotangent, gradient) for gradient in gradients)
 
 
 def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...]) -> Array:

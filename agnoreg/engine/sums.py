@@ -27,7 +27,7 @@ def spread(backend: Backend, mask: Array, like: Array) -> Array:
     return backend.xp.broadcast_to(mask, wanted_shape)
 
 
-def summed(backend: Backend, dtype: Any, weights: Array) -> Array:
+def weight_sum(backend: Backend, dtype: Any, weights: Array) -> Array:
     """Return the sum of each sample's weights, ``(b,)``."""
     elements = backend.slab_elements(weights, "voxels")
     totals, _ = sweep(

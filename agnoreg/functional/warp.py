@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from agnoreg.backend import Backend, backend_of
 from agnoreg.backend.shifts import pad
-from agnoreg.engine.slabs import Tile, plan
+from agnoreg.engine.slabs import PlaneRange, plan
 
 Array = Any
 Corner = tuple[int, ...]
@@ -263,7 +263,7 @@ def _over_slabs(
             rows = pad(xp, rows, axis, _BORDER, _BORDER)
         rows = xp.reshape(rows, (-1, channels))
 
-        def run(tile: Tile, rows: Array = rows, samples: slice = samples) -> Results:
+        def run(tile: PlaneRange, rows: Array = rows, samples: slice = samples) -> Results:
             u, *planes = (
                 xp.astype(backend.planes(array[samples, ...], tile.start, tile.count), dtype, copy=False)
                 for array in (ddf, *others)

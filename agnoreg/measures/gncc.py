@@ -2,7 +2,7 @@
 
 from dataclasses import field
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import Backend, broadcast_samples
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.measures.author import *
@@ -125,12 +125,12 @@ class GlobalCorrelation(GlobalCorrelationOptions, ImageMeasure):
 
     def _images(self, slab: Slab) -> tuple[Array, ...]:
         """Return the slab's images less their centres, divided by what they are divided by."""
-        images = [x - per_sample(slab.xp, c, x) for x, c in zip(slab.arrays, slab.constants[:2], strict=True)]
+        images = [x - broadcast_samples(slab.xp, c, x) for x, c in zip(slab.arrays, slab.constants[:2], strict=True)]
         return tuple(self._scaled(slab, x, index) for index, x in enumerate(images))
 
     def _scaled(self, slab: Slab, x: Array, index: int) -> Array:
         """Divide what belongs to one of the images by what that image is divided by."""
-        return x / per_sample(slab.xp, slab.constants[2 + index], x) if self.exact else x
+        return x / broadcast_samples(slab.xp, slab.constants[2 + index], x) if self.exact else x
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the first and second moments about the centres, not yet divided."""
@@ -173,7 +173,7 @@ class GlobalCorrelation(GlobalCorrelationOptions, ImageMeasure):
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return ``by_cov (other - its mean) + by_var (own - its mean)``."""
         images = self._images(slab)
-        by_cov, *rest = (per_sample(slab.xp, c, images[0]) for c in coefficients)
+        by_cov, *rest = (broadcast_samples(slab.xp, c, images[0]) for c in coefficients)
         by_var, constant = rest[:2], rest[2:]
 
         def by(i: int) -> Array:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from agnoreg.backend import Backend
-from agnoreg.engine.slabs import filled
+from agnoreg.engine.slabs import fill_masked
 
 Array = Any
 
@@ -24,8 +24,8 @@ def centre(backend: Backend, dtype: Any, image: Array, weights: Array | None = N
         mean = xp.mean(sparse, axis=axes)
     else:
         there = weights[grid]
-        (sparse,) = filled(backend, (sparse,), there)
-        (inside,) = filled(backend, (xp.ones_like(sparse),), there)
+        (sparse,) = fill_masked(backend, (sparse,), there)
+        (inside,) = fill_masked(backend, (xp.ones_like(sparse),), there)
         found = xp.sum(inside, axis=axes)
         mean = xp.sum(sparse, axis=axes) / xp.where(found != 0.0, found, xp.ones_like(found))
     large = xp.max(xp.abs(sparse), axis=axes) * 2.0
@@ -45,8 +45,8 @@ def scale(backend: Backend, dtype: Any, image: Array, weights: Array | None = No
     if weights is None:
         least, greatest = xp.min(image, axis=axes), xp.max(image, axis=axes)
     else:
-        least = xp.min(filled(backend, (image,), weights, math.inf)[0], axis=axes)
-        greatest = xp.max(filled(backend, (image,), weights, -math.inf)[0], axis=axes)
+        least = xp.min(fill_masked(backend, (image,), weights, math.inf)[0], axis=axes)
+        greatest = xp.max(fill_masked(backend, (image,), weights, -math.inf)[0], axis=axes)
         # Where nothing counts.
         least, greatest = (xp.where(least > greatest, xp.zeros_like(x), x) for x in (least, greatest))
     largest = xp.maximum(xp.abs(least), xp.abs(greatest))

@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import Any, ClassVar, Self
 
 from agnoreg.backend import backend_of
-from agnoreg.engine.argnums import gradients_of, wanted
+from agnoreg.engine.argnums import gradients_of, resolve_argnums
 from agnoreg.engine.combinators import WeightedSum, weighted_sum
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.masks import MASKS
@@ -343,7 +343,7 @@ class RegistrationLoss(Loss):
         numbers = (
             place(argnums) if isinstance(argnums, str) or not isinstance(argnums, Iterable) else map(place, argnums)
         )
-        wrt, single = wanted(numbers, len(places), list(given))
+        wrt, single = resolve_argnums(numbers, len(places), list(given))
         values: dict[str, Array] = {}
         gradients: dict[tuple[str, int], Array] = {}
         for name, arrays in given.items():

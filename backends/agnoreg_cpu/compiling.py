@@ -53,7 +53,7 @@ def _alone(place: str, method: Callable[..., Any], *arguments: Any) -> Any:
     return None
 
 
-class Apart(CompilerBase):
+class NoAliasCompiler(CompilerBase):
     """Compile a function that reaches what it writes through one argument only: its loops can be vectorised then.
 
     What is read through one argument and written through another must be different places, though it may be one array.

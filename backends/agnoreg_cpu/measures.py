@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend import Backend, get_backend, per_sample
+from agnoreg.backend import Backend, broadcast_samples, get_backend
 from agnoreg.backend.windows import boxes
-from agnoreg.engine.evaluator import Run, finished
+from agnoreg.engine.evaluator import Evaluator, finalize
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
 from agnoreg.measures.cross_entropy import BinaryCrossEntropy
@@ -84,7 +84,7 @@ class Call:
 
     def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
         """Return the value, and the gradient's coefficients and the constants; or the gradients, where those serve."""
-        if not self.measure.rereads:
+        if not self.measure.backward_needs_inputs:
             return self.compute_with_gradients(backend, arrays, wrt)
         with quiet():
             self._read_constants()
@@ -113,12 +113,12 @@ class Call:
             if self.mask is not None:
                 self._read_constants()
             self.constants = tuple(numbers[count:-1])
-            coefficients = [coefficient * per_sample(np, factor, coefficient) for coefficient in numbers[:count]]
+            coefficients = [coefficient * broadcast_samples(np, factor, coefficient) for coefficient in numbers[:count]]
         return self._restored({index: self.measure.slope(self, coefficients, index) for index in set(wrt)}, wrt)
 
     def _read_constants(self) -> None:
         if self.mask is not None:
-            run = Run(self.measure, get_backend("numpy"), (*self.given, self.mask))
+            run = Evaluator(self.measure, get_backend("numpy"), (*self.given, self.mask))
             self.constants, self.count = run.constants, run.count
             self.weights = _read_only(np.ascontiguousarray(np.broadcast_to(run.weights[0], self.shape), self.dtype))
         elif self.measure.constant_count:
@@ -128,7 +128,7 @@ class Call:
 
     def _finish(self, sums: Arrays) -> tuple[Array, list[Array]]:
         """Return the value and the gradient's coefficients, by the core's formulas."""
-        return finished(self.measure, np, self.dtype, sums, self.count, self.parts)
+        return finalize(self.measure, np, self.dtype, sums, self.count, self.parts)
 
     def _returned(self, numbers: Array) -> Array:
         """Return numbers of each sample as the caller's array."""
@@ -139,7 +139,7 @@ class Call:
         host = get_backend("numpy")
         restored: list[Array] = []
         for index in wrt:
-            gradient = self.measure.arrange_back(host, gradients[index], self.shapes[index])
+            gradient = self.measure.from_canonical(host, gradients[index], self.shapes[index])
             if not gradient.flags.c_contiguous:
                 there = _room(gradient.shape, self.dtype)
                 there[...] = gradient
@@ -546,7 +546,7 @@ def of_kernels(measure: Measure, backend: Any, arrays: Arrays, otherwise: Any) -
         return otherwise
     if not own.suits(given[0].dtype):
         return otherwise
-    images = measure.arrange(host, given)
+    images = measure.to_canonical(host, given)
     if own.worth_a_copy:
         images = tuple(np.require(image, requirements=("C", "A")) for image in images)
     elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import Backend, broadcast_samples
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
 from agnoreg.measures.lncc import LocalCorrelation
@@ -37,7 +37,7 @@ class _Call:
     def __init__(self, measure: Any, backend: Any, arrays: tuple[Array, ...]) -> None:
         xp = self.xp = backend.xp
         self.backend, self.given = backend, arrays
-        arranged = measure.arrange(backend, arrays)
+        arranged = measure.to_canonical(backend, arrays)
         #: Kept until every kernel is launched; then memory is only used again by what comes later on the stream.
         self.images = [backend.contiguous(xp.astype(array, xp.float32, copy=False)) for array in arranged]
         self.shape: tuple[int, ...] = tuple(arranged[0].shape)
@@ -199,7 +199,7 @@ class CudaParzenInformation(ParzenInformation):
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent."""
         call = _Call(self, backend, arrays)
-        return self._gradients(call, saved, wrt, lambda c: c * per_sample(backend.xp, cotangent, c))
+        return self._gradients(call, saved, wrt, lambda c: c * broadcast_samples(backend.xp, cotangent, c))
 
     @property
     def _rate(self) -> float:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from agnoreg_cpu import ALIGNED, fused
 from agnoreg_cpu.threads import cores
 
-from agnoreg.backend import CPU_SLABS, Backend, per_sample
+from agnoreg.backend import CPU_SLABS, Backend, broadcast_samples
 from agnoreg.engine import slabs
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
@@ -225,7 +225,7 @@ class TensorFlowBackend(Backend):
         wanted = tuple(i for i in floating if _recorded(arrays[i]))
         saved: tuple[Array, ...] = ()
         made: tuple[Array, ...] = ()
-        if wanted and eager and function.one_pass:
+        if wanted and eager and function.fused_value_and_gradient:
             value, made = function.value_and_gradients(self, fixed, wanted)
         elif wanted:
             value, saved = function.forward(self, fixed, wanted)
@@ -241,7 +241,7 @@ class TensorFlowBackend(Backend):
                     if made and wrt in wanted:
                         own = made[wanted.index(wrt)]
                         whole = self.known(lambda: cotangent == 1.0)
-                        return own if whole else own * per_sample(xp, cotangent, own)
+                        return own if whole else own * broadcast_samples(xp, cotangent, own)
                     of, known = wanted, saved
                     if wrt not in wanted:
                         of = (wrt,)

@@ -317,7 +317,7 @@ def test_chunks_of_dasks_stay_on_their_card(name):
     with _card.watched() as events, dask.config.set(scheduler="synchronous"):
         value, gradient = dask.compute(*agnoreg.value_and_grad(loss, *chunked))
     # Dask itself sends a few indices to the card.
-    assert {event.kind for event in events if event.size > 1024 or event.kind == _card.WAIT} == set()
+    assert {event.workload for event in events if event.size > 1024 or event.kind == _card.WAIT} == set()
     expected, exact = agnoreg.value_and_grad(loss, *arrays)
     assert isinstance(value, cp.ndarray)
     np.testing.assert_allclose(value.get(), expected.get(), rtol=1e-5)

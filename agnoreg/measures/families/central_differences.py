@@ -2,8 +2,8 @@
 
 from typing import Any, ClassVar
 
-from agnoreg.engine.delay import earlier, latest
-from agnoreg.engine.planes import Chunk
+from agnoreg.engine.delay import delayed, keep_last
+from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
 from agnoreg.measures.families.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
@@ -18,26 +18,26 @@ class GradientEnergy(FirstDifferences):
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes are remembered of ``u``; of the slope along axis 1 and the rest of the gradient."""
-        lag = self.lag
-        return (2 * lag, 2 * lag, lag) if back else (2 * lag,)
+        value_delay = self.value_delay
+        return (2 * value_delay, 2 * value_delay, value_delay) if back else (2 * value_delay,)
 
     def step(
-        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients ``sum_d Dd' (Dd u)``, or ``sum_d Dd' sign(Dd u)``.
 
         With a spacing every ``Dd`` has a factor of its own.
         """
-        xp, line, lag, dims = slab.xp, layout.line, self.lag, self.spatial_dims
+        xp, line, value_delay, dims = slab.xp, layout.line, self.value_delay, self.spatial_dims
         along_x, along_y, _ = self.relative
         known, fields, *rest = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
 
-        u = layout.lay(xp, self.field(slab))
+        u = layout.pack(xp, self.field(slab))
         fields = (*fields, (u,))
-        (middle,), (before,) = earlier(xp, fields, lag), earlier(xp, fields, 2 * lag)
+        (middle,), (before,) = delayed(xp, fields, value_delay), delayed(xp, fields, 2 * value_delay)
         row = self.row(xp, middle, layout, 2)
         known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 1)
         ux = None
@@ -60,7 +60,7 @@ class GradientEnergy(FirstDifferences):
         if ux is not None:
             energies = energies + self.energy(xp, ux)
         energies = self.counted(xp, energies, there)
-        state = known, latest(fields, 2 * lag)
+        state = known, keep_last(fields, 2 * value_delay)
         if wrt is None:
             return state, energies, ()
         slopes, others = rest
@@ -69,16 +69,20 @@ class GradientEnergy(FirstDifferences):
             other = plus_across(other, self.back(slab, difference, factor, row_mask), stride, line)
         others = (*others, (planes(other),))
         # A difference's adjoint is its negative.
-        gradient = earlier(xp, others, lag)[0]
+        gradient = delayed(xp, others, value_delay)[0]
         if ux is None:
             gradient = -gradient
         else:
             ux = self.back(slab, ux, along_x, mask)
             slopes = (*slopes, (ux,))
-            slope = earlier(xp, slopes, 2)[0] - ux
+            slope = delayed(xp, slopes, 2)[0] - ux
             slope -= gradient
             gradient = slope
-        return (*state, latest(slopes, 2 * lag), latest(others, lag)), energies, (gradient,) * len(wrt)
+        return (
+            (*state, keep_last(slopes, 2 * value_delay), keep_last(others, value_delay)),
+            energies,
+            (gradient,) * len(wrt),
+        )
 
 
 class SecondDerivativeEnergy(SecondDifferences):
@@ -94,7 +98,7 @@ class SecondDerivativeEnergy(SecondDifferences):
         return (2, 2, 2, 1, 2, 2) if back else (2, 2)
 
     def step(
-        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients.
 
@@ -102,16 +106,16 @@ class SecondDerivativeEnergy(SecondDifferences):
         adjoint is its negative, and there are two, the adjoints are differences. With a spacing every second difference
         has a factor of its own.
         """
-        xp, line, stride, dims, lag = slab.xp, layout.line, self.step_size, self.spatial_dims, self.lag
+        xp, line, stride, dims, value_delay = slab.xp, layout.line, self.step_size, self.spatial_dims, self.value_delay
         along_x, along_y, _ = self.relative
         known, fields, slopes, *rest = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
 
-        u = layout.lay(xp, self.field(slab))
+        u = layout.pack(xp, self.field(slab))
         fields = (*fields, (u,))
-        middle = earlier(xp, fields, lag)[0]
+        middle = delayed(xp, fields, value_delay)[0]
         row = self.row(xp, middle, layout, 4)
         known, mask, rows_mask, there = self.counting(slab, layout, chunk, known, u, 2)
         # The mixed ones are twice what they should be: half their squares are twice the right ones.
@@ -136,10 +140,10 @@ class SecondDerivativeEnergy(SecondDifferences):
         if dims == 3:
             ux = u - middle
             slopes = (*slopes, (ux,))
-            xx = ux - earlier(xp, slopes, 2)[0]
+            xx = ux - delayed(xp, slopes, 2)[0]
             xx *= mask
             xx = times(xx, along_x**2)
-            row = self.row(xp, earlier(xp, slopes, 1)[0], layout, 2)
+            row = self.row(xp, delayed(xp, slopes, 1)[0], layout, 2)
             xy, xz = across(row, line, line), across(row, stride, line)
             twice = trim(twice, line)
             xy *= twice
@@ -151,7 +155,7 @@ class SecondDerivativeEnergy(SecondDifferences):
             energies = energies + planes(trim(mixed, line))
             energies += xx * xx
         energies = self.counted(xp, energies, there)
-        state = known, latest(fields, lag), latest(slopes, lag)
+        state = known, keep_last(fields, value_delay), keep_last(slopes, value_delay)
         if wrt is None:
             return state, energies, ()
         seconds, mixed_ones, by_slopes, others = rest
@@ -162,7 +166,7 @@ class SecondDerivativeEnergy(SecondDifferences):
             by_uy = plus_across(by_uy, self.again(slab, times(yz, along_y), rows_mask), stride, line)
             other = across(by_uy, line, line)
         others = (*others, (planes(plus_across(other, by_uz, stride, line)),))
-        gradient = earlier(xp, others, lag)[0]
+        gradient = delayed(xp, others, value_delay)[0]
         if xx is not None:
             inner = trim(rows_mask, line)
             xx = self.again(slab, times(xx, along_x**2), mask)
@@ -170,17 +174,17 @@ class SecondDerivativeEnergy(SecondDifferences):
             xz = self.again(slab, times(xz, along_x), inner)
             seconds = (*seconds, (xx,))
             mixed_ones = (*mixed_ones, (planes(plus_across(across(xy, line, line), xz, stride, line)),))
-            by_ux = xx - earlier(xp, seconds, 2)[0]
-            by_ux += earlier(xp, mixed_ones, 1)[0]
+            by_ux = xx - delayed(xp, seconds, 2)[0]
+            by_ux += delayed(xp, mixed_ones, 1)[0]
             by_slopes = (*by_slopes, (by_ux,))
-            slope = by_ux - earlier(xp, by_slopes, 2)[0]
+            slope = by_ux - delayed(xp, by_slopes, 2)[0]
             slope += gradient
             gradient = slope
         state = (
             *state,
-            latest(seconds, lag),
-            latest(mixed_ones, min(lag, 1)),
-            latest(by_slopes, lag),
-            latest(others, lag),
+            keep_last(seconds, value_delay),
+            keep_last(mixed_ones, min(value_delay, 1)),
+            keep_last(by_slopes, value_delay),
+            keep_last(others, value_delay),
         )
         return state, energies, (gradient,) * len(wrt)

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
 from agnoreg.backend.shifts import cut
-from agnoreg.engine.delay import earlier, latest, nothing_before
-from agnoreg.engine.planes import Chunk
+from agnoreg.engine.delay import delayed, keep_last, zero_history
+from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
 from agnoreg.measures.families.fields import (
@@ -36,7 +36,7 @@ class CompactGradientEnergy(FirstDifferences):
     least: ClassVar[int] = 2
     rate: ClassVar[float] = 1.0
 
-    def of_whole(self, shape: tuple[int | None, ...]) -> "CompactGradientEnergy":
+    def for_global_shape(self, shape: tuple[int | None, ...]) -> "CompactGradientEnergy":
         """Return the measure that knows the whole field's sizes."""
         planes, lines, entries = shape[1:4]
         assert planes is not None
@@ -45,13 +45,13 @@ class CompactGradientEnergy(FirstDifferences):
         return replace(self, sizes=(planes, lines, entries))
 
     @property
-    def extent(self) -> tuple[int, int, int]:
+    def window_radius(self) -> tuple[int, int, int]:
         """A difference reads the next voxel."""
         x, y, z = (int(axis >= 3 - self.spatial_dims) for axis in range(3))
         return x, y, z
 
     @property
-    def back_lag(self) -> int:
+    def gradient_delay(self) -> int:
         """No plane after a plane has a difference that reads it."""
         return 0
 
@@ -63,11 +63,11 @@ class CompactGradientEnergy(FirstDifferences):
         assert entries is not None
         return planes * lines * (entries - self.step_size)
 
-    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the mask."""
         return (self.voxel_mask(backend, mask, arrays[0]),)
 
-    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+    def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
         """Return how much the differences along each axis count: the lesser of two voxels each."""
         (mask,) = weights
         return (
@@ -102,30 +102,30 @@ class CompactGradientEnergy(FirstDifferences):
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return which entries are voxels, have a line after their own, and a voxel after them; and planes of zeros."""
         xp = slab.xp
-        zeros = layout.lay(xp, slab.arrays[0])
+        zeros = layout.pack(xp, slab.arrays[0])
         index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
         y, z = index // layout.line, index % layout.line
         voxel = (y < layout.rows) & (z < layout.columns)
         inside = voxel, voxel & (y < layout.rows - 1), voxel & (z < layout.columns - self.step_size)
-        memory = (self.lag, self.lag) if wrt is not None else (self.lag,)
+        memory = (self.value_delay, self.value_delay) if wrt is not None else (self.value_delay,)
         known = tuple(xp.astype(x, zeros.dtype) for x in inside)
         if slab.weights:
-            known += nothing_before((zeros,), (self.lag,))
-        return known, *nothing_before((zeros,), memory)
+            known += zero_history((zeros,), (self.value_delay,))
+        return known, *zero_history((zeros,), memory)
 
     def step(
-        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients: ``g[i-1] - g[i]`` along every axis."""
-        xp, line, lag, stride = slab.xp, layout.line, self.lag, self.step_size
+        xp, line, value_delay, stride = slab.xp, layout.line, self.value_delay, self.step_size
         known, fields, *slopes = state
 
         def planes(row: Array) -> Array:
             return xp.reshape(row, (chunk.count, -1, layout.size))
 
-        u = layout.lay(xp, self.field(slab))
+        u = layout.pack(xp, self.field(slab))
         fields = (*fields, (u,))
-        middle = earlier(xp, fields, lag)[0]
+        middle = delayed(xp, fields, value_delay)[0]
         if slab.weights:
             known, there, masks = self._weights(slab, layout, known)
             along_x, along_y, _ = self.relative
@@ -150,7 +150,7 @@ class CompactGradientEnergy(FirstDifferences):
             ux *= masks[0]
             ux = times(ux, along_x)
             energies = energies + self.energy(xp, ux)
-        state = known, latest(fields, lag)
+        state = known, keep_last(fields, value_delay)
         energies = self.counted(xp, energies, there != 0.0)
         if wrt is None:
             return state, energies, ()
@@ -162,21 +162,21 @@ class CompactGradientEnergy(FirstDifferences):
         if ux is not None:
             ux = self.back(slab, ux, along_x, masks[0])
             line_of_slopes = (*slopes[0], (ux,))
-            gradient += earlier(xp, line_of_slopes, 1)[0]
+            gradient += delayed(xp, line_of_slopes, 1)[0]
             gradient -= ux
-            return (*state, latest(line_of_slopes, 1)), energies, (gradient,) * len(wrt)
+            return (*state, keep_last(line_of_slopes, 1)), energies, (gradient,) * len(wrt)
         return (*state, *slopes), energies, (gradient,) * len(wrt)
 
     def _counting(
-        self, slab: Slab, layout: Layout, chunk: Chunk, known: tuple[Array, ...], like: Array
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, known: tuple[Array, ...], like: Array
     ) -> tuple[Array, list[Array]]:
         """Return 1 for the entries that are voxels, and for those with a neighbour along each axis; others are 0."""
-        xp, lag, device = slab.xp, self.lag, slab.backend.device(like)
+        xp, value_delay, device = slab.xp, self.value_delay, slab.backend.device(like)
         voxel, before_line, before_voxel = known
-        there = self._masked(xp, like, voxel, chunk.existing(xp, lag, device))
+        there = self._masked(xp, like, voxel, chunk.existing(xp, value_delay, device))
         masks = [there]
         if self.spatial_dims == 3:
-            masks = [self._masked(xp, there, voxel, chunk.existing(xp, lag - 1, device)) * there]
+            masks = [self._masked(xp, there, voxel, chunk.existing(xp, value_delay - 1, device)) * there]
         inside = [before_line] if self.spatial_dims >= 2 else []
         return there, masks + [self.row(xp, there * one, layout, 1) for one in (*inside, before_voxel)]
 
@@ -187,11 +187,11 @@ class CompactGradientEnergy(FirstDifferences):
 
         A difference counts as much as the lesser of its voxels.
         """
-        xp, lag, line = slab.xp, self.lag, layout.line
-        now = self.lay_weights(slab, layout, slab.weights[0])
+        xp, value_delay, line = slab.xp, self.value_delay, layout.line
+        now = self.pack_weights(slab, layout, slab.weights[0])
         *inside, remembered = known
         remembered = (*remembered, (now,))
-        (there,) = earlier(xp, remembered, lag)
+        (there,) = delayed(xp, remembered, value_delay)
         row = self.row(xp, there, layout, 2)
         masks = [lesser(xp, there, now)]
         for step in (line, self.step_size)[2 - min(2, self.spatial_dims) :]:
@@ -205,7 +205,7 @@ class CompactGradientEnergy(FirstDifferences):
         masks[0] = masks[0] * along_x
         if self.spatial_dims >= 2:
             masks[1] = masks[1] * self.row(xp, ones * along_y, layout, 1)
-        return (*inside, latest(remembered, lag)), there, masks
+        return (*inside, keep_last(remembered, value_delay)), there, masks
 
     def _masked(self, xp: Any, like: Array, inside: Array, there: Array | None) -> Array:
         """Return 1 for entries ``inside`` of planes that are ``there``, 0 for others."""
@@ -222,17 +222,17 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes are remembered of ``u``; of ``uxx``, the mixed ones and the rest of the gradient."""
-        lag = self.lag
-        return (2 * lag, 2 * lag, 2 * lag, lag) if back else (2 * lag,)
+        value_delay = self.value_delay
+        return (2 * value_delay, 2 * value_delay, 2 * value_delay, value_delay) if back else (2 * value_delay,)
 
     def step(
-        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients; a second difference is its own adjoint.
 
         Where a mixed difference has a factor of 1/4, which `units` puts back, the others have one of 1: they get 4.
         """
-        xp, line, stride, dims, lag = slab.xp, layout.line, self.step_size, self.spatial_dims, self.lag
+        xp, line, stride, dims, value_delay = slab.xp, layout.line, self.step_size, self.spatial_dims, self.value_delay
         along_x, along_y, _ = self.relative
         known, fields, *rest = state
 
@@ -245,9 +245,9 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
             result += row[line - step : -line - step]
             return result
 
-        u = layout.lay(xp, self.field(slab))
+        u = layout.pack(xp, self.field(slab))
         fields = (*fields, (u,))
-        middle, before = earlier(xp, fields, lag)[0], earlier(xp, fields, 2 * lag)[0]
+        middle, before = delayed(xp, fields, value_delay)[0], delayed(xp, fields, 2 * value_delay)[0]
         known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 2)
         row = self.row(xp, middle, layout, 4)
         # The mixed ones are twice what they should be: half their squares are twice the right ones.
@@ -284,7 +284,7 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
             energies = energies + planes(trim(mixed, line))
             energies += xx * xx
         energies = self.counted(xp, energies, there)
-        state = known, latest(fields, 2 * lag)
+        state = known, keep_last(fields, 2 * value_delay)
         if wrt is None:
             return state, energies, ()
         seconds, slopes, others = rest
@@ -294,7 +294,7 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
             other += second(self.again(slab, times(yy, 4.0 * along_y**2), inner), line)
             other += across(across(self.again(slab, times(yz, along_y), row_mask), line, line), stride, line)
         others = (*others, (planes(other),))
-        gradient = earlier(xp, others, lag)[0]
+        gradient = delayed(xp, others, value_delay)[0]
         if xx is not None:
             xx = self.again(slab, times(xx, 4.0 * along_x**2), mask)
             seconds = (*seconds, (xx,))
@@ -302,12 +302,17 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
             xz = self.again(slab, times(xz, along_x), inner)
             by_slopes = plus_across(across(xy, line, line), xz, stride, line)
             slopes = (*slopes, (planes(by_slopes),))
-            by_x = earlier(xp, seconds, 1)[0] * -2.0
+            by_x = delayed(xp, seconds, 1)[0] * -2.0
             by_x += xx
-            by_x += earlier(xp, seconds, 2)[0]
+            by_x += delayed(xp, seconds, 2)[0]
             by_x += slopes[-1][0]
-            by_x -= earlier(xp, slopes, 2)[0]
+            by_x -= delayed(xp, slopes, 2)[0]
             by_x += gradient
             gradient = by_x
-        state = *state, latest(seconds, 2 * lag), latest(slopes, 2 * lag), latest(others, lag)
+        state = (
+            *state,
+            keep_last(seconds, 2 * value_delay),
+            keep_last(slopes, 2 * value_delay),
+            keep_last(others, value_delay),
+        )
         return state, energies, (gradient,) * len(wrt)

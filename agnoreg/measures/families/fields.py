@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from agnoreg.backend import Backend
 from agnoreg.backend.shifts import cut, pad
 from agnoreg.engine.axes import axes_between, check_spacing
-from agnoreg.engine.delay import earlier, latest, nothing_before
-from agnoreg.engine.planes import Chunk
+from agnoreg.engine.delay import delayed, keep_last, zero_history
+from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
-from agnoreg.engine.slabs import Slab, filled
-from agnoreg.engine.streaming import PassingMeasure
+from agnoreg.engine.slabs import Slab, fill_masked
+from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg.engine.sums import spread
 from agnoreg.engine.validate import check_rank
 from agnoreg.objects.options import FieldOptions, flag
@@ -68,7 +68,7 @@ def lesser(xp: Any, a: Array, b: Array) -> Array:
     return a & b if a.dtype == xp.bool else xp.minimum(a, b)
 
 
-class FieldMeasure(FieldOptions, PassingMeasure):
+class FieldMeasure(FieldOptions, StreamingMeasure):
     """The mean, over the cropped grid and the components, of a sum of functions of differences.
 
     A field of two dimensions is arranged as one plane, and one of one dimension as one line. Components are neighbours
@@ -112,12 +112,12 @@ class FieldMeasure(FieldOptions, PassingMeasure):
         return x, y, z
 
     @property
-    def extent(self) -> tuple[int, int, int]:
+    def window_radius(self) -> tuple[int, int, int]:
         """As far as differences reach."""
         return self.crops
 
     @property
-    def back_lag(self) -> int:
+    def gradient_delay(self) -> int:
         """The planes after a plane whose differences read it."""
         return self.crops[0]
 
@@ -135,7 +135,7 @@ class FieldMeasure(FieldOptions, PassingMeasure):
         if any(size is not None and size < self.least for size in (shape[1:-1] if self.components_last else shape[2:])):
             raise ValueError(f"{self.title} needs at least {self.least} voxels along each axis, got shape {shape}.")
 
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the field as ``(b, planes, lines, entries)``."""
         (field,) = arrays
         sizes = list(backend.shape(field)[1:])
@@ -175,7 +175,7 @@ class FieldMeasure(FieldOptions, PassingMeasure):
     #: Whether energies are squares; else absolute values.
     quadratic: ClassVar[bool] = True
 
-    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the mask and each energy's weight, the least of the voxels around it, as far as the crop.
 
         So an energy counts where there are all the voxels that its differences read. Both have no components, or are
@@ -186,7 +186,7 @@ class FieldMeasure(FieldOptions, PassingMeasure):
             weights = eroded(backend.xp, weights, axis, crop)
         return mask, weights
 
-    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+    def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
         """Return the energies' weights."""
         return weights[1:]
 
@@ -206,7 +206,7 @@ class FieldMeasure(FieldOptions, PassingMeasure):
         sizes = [size for place, size in enumerate(backend.shape(field)) if place not in (0, axis)]
         return backend.xp.reshape(mask, (-1, *[1] * (3 - len(sizes)), *sizes))
 
-    def lay_weights(self, slab: Slab, layout: Layout, weights: Array) -> Array:
+    def pack_weights(self, slab: Slab, layout: Layout, weights: Array) -> Array:
         """Return weights of voxels as planes, one for every component."""
         xp = slab.xp
         if self.step_size > 1:
@@ -214,7 +214,7 @@ class FieldMeasure(FieldOptions, PassingMeasure):
             weights = xp.reshape(
                 weights[..., None] * ones, (-1, *weights.shape[1:-1], weights.shape[-1] * self.step_size)
             )
-        return layout.lay(xp, weights)
+        return layout.pack(xp, weights)
 
     def again(self, slab: Slab, x: Array, mask: Array) -> Array:
         """Return what a gradient is made of: where weights are not just 1 or 0, their roots count twice."""
@@ -231,22 +231,22 @@ class FieldMeasure(FieldOptions, PassingMeasure):
         if self.step_size > 1:
             shape = field.shape
             field = slab.xp.reshape(field, (-1, *shape[1:3], shape[3] // self.step_size, self.step_size))
-            return slab.xp.reshape(filled(slab.backend, (field,), there[..., None])[0], (-1, *shape[1:]))
-        return filled(slab.backend, (field,), there)[0]
+            return slab.xp.reshape(fill_masked(slab.backend, (field,), there[..., None])[0], (-1, *shape[1:]))
+        return fill_masked(slab.backend, (field,), there)[0]
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
         """Return which entries of a plane count, and planes of zeros for all that is remembered."""
         xp, (_, across_lines, along_line) = slab.xp, self.crops
-        zeros = layout.lay(xp, slab.arrays[0])
+        zeros = layout.pack(xp, slab.arrays[0])
         memory = self.memory(wrt is not None)
         if slab.weights:
-            return nothing_before((zeros,), (self.lag,)), *nothing_before((zeros,), memory)
+            return zero_history((zeros,), (self.value_delay,)), *zero_history((zeros,), memory)
         index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
         y, z = index // layout.line, index % layout.line
         inside = (y >= across_lines) & (y < layout.rows - across_lines)
         border = along_line * self.step_size
         inside = inside & (z >= border) & (z < layout.columns - border)
-        return (xp.astype(inside, zeros.dtype),), *nothing_before((zeros,), memory)
+        return (xp.astype(inside, zeros.dtype),), *zero_history((zeros,), memory)
 
     def memory(self, back: bool) -> tuple[int, ...]:
         """Return how many planes a step remembers of each array: the field, and what is made of it."""
@@ -259,9 +259,9 @@ class FieldMeasure(FieldOptions, PassingMeasure):
         return xp.concat([margin, row, margin])
 
     def counting(
-        self, slab: Slab, layout: Layout, chunk: Chunk, known: tuple[Any, ...], like: Array, lines: int
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, known: tuple[Any, ...], like: Array, lines: int
     ) -> tuple[tuple[Any, ...], Array, Array, Array]:
-        """Return what counts of the planes that came `lag` before: the entries that have all their neighbours.
+        """Return what counts of the planes that came `value_delay` before: the entries that have all their neighbours.
 
         That is 1 or 0 for each entry, or a weight (its root, if `quadratic`), as planes and as a row with a margin of
         so many lines, and whether it is not 0; the chunk's planes are ``like`` these.
@@ -270,10 +270,10 @@ class FieldMeasure(FieldOptions, PassingMeasure):
         xp, crop = slab.xp, self.crops[0]
         if slab.weights:
             weights = xp.sqrt(slab.weights[1]) if self.quadratic else slab.weights[1]
-            line = (*known[0], (self.lay_weights(slab, layout, weights),))
-            (mask,) = earlier(xp, line, self.lag)
-            return (latest(line, self.lag),), mask, self.row(xp, mask, layout, lines), mask != 0.0
-        first = chunk.start - self.lag
+            line = (*known[0], (self.pack_weights(slab, layout, weights),))
+            (mask,) = delayed(xp, line, self.value_delay)
+            return (keep_last(line, self.value_delay),), mask, self.row(xp, mask, layout, lines), mask != 0.0
+        first = chunk.start - self.value_delay
         whole = isinstance(first, int) and crop <= first <= chunk.total - crop - chunk.count
         inside, *all_count = known
         if whole and all_count:

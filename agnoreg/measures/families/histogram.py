@@ -61,7 +61,7 @@ class JointHistogram(HistogramOptions, ImageMeasure):
     The author writes `of_histogram`.
     """
 
-    kind: ClassVar[str] = "bins"
+    workload: ClassVar[str] = "bins"
 
     def of_histogram(self, xp: Any, joint: Array) -> tuple[Array, Array]:
         """Return the value of a joint histogram ``(b, K, K)`` of sum 1, and its derivatives ``(b, K, K)``.
@@ -71,7 +71,7 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         raise NotImplementedError
 
     @property
-    def entries(self) -> int:
+    def numbers_per_voxel(self) -> int:
         """A weight in every bin."""
         return self.num_bins
 
@@ -92,7 +92,7 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         if doubts.first_look(backend, images, "gmi") and doubts.many_beyond(backend, images, mask):
             backend.warn(doubts.IMAGES)
 
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, samples)``: where a sample lies does not matter."""
         count = voxels(backend.shape(arrays[0]))
         return tuple(backend.xp.reshape(x, (-1, count)) for x in arrays)

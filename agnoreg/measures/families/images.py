@@ -55,15 +55,15 @@ class ImageMeasure(ImageOptions, Measure):
         """Return the number of channels, where each has a value of its own."""
         return (shape[self.channel_axis(len(shape))] or 1) if self.by_channel else 1
 
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images, with every channel a sample where each has a value of its own."""
         return tuple(channels_as_samples(backend, x, self.data_format) for x in arrays) if self.by_channel else arrays
 
-    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
+    def from_canonical(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
         """Return an image with the shape of an input as it came."""
         if self.by_channel:
             return samples_as_channels(backend, x, shape, self.data_format)
-        return super().arrange_back(backend, x, shape)
+        return super().from_canonical(backend, x, shape)
 
 
 def binarised(xp: Any, x: Array) -> Array:
@@ -128,11 +128,11 @@ class VolumeMeasure(ImageMeasure):
         """Whether there are channels, whose mean the value is."""
         return self.data_format is not None
 
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
         dims = self.spatial_dims
         arranged = []
-        for array in super().arrange(backend, arrays):
+        for array in super().to_canonical(backend, arrays):
             shape = backend.shape(array)
             whole = dims == 3 and len(shape) == 4
             sizes = shape[1 : dims + 1]

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, backend_of
-from agnoreg.engine.delay import along_planes, earlier, latest, no_windows_before, nothing_before
-from agnoreg.engine.planes import Chunk
+from agnoreg.engine.delay import along_planes, delayed, keep_last, zero_history, zero_window_history
+from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import SUMS, Layout
-from agnoreg.engine.slabs import Slab, filled
-from agnoreg.engine.streaming import PassingMeasure
+from agnoreg.engine.slabs import Slab, fill_masked
+from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg.measures.families.images import VolumeMeasure
-from agnoreg.measures.families.moments import JoiningMoments, JoiningWeightedMoments, Moments, WeightedMoments
+from agnoreg.measures.families.moments import MomentMerge, Moments, WeightedMomentMerge, WeightedMoments
 from agnoreg.measures.intensities import centres
 
 Array = Any
@@ -19,7 +19,7 @@ Array = Any
 Taps = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
-class LocalMoments(VolumeMeasure, PassingMeasure):
+class LocalMoments(VolumeMeasure, StreamingMeasure):
     """The mean over voxels of a function of the means and centred second moments of each window.
 
     The author writes `own_taps`, the window, and `of_moments`, the local formula. Windows, masks, the border and the
@@ -110,13 +110,13 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         return Layout(shape[2], shape[3], len(y) - 1, len(z) - 1)
 
     @property
-    def extent(self) -> tuple[int, int, int]:
+    def window_radius(self) -> tuple[int, int, int]:
         """As far as a window reaches from its middle."""
         x, y, z = (len(taps) // 2 for taps in self.taps)
         return x, y, z
 
     @property
-    def back_lag(self) -> int:
+    def gradient_delay(self) -> int:
         """The planes of a window before its middle."""
         return (len(self.taps[0]) - 1) // 2
 
@@ -130,26 +130,26 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         """Return what was before the first plane: zeros, which the shift by the images' centres moves too."""
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
         count = self.constant_count
-        centres = tuple(layout.outside(xp, c, self.around[0], device) for c in slab.constants[:count])
-        inside = layout.inside(xp, device)
+        centres = tuple(layout.border_values(xp, c, self.around[0], device) for c in slab.constants[:count])
+        inside = layout.voxel_mask(xp, device)
         t, p, *weights = self._images(slab, layout, centres, inside, None)
         images, zero = (t, p, *weights[1:]), xp.zeros_like(t)
         _, y, z = self.taps
         in_plane = sum(y) * sum(z) * self.fold[1]
         first: Any = WeightedMoments(t, p, weights[0] * in_plane) if weights else Moments(t, p)
-        before = no_windows_before(self._joining(slab), first._replace(tt=zero, pp=zero, tp=zero), self.taps[0])
+        before = zero_window_history(self._joining(slab), first._replace(tt=zero, pp=zero, tp=zero), self.taps[0])
         state = inside, centres, before
         if wrt is None:
-            return (*state, *nothing_before(tuple(weights[1:]), (self.lag,))) if weights else state
+            return (*state, *zero_history(tuple(weights[1:]), (self.value_delay,))) if weights else state
         sums = (zero,) * (1 + 2 * len(wrt))
-        memory = (self.lag + self.back_lag,)
-        return *state, *nothing_before(images, memory), no_windows_before(SUMS, sums, self.taps[0])
+        memory = (self.value_delay + self.gradient_delay,)
+        return *state, *zero_history(images, memory), zero_window_history(SUMS, sums, self.taps[0])
 
-    def _joining(self, slab: Slab) -> JoiningMoments | JoiningWeightedMoments:
-        return (JoiningWeightedMoments if slab.weights else JoiningMoments)(slab.backend)
+    def _joining(self, slab: Slab) -> MomentMerge | WeightedMomentMerge:
+        return (WeightedMomentMerge if slab.weights else MomentMerge)(slab.backend)
 
     def _images(
-        self, slab: Slab, layout: Layout, centres: tuple[Array, ...], inside: Array, chunk: Chunk | None
+        self, slab: Slab, layout: Layout, centres: tuple[Array, ...], inside: Array, chunk: PlaneBatch | None
     ) -> tuple[Array, ...]:
         """Return the images laid out and shifted, zeros beyond the border included.
 
@@ -157,18 +157,18 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         What has no weight is 0 after the shift, so that a window that holds nothing has means of 0.
         """
         xp = slab.xp
-        t, p = (layout.lay(xp, x) - centre for x, centre in zip(slab.arrays, centres[:2], strict=True))
+        t, p = (layout.pack(xp, x) - centre for x, centre in zip(slab.arrays, centres[:2], strict=True))
         if self.scaled:
             t, p = t / centres[2], p / centres[3]
         if not slab.weights:
             return t, p
-        own = weights = layout.lay(xp, slab.weights[0])
+        own = weights = layout.pack(xp, slab.weights[0])
         if not self.truncated:
             # Beyond the border there are voxels, too.
             there = None if chunk is None else chunk.existing(xp, 0, slab.backend.device(t))
             here = inside if there is None else there[:, None, None] & inside
             weights = own + xp.astype(~here, own.dtype) if chunk is not None else xp.ones_like(own)
-        return *filled(slab.backend, (t, p), weights), weights, own
+        return *fill_masked(slab.backend, (t, p), weights), weights, own
 
     def voxels(self, slab: Slab, images: tuple[Array, ...], centres: tuple[Array, ...]) -> Any:
         """Return the moments of the smallest windows, of one voxel each."""
@@ -188,7 +188,7 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         return along_planes(xp, joining, lines, m, x, sum(y) * sum(z) * unit)
 
     def step(
-        self, slab: Slab, layout: Layout, chunk: Chunk, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Any, tuple[Array, ...]]:
         """Return the next state, the windows' values, and half the gradients: three more window sums for each input.
 
@@ -201,7 +201,7 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         # With a mask, its weights of the windows' middles.
         now = images[3:] if wrt is None else images[:2] + images[3:]
         past = (*rest[0], now) if now else ()
-        if chunk.past(self.lag):
+        if chunk.past(self.value_delay):
             # Every window is complete; the gradient's still wait for planes of zeros.
             zeros = xp.zeros_like(images[0])
             value = (zeros, zeros) if self.counts else zeros
@@ -209,18 +209,18 @@ class LocalMoments(VolumeMeasure, PassingMeasure):
         else:
             windows, m = self._moments(slab, layout, images, centres, windows)
             # What belongs to no voxel may be anything, another sample's NaN too.
-            there = chunk.existing(xp, self.lag, slab.backend.device(inside))
+            there = chunk.existing(xp, self.value_delay, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
-            weights = earlier(xp, past, self.lag)[-1] if slab.weights else None
+            weights = delayed(xp, past, self.value_delay)[-1] if slab.weights else None
             value, sums = self.of_moments(xp, m, centres, here, weights, wrt)
             before, after = self.around
             in_plane = layout.windows(xp, SUMS, sums, (y, z), after, before) if sums else ()
         if wrt is None:
             state = inside, centres, windows
-            return (*state, latest(past, self.lag)) if slab.weights else state, value, ()
+            return (*state, keep_last(past, self.value_delay)) if slab.weights else state, value, ()
         back = rest[1]
-        memory = self.lag + self.back_lag
-        images, past = earlier(xp, past, memory), latest(past, memory)
+        memory = self.value_delay + self.gradient_delay
+        images, past = delayed(xp, past, memory), keep_last(past, memory)
         back, (by_cross, *others) = along_planes(xp, SUMS, back, in_plane, x, 1.0)
         gradients = []
         for place, index in enumerate(wrt):

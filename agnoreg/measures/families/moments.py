@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agnoreg.backend import Backend
-from agnoreg.backend.windows import Joining, paired_sum
+from agnoreg.backend.windows import WindowMerge, paired_sum
 
 Array = Any
 
@@ -29,21 +29,21 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class JoiningMoments(Joining):
+class MomentMerge(WindowMerge):
     """How the moments of two windows become those of both: ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``."""
 
     backend: Backend
 
-    def double(self, a: Moments, b: Moments, count: int, unit: float) -> Moments:
+    def merge_equal(self, a: Moments, b: Moments, count: int, unit: float) -> Moments:
         """Join two windows of ``count`` windows each: their means are ``count`` times too large, and so on."""
         seconds = self._seconds(a, b, a.t - b.t, a.p - b.p, unit / (2.0 * count))
         return Moments(a.t + b.t, a.p + b.p, *seconds)
 
-    def settle(self, a: Moments, count: int) -> Moments:
+    def finalize(self, a: Moments, count: int) -> Moments:
         """Return a window of ``count`` windows with its means as they are."""
         return a if count == 1 else Moments(a.t * (1.0 / count), a.p * (1.0 / count), *a[2:])
 
-    def join(self, a: Moments, na: int, b: Moments, nb: int, unit: float) -> Moments:
+    def merge(self, a: Moments, na: int, b: Moments, nb: int, unit: float) -> Moments:
         """Join a settled window of ``na`` windows and one of ``nb`` that is not."""
         plus, share = self.backend.plus_scaled, nb / (na + nb)
         # From b to a.
@@ -56,7 +56,7 @@ class JoiningMoments(Joining):
         inner = [m[2:] for m in (a, b) if m.tt is not None]
         return self.backend.plus_products(inner, dt, dp, factor)
 
-    def spread(self, near: Sequence[Moments], taps: Sequence[float], unit: float) -> Moments:
+    def weighted(self, near: Sequence[Moments], taps: Sequence[float], unit: float) -> Moments:
         """Join windows of weight ``unit``, each times its tap, about the middle one."""
         middle, weight = near[len(taps) // 2], sum(taps)
         dt, dp = [m.t - middle.t for m in near], [m.p - middle.p for m in near]
@@ -84,16 +84,16 @@ class WeightedMoments(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class JoiningWeightedMoments(Joining):
+class WeightedMomentMerge(WindowMerge):
     """The same with windows that weigh what their voxels do: ``na`` and ``nb`` are arrays, and may be 0."""
 
     backend: Backend
 
-    def double(self, a: WeightedMoments, b: WeightedMoments, count: int, unit: float) -> WeightedMoments:
+    def merge_equal(self, a: WeightedMoments, b: WeightedMoments, count: int, unit: float) -> WeightedMoments:
         """Join two windows."""
-        return self.join(a, count, b, count, unit)
+        return self.merge(a, count, b, count, unit)
 
-    def join(self, a: WeightedMoments, na: int, b: WeightedMoments, nb: int, unit: float) -> WeightedMoments:
+    def merge(self, a: WeightedMoments, na: int, b: WeightedMoments, nb: int, unit: float) -> WeightedMoments:
         """Join two windows, of whatever number."""
         plus = self.backend.plus_product
         w = a.w + b.w
@@ -104,7 +104,7 @@ class JoiningWeightedMoments(Joining):
         seconds = self.backend.plus_weighted_products(inner, dt, dp, share, a.w)
         return WeightedMoments(t, p, w, *seconds)
 
-    def spread(self, near: Sequence[WeightedMoments], taps: Sequence[float], unit: float) -> WeightedMoments:
+    def weighted(self, near: Sequence[WeightedMoments], taps: Sequence[float], unit: float) -> WeightedMoments:
         """Join windows, each times its tap, about one of them that is not empty: the middle one, if it can be."""
         xp, plus = self.backend.xp, self.backend.plus_product
         middle = near[len(taps) // 2]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agnoreg.backend import per_sample
+from agnoreg.backend import broadcast_samples
 from agnoreg.engine.measure import MeanMeasure
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
@@ -32,5 +32,5 @@ class Pointwise(ImageMeasure, MeanMeasure):
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the derivatives times the coefficient."""
         pair = self.pair(slab)
-        factor = per_sample(slab.xp, coefficients[0], pair[0])
+        factor = broadcast_samples(slab.xp, coefficients[0], pair[0])
         return tuple(self.derivative(slab.xp, *pair, index) * factor for index in wrt)

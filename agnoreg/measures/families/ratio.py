@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agnoreg.backend import per_sample
+from agnoreg.backend import broadcast_samples
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import total
 from agnoreg.measures.families.images import ImageMeasure
@@ -45,7 +45,7 @@ class RatioOfSums(ImageMeasure):
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the sum over the terms of the coefficient times the derivative of the term."""
         images = self.pair(slab)
-        factors = [per_sample(slab.xp, c, images[0]) for c in coefficients]
+        factors = [broadcast_samples(slab.xp, c, images[0]) for c in coefficients]
         return tuple(self._slope(slab.xp, images[index], images[1 - index], factors, "tp"[index]) for index in wrt)
 
     def _slope(self, xp: Any, own: Array, other: Array, factors: list[Array], name: str) -> Array:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import Backend, broadcast_samples
 from agnoreg.backend.shifts import cut
 from agnoreg.engine.measure import MeanMeasure
-from agnoreg.engine.slabs import Slab, filled
+from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.sums import total
 from agnoreg.measures.families.fields import lesser
 from agnoreg.measures.families.images import VolumeMeasure
@@ -27,7 +27,7 @@ class Stencil(VolumeMeasure, MeanMeasure):
     A voxel counts where a mask leaves in all voxels that its filters read; with weights, as much as the least of them.
     """
 
-    kind: ClassVar[str] = "windows"
+    workload: ClassVar[str] = "windows"
 
     def filters(self) -> Sequence[Filter]:
         """Return the filters, correlated with each image: odd numbers of taps along the axes that there are."""
@@ -48,48 +48,48 @@ class Stencil(VolumeMeasure, MeanMeasure):
         return x, y, z
 
     @property
-    def entries(self) -> int:
+    def numbers_per_voxel(self) -> int:
         """Filtered images of both inputs, and as many derivatives."""
         return 4 * len(self.filters())
 
     @property
-    def extent(self) -> tuple[int, int, int]:
+    def window_radius(self) -> tuple[int, int, int]:
         """How far the filters reach along each axis."""
         x, y, z = (max(len(taps[axis] or (1,)) // 2 for taps in self.filters()) for axis in range(3))
         return x, y, z
 
     @property
-    def halo(self) -> int:
+    def value_halo(self) -> int:
         """The planes that a value reads on each side."""
-        return self.extent[0]
+        return self.window_radius[0]
 
     @property
-    def reach(self) -> int:
+    def gradient_halo(self) -> int:
         """The planes that a gradient reads on each side: those of all values that read its voxel."""
-        return 2 * self.halo
+        return 2 * self.value_halo
 
     # --- what the family owns -----------------------------------------------------------------------------------------
 
-    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the mask, and for each voxel the least weight of those that its filters read."""
-        (mask,) = super().weigh(backend, mask, arrays)
+        (mask,) = super().slab_weights(backend, mask, arrays)
         least = mask
-        for axis, reach in enumerate(self.extent, start=1):
+        for axis, reach in enumerate(self.window_radius, start=1):
             size, padded = least.shape[axis], repeated(backend.xp, least, axis, reach)
             for start in range(2 * reach + 1):
                 least = lesser(backend.xp, least, cut(padded, axis, start, start + size))
         return mask, least
 
-    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+    def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
         """Return the least weights."""
         return weights[1:]
 
     def leave_out(self, slab: Slab, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return gradients without what the mask leaves out; weights are in them already."""
-        return filled(slab.backend, gradients, cut(slab.weights[0], 1, slab.own.start, slab.own.stop))
+        return fill_masked(slab.backend, gradients, cut(slab.weights[0], 1, slab.own.start, slab.own.stop))
 
     def _filtered(self, slab: Slab) -> list[list[Array]]:
-        xp, reaches = slab.xp, self.extent
+        xp, reaches = slab.xp, self.window_radius
         images = []
         for x in slab.arrays:
             for axis, reach in enumerate(reaches, start=1):
@@ -118,15 +118,15 @@ class Stencil(VolumeMeasure, MeanMeasure):
         """Return how much each value counts, 0 for the values of planes beyond those that read the own ones."""
         xp, like = slab.xp, slab.arrays[0]
         place = xp.arange(like.shape[1], dtype=xp.int32, device=slab.backend.device(like))
-        near = (place >= slab.own.start - self.halo) & (place < slab.own.stop + self.halo)
-        share = xp.astype(xp.reshape(near, (1, -1, 1, 1)), like.dtype) * per_sample(xp, coefficient, like)
+        near = (place >= slab.own.start - self.value_halo) & (place < slab.own.stop + self.value_halo)
+        share = xp.astype(xp.reshape(near, (1, -1, 1, 1)), like.dtype) * broadcast_samples(xp, coefficient, like)
         return share * slab.weights[1] if slab.weights else share + xp.zeros_like(like)
 
     def _adjoint(self, slab: Slab, x: Array, taps: Filter) -> Array:
-        for axis, reach in enumerate(self.extent, start=1):
+        for axis, reach in enumerate(self.window_radius, start=1):
             x = surrounded(slab.xp, x, axis, reach)
         x = slab.backend.conv3d(x, taps, transpose=True)
-        for axis, reach in enumerate(self.extent, start=1):
+        for axis, reach in enumerate(self.window_radius, start=1):
             x = folded(slab.xp, x, axis, reach)
         return x
 

@@ -49,10 +49,10 @@ class ThinMoments(LocalMoments):
         axes = super().spatial_axes(rank)
         return tuple(axes[axis] for axis in self.order)
 
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
         arranged = []
-        for array in super().arrange(backend, arrays):
+        for array in super().to_canonical(backend, arrays):
             sizes = backend.shape(array)[4 - self.spatial_dims :]
             sizes = (*(1,) * (3 - self.spatial_dims), *(sizes[axis] for axis in self.order))
             arranged.append(backend.xp.reshape(array, (-1, *sizes)))
