@@ -685,22 +685,6 @@ def test_a_forked_process_has_threads_of_its_own():
     assert out == "0\n"
 
 
-@pytest.mark.slow
-def test_where_nothing_can_be_kept_on_disk_kernels_are_compiled_each_time():
-    out = run_python(
-        """
-        import numba.core.caching as caching
-        getattr(caching, "CacheImpl", getattr(caching, "_CacheImpl", None))._locator_classes = []
-        import numpy as np
-        import agnoreg
-        t, p = np.random.default_rng(0).random((2, 1, 8, 8, 8))
-        dice = agnoreg.functional.dice
-        print(type(agnoreg.get_backend("numpy").override(dice.measure(), (t, p))).__name__, dice(t, p).shape)
-        """
-    )
-    assert out == "Call (1,)\n"
-
-
 def test_without_numba_everything_is_computed_by_the_core():
     out = run_python(
         """

@@ -9,7 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
 
-from agnoreg_tensorflow import adapter, backend  # noqa: E402
+from agnoreg_tensorflow import _private, backend  # noqa: E402
 
 import agnoreg  # noqa: E402
 from agnoreg.engine.function import Differentiable  # noqa: E402
@@ -457,11 +457,11 @@ def test_what_is_recorded_is_what_a_tape_keeps():
 
     def agree(recorded, *others):
         for x in recorded:
-            assert adapter._recorded(x)
-            assert adapter._kept_by_a_tape(x)
+            assert _private.recorded(x)
+            assert _private.kept_by_a_tape(x)
         for x in others:
-            assert not adapter._recorded(x)
-            assert not adapter._kept_by_a_tape(x)
+            assert not _private.recorded(x)
+            assert not _private.kept_by_a_tape(x)
 
     agree([], t, p, whole)
     with tf.GradientTape(persistent=True) as tape:
@@ -475,13 +475,13 @@ def test_what_is_recorded_is_what_a_tape_keeps():
         agree([p], t)
     agree([], t, p)
     with tf.autodiff.ForwardAccumulator(p, tf.ones_like(p)):
-        assert [adapter._recorded(x) for x in (p, p + 1.0, t, whole)] == [True, True, False, False]
+        assert [_private.recorded(x) for x in (p, p + 1.0, t, whole)] == [True, True, False, False]
     agree([], t, p)
 
 
 def test_where_tensorflow_does_not_say_what_it_records_a_probe_finds_out(monkeypatch):
     for name in ("could_possibly_record", "record_operation", "should_record_backprop", "pack_tangents"):
-        monkeypatch.setattr(adapter, name, None)
+        monkeypatch.setattr(_private, name, None)
     t, p = two_images()
     with tf.GradientTape() as tape:
         tape.watch(p)

@@ -89,6 +89,7 @@ class CudaLocalCorrelation(LocalCorrelation):
             and self.spatial_dims == 3
             and self.data_format is None
             and self.convention == "deepreg"
+            and self.padding == "zero"
             and self.squared
             and self.flat_value is None
             and divide_up(shape[2], tile_y) <= MOST_BLOCKS

@@ -1,6 +1,5 @@
 """The TensorFlow adapter: closed-form gradients behind ``tf.custom_gradient``, slabs by ``tf.while_loop``."""
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -13,14 +12,9 @@ from agnoreg_cpu.threads import cores
 
 from agnoreg.backend import CPU_SLABS, Backend, per_sample
 from agnoreg.engine import slabs
+from agnoreg_tensorflow import _private
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
-
-try:  # what records now: these are no public functions
-    from tensorflow.python.eager.forwardprop_util import pack_tangents
-    from tensorflow.python.eager.record import could_possibly_record, record_operation, should_record_backprop
-except ImportError:
-    could_possibly_record = record_operation = should_record_backprop = pack_tangents = None
 
 Array = Any
 Results = tuple[tuple[Array, ...], tuple[Array, ...]]
@@ -217,12 +211,12 @@ class TensorFlowBackend(Backend):
         """
         arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
         eager = tf.executing_eagerly()
-        if eager and _unwatched():
+        if eager and _private.unwatched():
             return function.value(self, arrays)
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
         # A mask, which may follow the inputs, is a constant.
         floating = [i for i, array in enumerate(arrays[: function.inputs]) if array.dtype.is_floating]
-        wanted = tuple(i for i in floating if _recorded(arrays[i]))
+        wanted = tuple(i for i in floating if _private.recorded(arrays[i]))
         saved: tuple[Array, ...] = ()
         made: tuple[Array, ...] = ()
         if wanted and eager and function.one_pass:
@@ -250,10 +244,10 @@ class TensorFlowBackend(Backend):
 
                 return _undifferentiable(gradient, cotangent, arrays[wrt].dtype, [arrays[i] for i in floating])
 
-            return _carrying(carried, arrays[wrt], _as_written(backward))
+            return _private.carrying(carried, arrays[wrt], _as_written(backward))
 
         # When eager, what is not recorded now never will be; but the probe does not see forward mode.
-        first, *others = (wanted if eager and pack_tangents is not None else floating) or (None,)
+        first, *others = (wanted if eager and _private.sees_forward_mode() else floating) or (None,)
         if first is None:
             return value
         zeros = [carrier(i, tf.zeros_like(value)) for i in others]
@@ -338,64 +332,13 @@ def _graph_of(backend: Backend, measure: Any, what: str, *options: Any) -> Calla
     return tf.function(function, autograph=False)
 
 
-def _carrying(result: Array, x: Array, backward: Callable[[Array], Array]) -> Array:
-    """Return a result, with a function of its cotangent recorded as its gradient by ``x``."""
-    if tf.executing_eagerly() and record_operation is not None:
-        # Without the checks of a custom gradient, which take longer than a small image's loss.
-        result = tf.identity(result)
-        record_operation("agnoreg", [result], [x], lambda cotangent: [backward(cotangent)])
-        return result
-    return tf.custom_gradient(lambda x: (tf.identity(result), backward))(x)
-
-
-class _Kept:
-    """Something that a backward function keeps alive."""
-
-
-def _unwatched() -> bool:
-    """Say whether nothing at all is recorded now, by tapes or by forward mode; no may be wrong."""
-    return could_possibly_record is not None and not could_possibly_record()
-
-
-def _recorded(x: Array) -> bool:
-    """Say whether a tape records what is done with a tensor; no may be wrong while a function is traced.
-
-    TensorFlow does not say so in public; where its own record cannot be asked, a probe finds out. Eagerly, a tape that
-    records an operation keeps its backward function, and if no tape does, nobody keeps that function. (Where a Python
-    does not count references the answer may be yes too often.) While a function is traced its graph keeps it.
-    """
-    if should_record_backprop is not None:
-        recorded = bool(should_record_backprop([x]))
-        return recorded or (tf.executing_eagerly() and bool(pack_tangents([x]).tangents))
-    return tf.executing_eagerly() and _kept_by_a_tape(x)
-
-
-def _kept_by_a_tape(x: Array) -> bool:
-    """Say whether a tape keeps the backward function of an operation on a tensor."""
-
-    def probe() -> Any:
-        kept = _Kept()
-
-        @tf.custom_gradient
-        def operation(x: Array) -> Any:
-            return tf.zeros([]), lambda _, kept=kept: tf.zeros_like(x)
-
-        return operation(x), weakref.ref(kept)
-
-    result, reference = probe()
-    # The result must be alive when this is looked up: with it, a tape forgets the operation.
-    kept = reference() is not None
-    del result
-    return kept
-
-
 def _undifferentiable(gradient: Callable[[Array], Array], cotangent: Array, dtype: Any, inputs: list[Array]) -> Array:
     """Return a closed-form gradient times its cotangent, which refuses to be differentiated.
 
     The gradient depends on the inputs in a way that no tape sees. They are arguments here, so that a tape that follows
     one of them comes past this refusal.
     """
-    if tf.executing_eagerly() and _unwatched():
+    if tf.executing_eagerly() and _private.unwatched():
         return tf.cast(gradient(cotangent), dtype)
 
     @tf.custom_gradient
@@ -416,7 +359,7 @@ def _refuse(inputs: list[Array]) -> list[Array]:
     of two), TensorFlow builds the function's second derivative in advance, in a graph called ``__backward...``. There
     the error is left to whoever runs that graph.
     """
-    if tf.executing_eagerly() or not _built_in_advance(tf.compat.v1.get_default_graph()):
+    if tf.executing_eagerly() or not _private.built_in_advance(tf.compat.v1.get_default_graph()):
         raise RuntimeError(SECOND_DERIVATIVE)
 
     def fail() -> None:
@@ -428,15 +371,6 @@ def _refuse(inputs: list[Array]) -> list[Array]:
         return tf.broadcast_to(result, tf.shape(x))
 
     return [failing(x) for x in inputs]
-
-
-def _built_in_advance(graph: Any) -> bool:
-    while graph is not None:
-        if graph.name.startswith("__backward"):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-        graph = graph if hasattr(graph, "name") else None
-    return False
 
 
 # --- the loop of a graph ----------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The PyTorch adapter: closed-form gradients behind one autograd.Function."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -9,10 +9,10 @@ from agnoreg_cpu import fused as fused_on_host
 from agnoreg_cuda import Queue, usable
 from agnoreg_cuda import fused as fused_on_card
 from array_api_compat import torch as xp
-from torch.autograd.forward_ad import unpack_dual
 
 from agnoreg.backend import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
 from agnoreg.messages import warn_of_input
+from agnoreg_torch import _private
 
 Array = torch.Tensor
 
@@ -141,20 +141,9 @@ def _scaled(gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
     return [multiply(gradient, per_sample(xp, cotangent, gradient)) for gradient in gradients]
 
 
-def _layers(tensor: Array) -> Iterator[Array]:
-    """Yield a tensor and what it stands for: each of torch.func's transforms wraps tensors in others."""
-    yield tensor
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-        yield tensor
-
-
 def _batched(tensor: Array) -> bool:
     """Say whether a tensor stands for a batch of them, which PyTorch maps over."""
-    if _traced():
-        return False
-    kinds = torch._C._functorch
-    return any(kinds.is_batchedtensor(one) or kinds.is_legacy_batchedtensor(one) for one in _layers(tensor))
+    return not _traced() and _private.batched(tensor)
 
 
 def _recorded(tensor: Array) -> bool:
@@ -166,14 +155,7 @@ def _recorded(tensor: Array) -> bool:
         return False
     if torch.compiler.is_compiling() or not _mapped():
         return tensor.requires_grad
-    return any(one.requires_grad for one in _layers(tensor))
-
-
-def _moves(tensor: Array) -> bool:
-    """Say whether a tensor has a tangent, of forward mode."""
-    return any(
-        unpack_dual(one).tangent is not None for one in _layers(tensor) if not torch._C._functorch.is_batchedtensor(one)
-    )
+    return _private.requires_grad(tensor)
 
 
 def _on_card(tensor: Array) -> bool:
@@ -182,37 +164,28 @@ def _on_card(tensor: Array) -> bool:
 
 def _plain(tensor: Array) -> bool:
     """Say whether this is memory that nothing traces, batches or differentiates as it is read."""
-    if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided or tensor._is_zerotensor():
+    if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided:
         return False
-    if _recorded(tensor) or _moves(tensor):
+    if _recorded(tensor) or _private.has_tangent(tensor):
         return False
-    return _has_memory(tensor)
-
-
-def _has_memory(tensor: Array) -> bool:
-    """Say whether a tensor is one itself, and does not stand for others."""
-    try:
-        tensor.data_ptr()
-    except RuntimeError:  # a tensor of torch.func's, or of a batch of gradients
-        return False
-    return True
+    return _private.has_memory(tensor)
 
 
 def _traced() -> bool:
     """Say whether operations are recorded now: a kernel would not be."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack() > 0
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or _private.dispatched()
 
 
 def _untouched(tensor: Array) -> bool:
     """Say whether nothing traces, batches or differentiates what is done with a tensor."""
-    if _traced() or _recorded(tensor) or _moves(tensor):
+    if _traced() or _recorded(tensor) or _private.has_tangent(tensor):
         return False
-    return _has_memory(tensor)
+    return _private.has_memory(tensor)
 
 
 def _mapped() -> bool:
     """Say whether torch.func may map over some tensors and not over others, which cannot hold those then."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.compiler.is_compiling() or _private.transformed()
 
 
 def _plus(terms: Sequence[tuple[Array, ...]], pairs: Sequence[tuple[Array, Array]], factor: float = 1.0) -> Any:
@@ -249,7 +222,7 @@ class TorchBackend(Backend):
         kind = type(array)
         if kind in PLAIN or kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
             return array
-        with torch._C.DisableTorchFunctionSubclass():
+        with _private.without_subclasses():
             return array.as_subclass(torch.Tensor)
 
     def detach(self, array: Array) -> Array:
@@ -290,7 +263,7 @@ class TorchBackend(Backend):
 
     def visible(self, array: Array) -> bool:
         """Say whether the tensor is in the host's memory, and nothing traces or transforms operations."""
-        return array.device.type == "cpu" and not _traced() and torch._C._functorch.peek_interpreter_stack() is None
+        return array.device.type == "cpu" and not _traced() and not _private.transformed()
 
     def warn(self, text: str) -> None:
         """Warn of inputs, also where a compiler traces the call, which it leaves out of the graph."""
@@ -358,7 +331,7 @@ class TorchBackend(Backend):
 
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
         """Return the value; where a tensor requires a gradient, with that gradient hung on it."""
-        wrt = tuple(i for i, array in enumerate(arrays) if _recorded(array))
+        wrt = tuple(i for i, array in enumerate(arrays[: function.inputs]) if _recorded(array))
         with _without_autocast(arrays[0].device.type):
             if not wrt:
                 return function.value(self, arrays)

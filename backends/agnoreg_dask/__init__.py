@@ -5,28 +5,23 @@ values read, by the adapter of the chunks' framework. The blocks' sums are added
 them first, the inputs are read once more. Nothing is computed before the user asks.
 """
 
-import ctypes
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from array_api_compat import device
 from array_api_compat.dask import array as xp
-from dask._task_spec import DataNode, convert_legacy_graph
 from dask.array.overlap import ensure_minimum_chunksize, overlap
 from dask.array.utils import meta_from_array
-from dask.base import clone_key
-from dask.core import flatten
 
 from agnoreg.backend import Backend, backend_of
 from agnoreg.engine.evaluator import Run, finished
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import PassingMeasure
+from agnoreg_dask._private import again, allocator
 
 Array = Any
 Chunks = tuple[int, ...]
@@ -35,8 +30,6 @@ Chunks = tuple[int, ...]
 BATCH = 0
 #: The place of an axis that is in one block, for each array another.
 WHOLE = 100
-#: What glibc's malloc.h calls two parameters of its allocator.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 class DaskBackend(Backend):
@@ -120,19 +113,6 @@ def _chunks_for(given: Sequence[Chunks], depths: Mapping[int, int]) -> tuple[lis
 def _overlapped(x: Array, depths: dict[int, int]) -> Array:
     """Return the array whose chunks also hold what lies around them."""
     return overlap(x, depths, "none", allow_rechunk=False) if any(depths.values()) else x
-
-
-def _again(x: Array, time: int) -> Array:
-    """Return the same array made once more, by tasks of other names; what is in memory already stays what it is.
-
-    `dask.graph_manipulation.clone` does not rename what a task of today's kind refers to.
-    """
-    graph = convert_legacy_graph(dict(x.__dask_graph__()))
-    names = {key: clone_key(key, time) for key, node in graph.items() if not isinstance(node, DataNode)}
-    if not all(key in names for key in flatten(x.__dask_keys__())):
-        return x
-    again = {names.get(key, key): node.substitute(names, key=names.get(key, key)) for key, node in graph.items()}
-    return da.Array(again, clone_key(x.name, time), x.chunks, meta=x._meta)
 
 
 class _InBlocks:
@@ -222,7 +202,7 @@ class _Work:
     def _read(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the arrays to be read once more: what several passes share would be kept in memory in between."""
         self.reads += 1
-        return arrays if self.reads == 1 else tuple(_again(array, self.reads) for array in arrays)
+        return arrays if self.reads == 1 else tuple(again(array, self.reads) for array in arrays)
 
     def _blocks(self, function: Callable[..., Any], reaches: int, *tuples: Array, **told: Any) -> tuple[Array, Any]:
         """Return what a function makes of every block, and the chunks of own voxels.
@@ -415,26 +395,9 @@ def _know(measure: Measure, dtype: Any, masked: bool, count: Any, *parts: Any) -
     return count, constants
 
 
-@lru_cache(maxsize=1)
-def _allocator() -> Any:
-    """Return the C library of a worker whose allocator is set to keep nothing, None where it is not.
-
-    `distributed` starts its workers with an environment in which glibc gives back all that is freed at once, and asks
-    for it again page by page, which takes three times as long as a loss itself. Another setting is the user's own.
-    """
-    if sys.platform != "linux" or os.environ.get("MALLOC_TRIM_THRESHOLD_") != "65536":
-        return None
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
-        return None
-    for parameter, size in ((M_TRIM_THRESHOLD, 32 << 20), (M_MMAP_THRESHOLD, 4 << 20)):
-        library.mallopt(parameter, size)
-    return library
-
-
 def _with_memory(function: Callable[..., Any], task: _Task, *parts: Any) -> Any:
     """Work on a block with an allocator that keeps what slabs free, and give that back in the end."""
-    library = _allocator()
+    library = allocator()
     results = function(task, *parts)
     if library is not None:
         library.malloc_trim(0)

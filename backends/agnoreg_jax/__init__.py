@@ -11,11 +11,11 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as xp
-from jax.custom_derivatives import SymbolicZero
 
 from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend
 from agnoreg.backend.shifts import pad
 from agnoreg.engine.slabs import alike
+from agnoreg_jax._private import committed, symbolic_zero, traced
 
 Array = Any
 Results = tuple[tuple[Array, ...], tuple[Array, ...]]
@@ -55,7 +55,7 @@ class JaxBackend(Backend):
         An array that was not put anywhere goes where the others are. One that is spread over several devices is left to
         JAX, too.
         """
-        if isinstance(array, jax.core.Tracer) or not array.committed or len(array.sharding.device_set) > 1:
+        if traced(array) or not committed(array) or len(array.sharding.device_set) > 1:
             return None
         return array.device
 
@@ -88,13 +88,13 @@ class JaxBackend(Backend):
     def known(self, condition: Callable[[], Array]) -> bool | None:
         """Say whether all entries are true; None on a card and while anything traces."""
         result = condition()
-        if isinstance(result, jax.core.Tracer) or any(one.platform != "cpu" for one in result.devices()):
+        if traced(result) or any(one.platform != "cpu" for one in result.devices()):
             return None
         return bool(result.all())
 
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere; a tracer's device is the default."""
-        concrete = not isinstance(array, jax.core.Tracer)
+        concrete = not traced(array)
         platform = next(iter(array.devices())).platform if concrete else jax.default_backend()
         return (self.slab_sizes if platform == "cpu" else GPU_SLABS)[kind]
 
@@ -239,7 +239,7 @@ class JaxBackend(Backend):
 
 def _traced() -> bool:
     """Say whether operations are recorded now: then even a constant is."""
-    return isinstance(xp.zeros(()), jax.core.Tracer)
+    return traced(xp.zeros(()))
 
 
 def _hashable(measure: Any) -> bool:
@@ -253,7 +253,7 @@ def _hashable(measure: Any) -> bool:
 
 def _moves(tangent: Any) -> bool:
     """Say whether a tangent may be anything but 0; that of an integer has a dtype of its own."""
-    return not isinstance(tangent, SymbolicZero) and tangent.dtype != jax.dtypes.float0
+    return not symbolic_zero(tangent) and tangent.dtype != jax.dtypes.float0
 
 
 def _with_zeros(array: Array, planes: int) -> Array:
@@ -291,7 +291,7 @@ Options = tuple[tuple[str, Any], ...]
 
 def _options(*arrays: Array) -> Options:
     """Return the options, none where this becomes a part of what somebody else compiles."""
-    nested = any(isinstance(x, jax.core.Tracer) for x in arrays)
+    nested = any(traced(x) for x in arrays)
     return () if not COMPILER_OPTIONS or nested or _traced() else tuple(COMPILER_OPTIONS.items())
 
 
