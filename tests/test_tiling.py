@@ -115,9 +115,9 @@ def test_what_happens_in_a_thread_comes_out_and_numpys_error_state_goes_in():
     numpy_backend.threads = 4
     try:
         with np.errstate(divide="ignore"):
-            (total,), _ = numpy_backend.loop(tiles, divide, parallel=True)
+            (total,), _ = numpy_backend.execution.loop(tiles, divide, parallel=True)
         with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-            numpy_backend.loop(tiles, divide, parallel=True)
+            numpy_backend.execution.loop(tiles, divide, parallel=True)
     finally:
         numpy_backend.threads = None
     assert np.isinf(total)

@@ -36,8 +36,8 @@ def gradients_of(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
     backend, arrays = checked(function, arrays, masks)
-    arrays = tuple(backend.detach(array) for array in arrays)
-    with backend.at(arrays[0]):
+    arrays = tuple(backend.autodiff.detach(array) for array in arrays)
+    with backend.execution.at(arrays[0]):
         return _gradients_of(function, backend, arrays, wrt, mean)
 
 
@@ -50,7 +50,7 @@ def _gradients_of(
         gradients = tuple(xp.zeros_like(arrays[i], dtype=value.dtype) for i in wrt)
         return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
     if not wrt:
-        return backend.detach(function.value(backend, arrays)), ()
+        return backend.autodiff.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:

@@ -135,7 +135,7 @@ class WeightedSum(Differentiable):
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the weighted sum of the values; gradients of half precision are added up before they are rounded."""
-        xp, dtype = backend.xp, backend.compute_dtype(*arrays[: self.inputs])
+        xp, dtype = backend.xp, backend.dtypes.compute(*arrays[: self.inputs])
         arrays = tuple(xp.astype(x, dtype, copy=False) if xp.isdtype(x.dtype, "real floating") else x for x in arrays)
         return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
 
@@ -192,15 +192,15 @@ class Filtered(_Wrapping):
     def _filter(self, backend: Backend, array: Array, transpose: bool = False) -> Array:
         kernels = [self.kernel if axis < self.spatial_dims else None for axis in range(3)]
         if self.data_format != "channels_first":
-            return backend.conv3d(array, kernels, transpose)
+            return backend.operations.conv3d(array, kernels, transpose)
         shape = backend.shape(array)
-        array = backend.conv3d(backend.xp.reshape(array, (-1, *shape[2:])), kernels, transpose)
+        array = backend.operations.conv3d(backend.xp.reshape(array, (-1, *shape[2:])), kernels, transpose)
         return backend.xp.reshape(array, (-1, *shape[1:]))
 
     def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the inputs smoothed, the mask as it is: what it leaves out is 0, as if it lay beyond the border."""
         inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
-        dtype = backend.compute_dtype(*inputs)
+        dtype = backend.dtypes.compute(*inputs)
         inputs = tuple(backend.xp.astype(array, dtype) for array in inputs)
         for weights in mask:
             inputs = filled(backend, inputs, weights)

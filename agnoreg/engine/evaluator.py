@@ -34,7 +34,7 @@ class Run:
         self.measure = measure
         self.backend = backend
         self.given = arrays[: measure.inputs]
-        self.dtype = backend.compute_dtype(*self.given)
+        self.dtype = backend.dtypes.compute(*self.given)
         self.arrays = measure.arrange(backend, self.given)
         self.shape = backend.shape(self.arrays[0])
         self.parts = measure.parts(backend.shape(arrays[0]))
@@ -49,7 +49,7 @@ class Run:
                 self.count, more = measure.weight_or_nan(backend.xp, self.dtype, self.sums_of_weights())
                 constants += more
         self.constants = constants
-        self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
+        self.elements = max(1, backend.execution.slab_elements(self.arrays[0], measure.kind) // measure.entries)
 
     def sums_of_weights(self) -> tuple[Array, ...]:
         """Return how much of each sample counts, ``(b,)`` each, in sums that add up over blocks."""

@@ -94,13 +94,13 @@ def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...])
     """Return the function's value with its gradient hung on the framework's autodiff."""
     if _native.wanted or function.composed or not function.closed_form:
         return function.value(backend, arrays)
-    return backend.differentiable(function, arrays)
+    return backend.autodiff.differentiable(function, arrays)
 
 
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
     backend, arrays = checked(function, arrays, masks)
-    with backend.at(arrays[0]):
+    with backend.execution.at(arrays[0]):
         if backend.shape(arrays[0])[0] == 0:
             return _of_no_sample(backend, arrays[: function.inputs])
         return apply(function, backend, arrays)
@@ -108,7 +108,7 @@ def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array
 
 def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
     """Return the values of an empty batch, ``(0,)``, which hang on the arrays as those of any other do."""
-    xp, dtype = backend.xp, backend.compute_dtype(*arrays)
+    xp, dtype = backend.xp, backend.dtypes.compute(*arrays)
     sums = [xp.sum(xp.astype(x, dtype), axis=tuple(range(1, len(x.shape)))) for x in arrays]
     return sum(sums[1:], start=sums[0])
 
@@ -125,10 +125,10 @@ def checked(
     shapes = [backend.shape(array) for array in arrays]
     function.check(*shapes)
     if doubt := function.doubt(*shapes):
-        backend.warn(doubt)
+        backend.execution.warn(doubt)
     if given:
         function.check_masked()
-        with backend.at(arrays[0]):
+        with backend.execution.at(arrays[0]):
             arrays = (*arrays, combined(backend, given, shapes[0], function.channel_axis(len(shapes[0]))))
     function.look(backend, arrays)
     return backend, arrays

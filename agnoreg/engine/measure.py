@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, per_sample
+from agnoreg.engine.chosen import evaluator_of
 from agnoreg.engine.evaluator import Run
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.slabs import Slab
@@ -129,19 +130,19 @@ class Measure(Differentiable):
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
-        return backend.override(self, arrays).compute(backend, arrays)
+        return evaluator_of(self, backend, arrays).compute(backend, arrays)
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        return backend.override(self, arrays).compute_with_gradients(backend, arrays, wrt, scale)
+        return evaluator_of(self, backend, arrays).compute_with_gradients(backend, arrays, wrt, scale)
 
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and what `backward` needs beside the arrays."""
-        return backend.override(self, arrays).compute_forward(backend, arrays, wrt)
+        return evaluator_of(self, backend, arrays).compute_forward(backend, arrays, wrt)
 
     def backward(
         self,
@@ -153,7 +154,7 @@ class Measure(Differentiable):
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
-        return backend.override(self, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
+        return evaluator_of(self, backend, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
 
     # How one evaluation goes over the slabs of its arrays.
 

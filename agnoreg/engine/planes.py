@@ -74,14 +74,14 @@ def pass_by(
         values = constants if whole else tuple(constant[first : first + group, ...] for constant in constants)
 
         def body(chunk: Chunk, state: Any, selected: Any = selected, values: Any = values) -> Any:
-            pieces = (backend.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
+            pieces = (backend.execution.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
             planes = tuple(_cast(backend, dtype, x) for x in pieces)
             return step(slab_of(planes, slice(0, chunk.count), values), chunk, state)
 
         few = min(count, max(lag, 1), total)
         zeros = tuple(xp.zeros_like(_cast(backend, dtype, array[:, :few, ...])) for array in selected)
         state = begin(slab_of(zeros, slice(0, few), values))
-        results.append(backend.scan(passing, body, state, slice(lag, lag + total)))
+        results.append(backend.execution.scan(passing, body, state, slice(lag, lag + total)))
     if len(results) == 1:
         return results[0]
     totals, images = zip(*results, strict=True)

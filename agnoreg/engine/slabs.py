@@ -152,7 +152,7 @@ def sweep(
                 slab = replace(slab, arrays=filled(backend, images, weights, fill), weights=(weights,))
             return body(slab, block.first, block.last)
 
-        results.append(backend.loop(block.tiles, run, parallel))
+        results.append(backend.execution.loop(block.tiles, run, parallel))
     if whole:
         return results[0]
     totals, images = zip(*results, strict=True)
@@ -166,7 +166,7 @@ def _read(
     pieces = []
     for array in arrays:
         if rank > 1 and array.shape[1] != width:
-            array = backend.planes(array, tile.start - tile.before, width)
+            array = backend.execution.planes(array, tile.start - tile.before, width)
         pieces.append(_cast(backend, dtype, array))
     return Slab(backend, tuple(pieces), slice(tile.before, tile.before + tile.count), constants)
 
@@ -174,7 +174,7 @@ def _read(
 def filled(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
     """Replace what has no weight, whatever it is, NaN too."""
     there = weights if weights.dtype == backend.xp.bool else weights != 0
-    return backend.keep(there, arrays, fill) if arrays else ()
+    return backend.operations.keep(there, arrays, fill) if arrays else ()
 
 
 def _cast(backend: Backend, dtype: Any, array: Array) -> Array:

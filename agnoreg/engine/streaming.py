@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, per_sample
+from agnoreg.engine.chosen import evaluator_of
 from agnoreg.engine.evaluator import Run
 from agnoreg.engine.function import Differentiable, checked
 from agnoreg.engine.measure import Measure
@@ -152,11 +153,11 @@ class PassingMeasure(Measure):
         """Return the value at every voxel, by the framework's operations; NaN where masks leave it out."""
         backend, arrays = checked(self, arrays, masks)
         if backend.shape(arrays[0])[0] == 0:
-            return backend.xp.zeros_like(arrays[0], dtype=backend.compute_dtype(*arrays[: self.inputs]))
-        with backend.at(arrays[0]):
+            return backend.xp.zeros_like(arrays[0], dtype=backend.dtypes.compute(*arrays[: self.inputs]))
+        with backend.execution.at(arrays[0]):
             there = tuple(x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
             arrays = (*arrays[: self.inputs], *there)
-            return backend.override(self, arrays).compute_image(backend, arrays)
+            return evaluator_of(self, backend, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value at every voxel."""

@@ -212,8 +212,8 @@ def _gradient(f: Array, axis: int, dims: int) -> Array:
     check_rank("The field", shape, dims + 1, f"(batch, {', '.join(f'dim{i + 1}' for i in range(dims))})")
     if any(size is not None and size < 3 for size in shape[1 : dims + 1]):
         raise ValueError(f"A central difference needs at least 3 voxels along each axis, got shape {shape}.")
-    with backend.at(f):
-        return difference(backend.xp.astype(f, backend.compute_dtype(f)), axis, dims)
+    with backend.execution.at(f):
+        return difference(backend.xp.astype(f, backend.dtypes.compute(f)), axis, dims)
 
 
 def gradient_dx(fx: Array, *, spatial_dims: int = 3) -> Array:
@@ -317,5 +317,5 @@ def gradient_dxyz(fxyz: Array, fn: Callable[[Array], Array]) -> Array:
     count = len(shape) - 2
     if count not in (1, 2, 3) or shape[-1] != count:
         raise ValueError(f"The last axis must hold a component for each of the axes before it, got shape {shape}.")
-    with backend.at(fxyz):
+    with backend.execution.at(fxyz):
         return backend.xp.stack([fn(fxyz[..., i]) for i in range(count)], axis=-1)

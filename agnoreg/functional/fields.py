@@ -333,7 +333,9 @@ class FirstDifferences(FieldMeasure):
 
     def back(self, slab: Slab, difference: Array, factor: float, mask: Array) -> Array:
         """Return what the gradient is made of: half an energy's derivative (of an absolute value, the derivative)."""
-        return self.again(slab, times(slab.backend.sign(difference) if self.l1 else difference, factor), mask)
+        return self.again(
+            slab, times(slab.backend.operations.sign(difference) if self.l1 else difference, factor), mask
+        )
 
 
 @dataclass(frozen=True)

@@ -91,4 +91,4 @@ class LabelMeasure(ImageMeasure):
             and doubts.first_look(backend, labels, self.title)
             and doubts.any_beyond(backend, labels, mask)
         ):
-            backend.warn(doubts.LABELS.format(self.title))
+            backend.execution.warn(doubts.LABELS.format(self.title))

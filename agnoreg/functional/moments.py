@@ -45,7 +45,7 @@ class JoiningMoments(Joining):
 
     def join(self, a: Moments, na: int, b: Moments, nb: int, unit: float) -> Moments:
         """Join a settled window of ``na`` windows and one of ``nb`` that is not."""
-        plus, share = self.backend.plus_scaled, nb / (na + nb)
+        plus, share = self.backend.operations.plus_scaled, nb / (na + nb)
         # From b to a.
         dt, dp = plus(a.t, b.t, -1.0 / nb), plus(a.p, b.p, -1.0 / nb)
         t, p = plus(a.t, dt, -share), plus(a.p, dp, -share)
@@ -54,7 +54,7 @@ class JoiningMoments(Joining):
     def _seconds(self, a: Moments, b: Moments, dt: Array, dp: Array, factor: float) -> tuple[Array, Array, Array]:
         """Return the second moments of both: their own, and ``factor`` times the products of ``dt`` and ``dp``."""
         inner = [m[2:] for m in (a, b) if m.tt is not None]
-        return self.backend.plus_products(inner, dt, dp, factor)
+        return self.backend.operations.plus_products(inner, dt, dp, factor)
 
     def spread(self, near: Sequence[Moments], taps: Sequence[float], unit: float) -> Moments:
         """Join windows of weight ``unit``, each times its tap, about the middle one."""
@@ -95,18 +95,18 @@ class JoiningWeightedMoments(Joining):
 
     def join(self, a: WeightedMoments, na: int, b: WeightedMoments, nb: int, unit: float) -> WeightedMoments:
         """Join two windows, of whatever number."""
-        plus = self.backend.plus_product
+        plus = self.backend.operations.plus_product
         w = a.w + b.w
-        share = self.backend.share(b.w, w)
+        share = self.backend.operations.share(b.w, w)
         dt, dp = b.t - a.t, b.p - a.p
         t, p = plus(a.t, dt, share), plus(a.p, dp, share)
         inner = [m[3:] for m in (a, b) if m.tt is not None]
-        seconds = self.backend.plus_weighted_products(inner, dt, dp, share, a.w)
+        seconds = self.backend.operations.plus_weighted_products(inner, dt, dp, share, a.w)
         return WeightedMoments(t, p, w, *seconds)
 
     def spread(self, near: Sequence[WeightedMoments], taps: Sequence[float], unit: float) -> WeightedMoments:
         """Join windows, each times its tap, about one of them that is not empty: the middle one, if it can be."""
-        xp, plus = self.backend.xp, self.backend.plus_product
+        xp, plus = self.backend.xp, self.backend.operations.plus_product
         middle = near[len(taps) // 2]
         about_t, about_p, found = middle.t, middle.p, middle.w != 0.0
         for m in near:
@@ -117,7 +117,7 @@ class JoiningWeightedMoments(Joining):
         w = sum(weights[1:], start=weights[0])
         # An empty window weighs nothing, wherever its means are.
         dt, dp = [m.t - about_t for m in near], [m.p - about_p for m in near]
-        inverse = self.backend.share(xp.ones_like(w), w)
+        inverse = self.backend.operations.share(xp.ones_like(w), w)
         t, p = (sum(map(xp.multiply, weights[1:], d[1:]), start=weights[0] * d[0]) * inverse for d in (dt, dp))
         second = []
         for x, y, mean_x, mean_y, inner in ((dt, dt, t, t, 3), (dp, dp, p, p, 4), (dt, dp, t, p, 5)):

@@ -80,7 +80,7 @@ class ParzenInformation(ImageMeasure):
         """Warn where images were never scaled."""
         images, mask = arrays[:2], (*arrays[2:], None)[0]
         if doubts.first_look(backend, images, "gmi") and doubts.many_beyond(backend, images, mask):
-            backend.warn(doubts.IMAGES)
+            backend.execution.warn(doubts.IMAGES)
 
     def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the images as ``(b, samples)``: where a sample lies does not matter."""
@@ -127,7 +127,7 @@ class ParzenInformation(ImageMeasure):
             distance = (x - 0.5) * ((self.num_bins - 1) * scale) - centres * scale
             square = distance * distance
         counts = square < most if self.local else None
-        windows = backend.exp_minus(xp.minimum(square, xp.full_like(square[:, :1, :1, :1], most)))
+        windows = backend.operations.exp_minus(xp.minimum(square, xp.full_like(square[:, :1, :1, :1], most)))
         if counts is not None:
             # What was cut is nothing at all: there are many bins, and the gradient of narrow windows is made of tails.
             windows = xp.where(counts | (windows != windows), windows, xp.zeros_like(windows))
@@ -154,7 +154,7 @@ class ParzenInformation(ImageMeasure):
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
         """Return the joint histogram ``(b, K, K)``."""
-        xp, centres, wide = slab.xp, self._centres(slab), slab.backend.accumulator(slab.arrays[0])
+        xp, centres, wide = slab.xp, self._centres(slab), slab.backend.dtypes.accumulator(slab.arrays[0])
         ones = xp.matrix_transpose(xp.ones_like(centres))
         histograms: list[Array] = []
         for t, p, *weights in zip(*(self._blocks(slab, x) for x in (*slab.arrays, *slab.weights)), strict=True):

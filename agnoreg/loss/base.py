@@ -173,7 +173,7 @@ class Loss:
         if shape == (1,):
             # The mean and the sum of one, without operations that a small image would notice.
             return xp.reshape(values, ())
-        with backend.at(values):
+        with backend.execution.at(values):
             value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
         # Without keepdims NumPy would give a scalar, which is no array.
         return xp.reshape(value, ())

@@ -356,7 +356,7 @@ class RegistrationLoss(Loss):
 
     @staticmethod
     def _detached(value: Array) -> Array:
-        return backend_of(value).detach(value)
+        return backend_of(value).autodiff.detach(value)
 
     @property
     def direction(self) -> str:
@@ -397,7 +397,7 @@ def _total(terms: Mapping[str, Array]) -> Array:
 
 
 def _added(weights: Sequence[float], values: Sequence[Array]) -> Array:
-    with backend_of(values[0]).at(values[0]):
+    with backend_of(values[0]).execution.at(values[0]):
         return weighted_sum(weights, values)
 
 

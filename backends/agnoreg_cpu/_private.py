@@ -30,7 +30,7 @@ def writing_apart() -> dict[str, Any]:
     if _CompilerBase is None or _DefaultPassBuilder is None or _noalias is None:
         return {}
 
-    class Apart(_CompilerBase):  # type: ignore[misc]
+    class Apart(_CompilerBase):  # type: ignore[misc, valid-type]
         def define_pipelines(self) -> list[Any]:
             self.state.flags.noalias = True
             return [_DefaultPassBuilder.define_nopython_pipeline(self.state)]
@@ -72,10 +72,10 @@ def keep(compiled: Any, folder: str, stamp: Callable[[str], str]) -> Any:
         def get_disambiguator(self) -> str:
             return str(self._lineno)
 
-    class Kept(_FunctionCacheImpl):  # type: ignore[misc]
+    class Kept(_FunctionCacheImpl):  # type: ignore[misc, valid-type]
         _locator_classes = (Locator,)
 
-    class Cache(_FunctionCache):  # type: ignore[misc]
+    class Cache(_FunctionCache):  # type: ignore[misc, valid-type]
         _impl_class = Kept
 
     compiled._cache = Cache(compiled.py_func)

@@ -17,7 +17,7 @@ from array_api_compat.dask import array as xp
 from dask.array.overlap import ensure_minimum_chunksize, overlap
 from dask.array.utils import meta_from_array
 
-from agnoreg.backend import Backend, backend_of
+from agnoreg.backend import Backend, Dtypes, Execution, Operations, backend_of
 from agnoreg.engine.evaluator import Run, finished
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import PassingMeasure
@@ -32,8 +32,47 @@ BATCH = 0
 WHOLE = 100
 
 
+class DaskDtypes(Dtypes):
+    """NumPy's dtypes."""
+
+    def default_float(self) -> Any:
+        """Return NumPy's, float64."""
+        return xp.float64
+
+
+class DaskOperations(Operations):
+    """Operations of chunks."""
+
+    def keep(self, there: Array, arrays: Sequence[Array], fill: float) -> tuple[Array, ...]:
+        """Return the arrays where ``there`` holds, elsewhere a number."""
+        return tuple(da.where(there, x, da.full_like(x, fill)) for x in arrays)
+
+    def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
+        """Let the chunks' framework correlate each chunk, and as many voxels around it as a kernel reaches."""
+        depths = {axis: len(taps) // 2 for axis, taps in enumerate(kernels, start=1) if taps is not None}
+        chunks, depths = _chunks_for(x.chunks, depths)
+        function = partial(_correlated, kernels=tuple(kernels), transpose=transpose)
+        whole = x.rechunk(tuple(chunks))
+        if any(depths.values()):
+            result = da.map_overlap(function, whole, depth=depths, boundary="none", allow_rechunk=False, meta=x._meta)
+        else:
+            result = whole.map_blocks(function, meta=x._meta)
+        return result.rechunk(x.chunks)
+
+
+class DaskExecution(Execution):
+    """Graphs, of which nothing is computed before the user asks."""
+
+    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
+        """Return the measure computed block by block."""
+        return _InBlocks(measure)
+
+
 class DaskBackend(Backend):
     """Dask arrays, whose chunks are NumPy's or CuPy's. Values and gradients are lazy; there is no autodiff."""
+
+    def __init__(self) -> None:
+        super().__init__("dask", xp, dtypes=DaskDtypes, execution=DaskExecution, operations=DaskOperations)
 
     def owns(self, array: Array) -> bool:
         """Say whether this is a Dask array."""
@@ -67,33 +106,9 @@ class DaskBackend(Backend):
         result = array.compute()
         return backend_of(result).to_numpy(result)
 
-    def default_float(self) -> Any:
-        """Return NumPy's, float64."""
-        return xp.float64
-
-    def keep(self, there: Array, arrays: Sequence[Array], fill: float) -> tuple[Array, ...]:
-        """Return the arrays where ``there`` holds, elsewhere a number."""
-        return tuple(da.where(there, x, da.full_like(x, fill)) for x in arrays)
-
-    def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
-        """Let the chunks' framework correlate each chunk, and as many voxels around it as a kernel reaches."""
-        depths = {axis: len(taps) // 2 for axis, taps in enumerate(kernels, start=1) if taps is not None}
-        chunks, depths = _chunks_for(x.chunks, depths)
-        function = partial(_correlated, kernels=tuple(kernels), transpose=transpose)
-        whole = x.rechunk(tuple(chunks))
-        if any(depths.values()):
-            result = da.map_overlap(function, whole, depth=depths, boundary="none", allow_rechunk=False, meta=x._meta)
-        else:
-            result = whole.map_blocks(function, meta=x._meta)
-        return result.rechunk(x.chunks)
-
-    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return the measure computed block by block."""
-        return _InBlocks(measure)
-
 
 def _correlated(block: Array, kernels: Any, transpose: bool) -> Array:
-    return backend_of(block).conv3d(block, kernels, transpose)
+    return backend_of(block).operations.conv3d(block, kernels, transpose)
 
 
 def _chunks_for(given: Sequence[Chunks], depths: Mapping[int, int]) -> tuple[list[Chunks], dict[int, int]]:
@@ -168,7 +183,7 @@ class _Work:
     def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
         self.backend = backend
         self.inputs = arrays[: measure.inputs]
-        self.dtype = backend.compute_dtype(*self.inputs)
+        self.dtype = backend.dtypes.compute(*self.inputs)
         self.axes = [measure.spatial_axes(array.ndim) for array in self.inputs]
         mask = measure.mask(backend, arrays)
         # Of no chunks at all, so that an arrangement is but a shape.
@@ -458,4 +473,4 @@ def _finish(measure: Measure, dtype: Any, count: Any, parts: int, sums: Any, kno
     return finished(measure, backend_of(*sums).xp, dtype, sums, count, parts)
 
 
-backend = DaskBackend("dask", xp)
+backend = DaskBackend()
