@@ -8,8 +8,12 @@ from typing import Any
 
 #: Characters of a value, or of another error's message, that an error message shows at most.
 LONGEST_VALUE, LONGEST_MESSAGE = 200, 2000
+
+
 #: Entries of a container that are looked at, and how deep: enough to fill those characters.
 ENTRIES, DEPTH = 8, 3
+
+
 #: Bits of an integer that is shown; Python refuses to write one of many thousand digits.
 BITS = 512
 
@@ -88,3 +92,8 @@ def _container(value: Any, depth: int) -> str:
 def _shortened(text: str, longest: int) -> str:
     half = (longest - 5) // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def describe(function: Any) -> str:
+    """Name a function or an object for an error message."""
+    return getattr(function, "__name__", None) or type(function).__name__

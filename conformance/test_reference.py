@@ -107,14 +107,14 @@ def test_two_dtypes_at_once(case, dtypes, maker, record):
 def test_slabs_of_a_few_planes(case, maker, record, backend, monkeypatch):
     # An adapter chooses how much of an image is worked on at once; the result does not depend on it. 4 planes a slab,
     # and 1 in the last one; a window or a stencil that reaches further has more.
-    monkeypatch.setattr(backend, "slab_elements", lambda array, kind: 100)
+    monkeypatch.setattr(backend.execution, "slab_elements", lambda array, kind: 100)
     inputs = case.arrays((1, 17, 5, 5))
     _check(case, inputs, ("float64",) * len(inputs), maker, record, "float64", FLOAT64)
 
 
 @pytest.mark.parametrize("case", FORMULAS, ids=str)
 def test_slabs_of_a_few_samples(case, maker, record, backend, monkeypatch):
-    monkeypatch.setattr(backend, "slab_elements", lambda array, kind: 260)
+    monkeypatch.setattr(backend.execution, "slab_elements", lambda array, kind: 260)
     inputs = case.arrays((3, 5, 5, 5))
     _check(case, inputs, ("float64",) * len(inputs), maker, record, "float64", FLOAT64)
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import agnoreg
-import agnoreg.backend
-from agnoreg.cli import main
-from agnoreg.evaluation import evaluate_pair
+from agnoreg.backend import lookup
+from agnoreg.evaluate.cli import main
+from agnoreg.evaluate.evaluation import evaluate_pair
 
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
 SHAPE = (11, 12, 13)
@@ -164,7 +164,15 @@ def test_the_table_fits_the_terminal(files, run, monkeypatch, columns):
 
 def test_an_ascii_terminal_gets_ascii(files):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "140"}
-    command = [sys.executable, "-c", "from agnoreg.cli import main; main()", "evaluate", *PAIR, "--loss", "gmi"]
+    command = [
+        sys.executable,
+        "-c",
+        "from agnoreg.evaluate.cli import main; main()",
+        "evaluate",
+        *PAIR,
+        "--loss",
+        "gmi",
+    ]
     result = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert b"mutual information" in result.stdout
     assert result.stdout.isascii()
@@ -347,7 +355,7 @@ def test_an_unknown_loss_or_argument(files, refused):
 
 
 def test_a_backend_that_is_not_installed(files, refused, monkeypatch):
-    monkeypatch.setattr(agnoreg.backend, "_loaded", {})
+    monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     message = refused("evaluate", *PAIR, "--backend", "cupy")
@@ -416,7 +424,7 @@ def test_losses_lists_every_registered_one_and_its_metric(run):
 
 
 def test_pain_07_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch):
-    monkeypatch.setattr(agnoreg.backend, "_loaded", {})
+    monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     code, out, _ = run("backends")
@@ -428,7 +436,7 @@ def test_pain_07_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch)
 
 
 def test_pain_07_a_broken_framework_is_named_with_its_reason(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(agnoreg.backend, "_loaded", {})
+    monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     (tmp_path / "cupy.py").write_text("raise OSError('libcudart.so.12: cannot open\\nshared object file')\n")
@@ -452,7 +460,7 @@ def test_version_and_help(run):
 
 GUARD = """
 import sys
-from agnoreg.cli import main
+from agnoreg.evaluate.cli import main
 try:
     main()
 except SystemExit as stop:
@@ -471,7 +479,7 @@ def test_pain_07_the_command_on_numpy_imports_no_framework(files):
 
 @pytest.mark.parametrize("module", ["nibabel", "typer", "rich"])
 def test_without_the_cli_extra_it_says_what_to_install(module):
-    code = f"import sys; sys.modules[{module!r}] = None\nfrom agnoreg.cli import main\nmain()"
+    code = f"import sys; sys.modules[{module!r}] = None\nfrom agnoreg.evaluate.cli import main\nmain()"
     result = subprocess.run([sys.executable, "-c", code, "losses"], capture_output=True, text=True)
     assert result.returncode == 2
     assert re.fullmatch(r"agnoreg: error: [^\n]*pip install agnoreg\[cli\][^\n]*\n", result.stderr)

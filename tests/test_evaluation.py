@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import agnoreg
-from agnoreg import evaluation
-from agnoreg.evaluation import InputError, evaluate_pair, parse_loss, to_csv, to_json
+from agnoreg.evaluate import evaluation
+from agnoreg.evaluate.evaluation import InputError, evaluate_pair, parse_loss, to_csv, to_json
+from agnoreg.evaluate.nifti import Intensities, grid_difference, open_volume, read_field, read_image, read_labels
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
     GlobalMutualInformation,
@@ -20,7 +21,6 @@ from agnoreg.loss.image import (
     LocalNormalizedCrossCorrelation,
 )
 from agnoreg.loss.label import CrossEntropy, DiceScore, JaccardIndex, SumSquaredDifference, compute_centroid_distance
-from agnoreg.nifti import Intensities, grid_difference, open_volume, read_field, read_image, read_labels
 
 AFFINE = np.array([[1.5, 0.1, 0, -20], [-0.1, 2, 0.2, 7], [0, -0.2, 3, 11], [0, 0, 0, 1]])
 SHAPE = (11, 12, 13)
@@ -380,7 +380,7 @@ def test_slabs_read_what_one_piece_reads(save, rng, monkeypatch):
     ]
     reads = (lambda v: read_image(v)[0], lambda v: read_field(v, in_mm=True), lambda v: read_labels(v)[0])
     whole = [read(volume) for read, volume in zip(reads, volumes, strict=True)]
-    monkeypatch.setattr("agnoreg.nifti.SLAB", 100)
+    monkeypatch.setattr("agnoreg.evaluate.nifti.SLAB", 100)
     for read, volume, expected in zip(reads, volumes, whole, strict=True):
         np.testing.assert_array_equal(read(volume), expected)
 

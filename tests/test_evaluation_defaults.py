@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from agnoreg.evaluation import evaluate_pair, planned
+from agnoreg.evaluate.evaluation import evaluate_pair, planned
 from agnoreg.functional import lncc_map
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from agnoreg import pairs
-from agnoreg.evaluation import InputError, evaluate_pair
+from agnoreg.evaluate import batch as pairs
+from agnoreg.evaluate.evaluation import InputError, evaluate_pair
 
 SHAPE = (16, 15, 14)
 BOX = (slice(2, 13), slice(3, 14), slice(1, 12))

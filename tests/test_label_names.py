@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from agnoreg.evaluation import InputError, evaluate_pair, to_csv, to_json
-from agnoreg.label_names import label_names
+from agnoreg.evaluate.evaluation import InputError, evaluate_pair, to_csv, to_json
+from agnoreg.evaluate.label_names import label_names
 
 EXPECTED = {1: "Left Hippocampus", 17: "Amygdala, right", 1035: "ctx-lh-insula"}
 

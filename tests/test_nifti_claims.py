@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from agnoreg.cli import main
-from agnoreg.evaluation import InputError, evaluate_pair
-from agnoreg.nifti import MAX_VOXELS, open_volume, read_image
-from agnoreg.pairs import evaluate_pairs
+from agnoreg.evaluate.batch import evaluate_pairs
+from agnoreg.evaluate.cli import main
+from agnoreg.evaluate.evaluation import InputError, evaluate_pair
+from agnoreg.evaluate.nifti import MAX_VOXELS, open_volume, read_image
 
 #: In bytes: a few of the pieces that are read at a time, and of what Python takes for itself.
 LITTLE = 8 << 20

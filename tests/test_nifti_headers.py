@@ -13,7 +13,7 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agnoreg.nifti import InputError, grid_difference, open_volume, read_image
+from agnoreg.evaluate.nifti import InputError, grid_difference, open_volume, read_image
 
 NAN, INF = math.nan, math.inf
 SHAPE = (4, 5, 6)

@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from agnoreg.evaluation import InputError, evaluate_pair
-from agnoreg.nifti import grid_difference, open_volume, read_field
+from agnoreg.evaluate.evaluation import InputError, evaluate_pair
+from agnoreg.evaluate.nifti import grid_difference, open_volume, read_field
 
 SHAPE = (6, 7, 8)
 #: A grid in mm, oblique, of voxels of 50 x 100 x 150 microns.

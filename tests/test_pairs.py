@@ -27,15 +27,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import agnoreg.files
-from agnoreg.batch import cluster as clusters
-from agnoreg.batch import here, table_out, work
-from agnoreg.batch import rows as rows_on_disk
-from agnoreg.batch.rows import RowStore
-from agnoreg.batch.table_in import COLUMNS as COLUMNS_OF_CSV
-from agnoreg.batch.work import evaluate_row
-from agnoreg.cli import main
-from agnoreg.evaluation import InputError, Series, evaluate_pair
-from agnoreg.pairs import Pair, evaluate_pairs, read_pairs
+from agnoreg.evaluate.batch import Pair, evaluate_pairs, here, read_pairs, table_out, work
+from agnoreg.evaluate.batch import cluster as clusters
+from agnoreg.evaluate.batch import rows as rows_on_disk
+from agnoreg.evaluate.batch.rows import RowStore
+from agnoreg.evaluate.batch.table_in import COLUMNS as COLUMNS_OF_CSV
+from agnoreg.evaluate.batch.work import evaluate_row
+from agnoreg.evaluate.cli import main
+from agnoreg.evaluate.evaluation import InputError, Series, evaluate_pair
 
 pytestmark = pytest.mark.cluster
 
@@ -44,7 +43,7 @@ SHAPE = (11, 12, 13)
 COUNT = 5
 IMAGES = ["SumSquaredDifference", "GlobalNormalizedCrossCorrelation(convention=exact, squared=False)"]
 IMAGES += ["LocalNormalizedCrossCorrelation(convention=exact)", "GlobalMutualInformation(rescale=True)"]
-COMMAND = (sys.executable, "-W", "error", "-c", "from agnoreg.cli import main; main()", "evaluate")
+COMMAND = (sys.executable, "-W", "error", "-c", "from agnoreg.evaluate.cli import main; main()", "evaluate")
 
 
 def start(workers, threads=1, scheduler=None, **options):
@@ -411,7 +410,7 @@ def evaluated(monkeypatch):
 
 
 @pytest.fixture(params=["parts", "out.parquet", "out.csv"])
-def finished(folder, evaluated, request):
+def finalize(folder, evaluated, request):
     """Evaluate the pairs once; return how to do so again, as the summary and whose pairs were evaluated then.
 
     What is finished is known from the files of rows, which are kept, or from the table alone.
@@ -440,7 +439,7 @@ def test_a_rerun_skips_every_finished_row_and_starts_nothing(finished, monkeypat
         raise AssertionError("There is nothing to compute.")
 
     monkeypatch.setattr(clusters, "connected", start_none)
-    summary, again = finished(workers=2)
+    summary, again = finalize(workers=2)
     assert again == []
     assert (summary.finished, summary.before) == (COUNT, COUNT)
     assert finished.out.read_bytes() == table
@@ -449,21 +448,21 @@ def test_a_rerun_skips_every_finished_row_and_starts_nothing(finished, monkeypat
 def test_a_rerun_needs_no_inputs_of_finished_rows(folder, finished):
     for path in folder.glob("*3.nii"):
         path.unlink()
-    summary, again = finished()
+    summary, again = finalize()
     assert (again, summary.failures) == ([], {})
 
 
 def test_a_changed_input_is_computed_again(folder, finished):
     before = finished.table()
     save(folder / "moved2.nii", np.ones(SHAPE, np.float32))
-    assert finished()[1] == ["fixed2.nii"]
+    assert finalize()[1] == ["fixed2.nii"]
     after = finished.table()
     changed = before["SumSquaredDifference"] != after["SumSquaredDifference"]
     assert list(changed) == [False, False, True, False, False]
 
 
 def test_another_choice_is_computed_again(finished):
-    summary, again = finished(losses=["ssd"])
+    summary, again = finalize(losses=["ssd"])
     assert (summary.before, len(again)) == (0, COUNT)
     assert list(finished.table().columns[6:-4]) == [
         "SumSquaredDifference",
@@ -479,14 +478,14 @@ def test_files_of_rows_that_are_kept_come_back_into_use(folder, evaluated):
 
 
 def test_a_default_that_is_given_is_the_default(folder, finished):
-    assert finished(backend="numpy", scale=True, affine_tol=1e-3)[1] == []
+    assert finalize(backend="numpy", scale=True, affine_tol=1e-3)[1] == []
 
 
 def test_rows_may_come_go_and_change_places(folder, finished):
     header, *rows = (folder / "pairs.csv").read_text().splitlines()
     new = rows[0].replace("case 0", "new")
     (folder / "pairs.csv").write_text("\n".join([header, rows[4], new, rows[1]]) + "\n")
-    summary, again = finished()
+    summary, again = finalize()
     assert (summary.total, again) == (3, ["fixed0.nii"])
     assert list(finished.table()["id"]) == ["case 4", "new", "case 1"]
 
@@ -607,7 +606,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(folder, address, ru
 #: Evaluates pairs, and says what was imported for it.
 IMPORTED = """
 import sys
-from agnoreg.cli import main
+from agnoreg.evaluate.cli import main
 try:
     main(["evaluate", "--pairs", *sys.argv[1:]])
 except SystemExit as error:
@@ -722,7 +721,7 @@ def test_an_option_that_evaluate_pair_lacks_is_a_type_error(folder):
 #: Evaluates pairs, and is killed as the n-th file takes its place.
 KILLED = """
 import os, signal, sys
-from agnoreg.pairs import evaluate_pairs
+from agnoreg.evaluate.batch import evaluate_pairs
 count, replace = int(sys.argv[1]), os.replace
 def killed(*paths):
     global count
@@ -910,8 +909,8 @@ def test_ctrl_c_writes_the_table_of_the_finished_rows(folder):
 #: The command, but the third pair never ends.
 HANGING = """
 import os, sys
-from agnoreg.batch import here
-from agnoreg.cli import main
+from agnoreg.evaluate.batch import here
+from agnoreg.evaluate.cli import main
 evaluate = here.evaluate_row
 def hang(paths, settings):
     if "fixed2" in paths["fixed"]:
@@ -998,8 +997,8 @@ def test_a_pair_that_does_not_fit_in_memory_fails_alone(folder, run):
 #: What a worker does before it computes: it dies by one pair, and dawdles with the others until it has.
 DEADLY = """
 import os, time
-import agnoreg.batch.work
-from agnoreg.evaluation import evaluate_pair
+import agnoreg.evaluate.batch.work
+from agnoreg.evaluate.evaluation import evaluate_pair
 
 def deadly(fixed, moved, **settings):
     time.sleep(0.5)
@@ -1007,7 +1006,7 @@ def deadly(fixed, moved, **settings):
         os._exit(1)
     return evaluate_pair(fixed, moved, **settings)
 
-agnoreg.batch.work.evaluate_pair = deadly
+agnoreg.evaluate.batch.work.evaluate_pair = deadly
 """
 
 

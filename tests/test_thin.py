@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import agnoreg
-from agnoreg.functional.ncc import LocalCorrelation, ThinCorrelation
 from agnoreg.loss.image import LocalNormalizedCrossCorrelation
+from agnoreg.measures.lncc import LocalCorrelation, ThinCorrelation
 
 LONG = 200_000
 SHAPES = [(1, LONG, 1, 1), (1, 1, LONG, 1), (1, 1, 1, LONG), (1, 400, 500, 1), (1, 1, 400, 500), (LONG, 1, 1, 1)]
@@ -36,7 +36,7 @@ def test_no_window_is_made_along_an_axis_of_one_voxel(shape):
     measure = LocalCorrelation().fitted(shape)
     arranged = (*(1,) * (4 - len(shape)), *(shape[1 + axis] for axis in measure.order))
     layout = measure.layout((shape[0], *arranged))
-    entries = layout.size * (arranged[0] + measure.lag + measure.back_lag) * shape[0]
+    entries = layout.size * (arranged[0] + measure.value_delay + measure.gradient_delay) * shape[0]
     assert entries <= 2 * np.prod(shape)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, SUMMING, Apart, kernel
+from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
 
 Array = Any
 
@@ -48,7 +48,7 @@ def power(x: Any) -> Any:
     return q * np.int32((whole + BIAS) << FRACTION).view(np.float32)
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Array) -> None:
     """Write each voxel's first bin, counted from `BELOW` before the histogram's, and where it is between two bins.
 
@@ -72,7 +72,7 @@ def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Arr
         distances[i] = (leading - np.float32(whole) - HALF) + rest
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array, total: Array) -> None:
     """Write the weights ``(LANES, voxels)`` in those bins that there are, and their sums.
 
@@ -113,7 +113,7 @@ def _weigh_both(
             rows[i, j] = windows[1, j, i]
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _count(of_t: Array, of_p: Array, first_t: Array, first_p: Array, shares: Array, histograms: Array) -> None:
     """Add each voxel's products of weights, times its share, to one of the histograms."""
     entries, size, lanes = histograms.reshape(-1), np.uintp(histograms.shape[1]), np.uintp(of_p.shape[1])
@@ -159,7 +159,7 @@ def histogram(t: Array, p: Array, weights: Array, bins: Any, scale: Any) -> Arra
     return total[BELOW : BELOW + bins, BELOW : BELOW + bins]
 
 
-@kernel(fastmath=SUMMING, pipeline_class=Apart)
+@kernel(fastmath=SUMMING, apart=True)
 def _moments(windows: Array, rows: Array, own: Array, other: Array, matrix: Array, by_bin: Array) -> None:
     """Write two sums of each voxel, over its own bins ``k`` and the other image's.
 

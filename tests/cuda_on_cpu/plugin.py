@@ -1,6 +1,6 @@
 """A pytest plugin, ``-p cuda_on_cpu.plugin``: NumPy's backend computes by the kernels, emulated."""
 
-import agnoreg.backend
+from agnoreg.backend import lookup
 
 from . import EmulatedCard
 
@@ -8,7 +8,7 @@ CARD = EmulatedCard()
 
 
 def pytest_configure(config):
-    agnoreg.backend._loaded["numpy"] = CARD
+    lookup._loaded["numpy"] = CARD
 
 
 def pytest_terminal_summary(terminalreporter):

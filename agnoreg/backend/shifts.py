@@ -1,0 +1,37 @@
+"""Cutting and padding along one axis, in Array API calls only."""
+
+from typing import Any
+
+Array = Any
+
+
+def cut(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
+    """Return ``x[start:stop]`` along ``axis``."""
+    return x[(slice(None),) * axis + (slice(start, stop), ...)]
+
+
+def pad(xp: Any, x: Array, axis: int, before: int, after: int, value: Array | None = None) -> Array:
+    """Put ``before`` and ``after`` constant planes around ``x`` along ``axis``.
+
+    ``value`` is an array that broadcasts against ``x`` (zero where it is left out).
+    """
+    if before == 0 and after == 0:
+        return x
+    # Of x's own shape, so that an unknown batch size (inside a trace) is never spelled out.
+    planes = xp.zeros_like(cut(x, axis, 0, min(max(before, after), x.shape[axis])))
+    missing = max(before, after) - planes.shape[axis]
+    if missing > 0:
+        planes = xp.concat([planes] + [xp.zeros_like(cut(x, axis, 0, 1))] * missing, axis=axis)
+    if value is not None:
+        planes = planes + value
+    parts = [cut(planes, axis, 0, before), x, cut(planes, axis, 0, after)]
+    return xp.concat([part for part, count in zip(parts, (before, 1, after), strict=True) if count], axis=axis)
+
+
+def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | None = None) -> Array:
+    """Return entries ``start`` to ``stop`` of ``x`` along ``axis``; those beyond its ends are ``value`` (or zero)."""
+    length = x.shape[axis]
+    before, after = max(0, -start), max(0, stop - length)
+    if (start, stop) != (0, length):
+        x = cut(x, axis, max(0, start), min(length, stop))
+    return pad(xp, x, axis, before, after, value)

@@ -1,0 +1,80 @@
+"""Axes of images and fields: how many there are, in which order, and how far apart voxels lie along them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from agnoreg.backend import Backend, backend_of
+from agnoreg.engine.validate import as_number
+from agnoreg.messages import shown
+
+Array = Any
+
+#: Where the channels of an image, or the components of a field, are: ``(B, d1, ..., C)`` or ``(B, C, d1, ...)``.
+FORMATS = ("channels_last", "channels_first")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raise ValueError where a parameter is none of these words."""
+    if not isinstance(value, str) or value not in tuple(choices):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}.")
+
+
+def check_spatial_dims(value: Any, least: int = 1) -> int:
+    """Return how many spatial axes there are, or raise ValueError where a parameter is no such number up to 3."""
+    choices = [dims for dims in (1, 2, 3) if dims >= least]
+    number = as_number(value)
+    if number not in choices:
+        raise ValueError(f"spatial_dims must be one of {', '.join(map(str, choices))}, got {shown(value)}.")
+    return int(number)
+
+
+def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
+    """Return one distance of neighbouring voxels an axis; raise ValueError where these are not ``dims`` of them.
+
+    They are numbers, or arrays without axes of a framework that can do with those among a measure's parameters.
+    """
+    several = hasattr(spacing, "__len__") and not isinstance(spacing, str) and getattr(spacing, "shape", None) != ()
+    given = tuple(spacing) if several else (spacing,) * dims
+    steps = tuple(step if _array_as_number(step) else as_number(step) for step in given)
+    if len(steps) != dims or not all(_may_be_distance(step) for step in steps):
+        raise ValueError(f"spacing must be a positive number, or one for each of {dims} axes, got {shown(spacing)}.")
+    return steps
+
+
+def axes_between(rank: int, dims: int, channel_axis: int) -> tuple[int, ...]:
+    """Return the axes, of so many, that are neither the batch nor the channels; with no more than ``dims``, all are."""
+    return tuple(axis for axis in range(1, rank) if rank <= dims + 1 or axis != channel_axis)
+
+
+def _array_as_number(x: Any) -> bool:
+    """Say whether this is one real number in an array that may be a parameter."""
+    if getattr(x, "shape", None) != () or not hasattr(x, "__array_namespace__"):
+        return False
+    backend = backend_of(x)
+    return backend.autodiff.takes_parameters and bool(backend.xp.isdtype(x.dtype, "real floating"))
+
+
+def _may_be_distance(step: Any) -> bool:
+    """Say whether a step is positive and finite, as far as it is known."""
+    if isinstance(step, float):
+        return 0 < step < math.inf
+    return backend_of(step).autodiff.known(lambda: (step > 0.0) & (step < math.inf)) is not False
+
+
+def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:
+    """Return an image with its channels in the batch, a view where the framework has them."""
+    shape = backend.shape(x)
+    if data_format == "channels_last":
+        last = len(shape) - 1
+        x = backend.xp.permute_dims(x, (0, last, *range(1, last))) if shape[-1] != 1 else x
+        return backend.xp.reshape(x, (-1, *shape[1:-1]))
+    return backend.xp.reshape(x, (-1, *shape[2:]))
+
+
+def samples_as_channels(backend: Backend, x: Array, shape: tuple[int | None, ...], data_format: str | None) -> Array:
+    """Return an image of that shape, of which `channels_as_samples` made samples."""
+    if data_format != "channels_last" or shape[-1] == 1:
+        return backend.xp.reshape(x, (-1, *shape[1:]))
+    x = backend.xp.reshape(x, (-1, shape[-1], *shape[1:-1]))
+    return backend.xp.permute_dims(x, (0, *range(2, len(shape)), 1))

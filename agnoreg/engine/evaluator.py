@@ -1,0 +1,193 @@
+"""One evaluation of a measure: its arrays, constants and the sweeps over their slabs."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agnoreg.backend import Backend
+from agnoreg.engine.planes import stream_planes
+from agnoreg.engine.rows import Layout
+from agnoreg.engine.slabs import Slab, sweep
+from agnoreg.engine.sums import weight_sum
+
+if TYPE_CHECKING:
+    from agnoreg.engine.measure import Measure
+
+Array = Any
+
+
+class Evaluator:
+    """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs.
+
+    The arrays may be a block of larger ones. Then ``constants`` and ``count`` are those of the whole, and ``own`` says
+    which voxels are the block's own, along the axes of arranged inputs: the others are only read.
+    """
+
+    def __init__(
+        self,
+        measure: "Measure",
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        constants: tuple[Array, ...] | None = None,
+        count: Any = None,
+        own: tuple[slice, slice, slice] | None = None,
+    ) -> None:
+        self.measure = measure
+        self.backend = backend
+        self.given = arrays[: measure.inputs]
+        self.dtype = backend.dtypes.compute(*self.given)
+        self.arrays = measure.to_canonical(backend, self.given)
+        self.shape = backend.shape(self.arrays[0])
+        self.parts = measure.parts(backend.shape(arrays[0]))
+        mask = measure.mask(backend, arrays)
+        self.weights = () if mask is None else measure.slab_weights(backend, mask, arrays)
+        self.own = own
+        self.count: Any = measure.count(self.shape) if count is None else count
+        if constants is None:
+            # Whoever is told them has coefficients, too, in which what counts is counted.
+            constants = measure.constants(backend, self.dtype, self.arrays, *self.weights[:1])
+            if self.weights:
+                self.count, more = measure.effective_count_or_nan(backend.xp, self.dtype, self.sums_of_weights())
+                constants += more
+        self.constants = constants
+        self.elements = max(
+            1, backend.execution.slab_elements(self.arrays[0], measure.workload) // measure.numbers_per_voxel
+        )
+
+    def sums_of_weights(self) -> tuple[Array, ...]:
+        """Return how much of each sample counts, ``(b,)`` each, in sums that add up over blocks."""
+        images = self.measure.count_weights(self.backend, self.weights)
+        return tuple(weight_sum(self.backend, self.dtype, self._cropped(image, 1)) for image in images)
+
+    def own_entries(self, slab: Slab, layout: Layout, first: Any, planes: Array) -> Array:
+        """Return, of planes that come from ``first`` on, 1 for the entries of own voxels and 0 for others, in lines."""
+        xp, device, steps = slab.xp, slab.backend.device(planes), (1, 1, self.measure.step_size)
+        lines = layout.lines(xp, xp.zeros_like(planes))
+        for axis, (box, step) in enumerate(zip(self.own or (), steps, strict=True), start=1):
+            place = xp.arange(lines.shape[axis], dtype=xp.int32, device=device) + (first if axis == 1 else 0)
+            inside = (place >= box.start * step) & (place < box.stop * step)
+            inside = xp.astype(xp.reshape(inside, (-1, *(1,) * (3 - axis))), lines.dtype)
+            lines = lines + inside if axis == 1 else lines * inside
+        return lines
+
+    def _cropped(self, image: Array, step: int) -> Array:
+        """Return the own voxels, of so many entries each, of an image like the arranged inputs."""
+        if not self.own:
+            return image
+        planes, lines, entries = self.own
+        return image[:, planes, lines, entries.start * step : entries.stop * step]
+
+    def _own_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of an input's own voxels; arranged inputs have three axes, the last of which are its own."""
+        sizes, axes = list(shape), self.measure.spatial_axes(len(shape))
+        for axis, box in zip(reversed(axes), reversed(self.own or ()), strict=False):
+            sizes[axis] = box.stop - box.start
+        return tuple(sizes)
+
+    def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        return sweep(
+            self.backend,
+            self.dtype,
+            (*self.arrays, *self.weights),
+            halo,
+            self.elements,
+            body,
+            self.constants,
+            self.measure.workload == "bins",
+            len(self.arrays),
+            self.measure.fill,
+        )
+
+    def sums(self) -> tuple[Array, ...]:
+        """Return the measure's sums over all slabs."""
+        totals, _ = self._sweep(self.measure.value_halo, lambda slab, first, last: (self.measure.sums(slab), ()))
+        return totals
+
+    def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
+        """Return the value and the gradient's coefficients."""
+        return finalize(self.measure, self.backend.xp, self.dtype, sums, self.count, self.parts)
+
+    def of_parts(self, values: Array) -> Array:
+        """Return a value of every sample for each of its parts."""
+        if self.parts == 1:
+            return values
+        ones = self.backend.xp.ones((self.parts,), dtype=values.dtype, device=self.backend.device(values))
+        return self.backend.xp.reshape(values[:, None] * ones, (-1,))
+
+    def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradients."""
+        return self.measure.gradient_pass(self, coefficients, wrt)
+
+    def slab_gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the gradients, slab by slab."""
+
+        def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            return (), self._gradient(slab, tuple(_of(c, first, last) for c in coefficients), wrt)
+
+        return self.restore(self._sweep(self.measure.gradient_halo, body)[1], wrt)
+
+    def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the sums, and ``scale`` times the gradients of a mean, in one sweep."""
+        xp, device = self.backend.xp, self.backend.device(self.arrays[0])
+        ones = xp.full((1,), scale / self.parts, dtype=self.dtype, device=device)
+        factor = ones * xp.astype(1.0 / self.count, self.dtype) if self.weights else ones / self.count
+
+        def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            own = _of(factor, first, last) if self.weights else factor
+            return self.measure.sums(slab), self._gradient(slab, (own,), wrt)
+
+        sums, gradients = self._sweep(self.measure.gradient_halo, body)
+        return sums, self.restore(gradients, wrt)
+
+    def _gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        gradients = self.measure.gradient(slab, coefficients, wrt)
+        if not slab.weights:
+            return gradients
+        return self.measure.leave_out(slab, gradients)
+
+    def share(self) -> Array:
+        """Return 1 by how much of each sample counts, where there is a mask, ``(b,)``; no voxel has no gradient."""
+        xp = self.backend.xp
+        return xp.astype(xp.where(self.count > 0.0, 1.0 / self.count, xp.zeros_like(self.count)), self.dtype)
+
+    def stream_planes(
+        self, delay: int, plane: int, begin: Any, step: Any, more: tuple[Array, ...] = ()
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Let the planes pass by, and weights after the inputs' own; ``more`` constants follow those there are."""
+        arrays, constants = (*self.arrays, *self.weights), (*self.constants, *more)
+        return stream_planes(
+            self.backend,
+            self.dtype,
+            arrays,
+            delay,
+            plane,
+            self.elements,
+            begin,
+            step,
+            constants,
+            len(self.arrays),
+        )
+
+    def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+        """Give the gradients the shapes of the inputs as they came, or those of the own voxels."""
+        shapes = [self.backend.shape(self.given[index]) for index in wrt]
+        if self.own:
+            step = self.measure.step_size
+            gradients = tuple(self._cropped(gradient, step) for gradient in gradients)
+            shapes = [self._own_shape(shape) for shape in shapes]
+        return tuple(self.measure.from_canonical(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
+
+
+def finalize(
+    measure: "Measure", xp: Any, dtype: Any, sums: tuple[Array, ...], count: Any, parts: int
+) -> tuple[Array, list[Array]]:
+    """Return the value ``(B,)`` and the gradient's coefficients, in this dtype, where a sample was made ``parts``."""
+    value, coefficients = measure.finish(xp, sums, count)
+    if parts > 1:
+        value = xp.mean(xp.reshape(value, (-1, parts)), axis=1)
+        coefficients = tuple(c / parts for c in coefficients)
+    return xp.astype(value, dtype), [xp.astype(c, dtype) for c in coefficients]
+
+
+def _of(values: Array, first: int, last: int | None) -> Array:
+    """Return the values of these samples."""
+    return values if (first, last) == (0, None) else values[first:last, ...]

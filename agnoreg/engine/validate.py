@@ -1,0 +1,70 @@
+"""Checks of parameters and shapes, each with an error that names what is wrong."""
+
+import math
+from numbers import Real
+from typing import Any
+
+from agnoreg.messages import shown
+
+
+def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
+    """Raise ValueError where y_true and y_pred differ in a known size."""
+    true, pred = shapes
+    if len(true) != len(pred) or any(
+        a != b for a, b in zip(true, pred, strict=True) if a is not None and b is not None
+    ):
+        raise ValueError(f"y_true and y_pred must have one shape, got y_true {true} and y_pred {pred}.")
+    check_rank("y_true", true, 1)
+
+
+def voxels(shape: tuple[int | None, ...]) -> int:
+    """Return how many entries a sample of this shape has."""
+    return math.prod([size for size in shape[1:] if size is not None])
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise ValueError where a switch is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {shown(value)}.")
+
+
+def as_number(value: Any) -> float:
+    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number that a float holds."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def check_number(name: str, value: Any, *, above: bool = False) -> float:
+    """Return a finite number of at least 0, or above 0; raise ValueError where a parameter is no such number."""
+    number = as_number(value)
+    if not 0 <= number < math.inf or (above and number == 0):
+        raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {shown(value)}.")
+    return number
+
+
+def check_share(name: str, value: Any) -> float:
+    """Return a number in [0, 1]; raise ValueError where a parameter is no such number."""
+    number = as_number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be within [0, 1], got {shown(value)}.")
+    return number
+
+
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
+    number = as_number(value)
+    if not least <= number < math.inf or int(number) != number:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {shown(value)}.")
+    return int(number)
+
+
+def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
+    """Raise ValueError where an array has fewer axes than ``least`` or samples without entries."""
+    if len(shape) < least:
+        raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.")
+    if 0 in shape[1:]:
+        raise ValueError(f"{name} must not be empty, got shape {shape}.")

@@ -1,0 +1,50 @@
+"""A few pairs, one after the other in this process: a cluster would start for longer than they take."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from agnoreg.evaluate.batch.table_in import Pair
+from agnoreg.evaluate.batch.work import evaluate_row, failed
+from agnoreg.files import one_line
+
+__all__ = ["FEW", "computed"]
+
+#: Up to as many pairs are computed here where nothing is said about processes.
+FEW = 8
+
+
+def computed(
+    pairs: Sequence[Pair], settings: Mapping[str, Any], ended: SimpleQueue[Any]
+) -> Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]:
+    """Yield each pair, its files when its computation began, and the result.
+
+    They are computed in a thread, which Ctrl-C need not wait for: it goes with the process, or ends with its pair.
+    """
+    stopped = threading.Event()
+    # One pair is computed while the one before is written, and no more: Ctrl-C leaves the rest.
+    wanted = threading.Semaphore(1)
+
+    def compute() -> None:
+        for pair in pairs:
+            wanted.acquire()
+            if stopped.is_set():
+                return
+            files = pair.files()
+            try:
+                result = evaluate_row(pair.paths, settings)
+            except BaseException as error:  # Nobody would put an end to the wait for it.
+                result = failed(f"{type(error).__name__}: {one_line(error)}")
+            ended.put((pair, files, result))
+
+    threading.Thread(target=compute, name="agnoreg pairs", daemon=True).start()
+    try:
+        for _ in pairs:
+            if (done := ended.get()) is None:
+                raise KeyboardInterrupt
+            wanted.release()
+            yield done
+    finally:
+        stopped.set()
+        wanted.release()

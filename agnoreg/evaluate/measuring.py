@@ -1,0 +1,224 @@
+"""Metrics of images, labels and a field that were read, on one backend, over the voxels that count."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
+from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, Metric
+from agnoreg.evaluate.metrics import EXACT
+from agnoreg.evaluate.nifti import InputError
+from agnoreg.evaluate.records import Record
+from agnoreg.files import one_line
+from agnoreg.loss import image, label
+from agnoreg.objects.loss import Loss
+
+if TYPE_CHECKING:
+    from agnoreg.evaluate.evaluation import _Pair
+
+Array = Any
+
+
+class Computer:
+    """Computes metrics on one backend and device, and times them."""
+
+    def __init__(self, name: str, device: str | None) -> None:
+        try:
+            self.backend: Backend = get_backend(name)
+        except (BackendNotAvailableError, ValueError) as error:
+            raise InputError(one_line(error)) from error
+        self.wanted = device
+        try:
+            probe = self.take(np.zeros((1,), dtype=np.float32))
+        except Exception as error:  # Each framework has its own for a device that it does not know or have.
+            cannot = "cannot be used here" if device is None else f"cannot use the device {device!r}"
+            raise InputError(f"The backend {name} {cannot}: {one_line(error)}") from error
+        self.device = str(self.backend.device(probe))
+
+    def take(self, array: Array) -> Array:
+        """Return a NumPy array as one of the backend, on the device."""
+        return self.backend.from_numpy(array, device=self.wanted)
+
+    def value(self, function: Callable[..., Array], *arrays: Array, **keywords: Array) -> tuple[float, float]:
+        """Return the value for the one sample in ``arrays``, and the seconds that it took."""
+        start = time.perf_counter()
+        with np.errstate(all="ignore"):  # NaN in, NaN out: the value says it.
+            result = np.asarray(self.backend.to_numpy(function(*arrays, **keywords)))
+        return float(result.reshape(-1)[0]), time.perf_counter() - start
+
+    def centroid_distance(self, fixed: Array, moved: Array, spacing: Sequence[float]) -> tuple[float, float]:
+        """Return the distance of a label's centroids in mm, NaN where it is absent from one map, and the seconds."""
+        if not (fixed.any() and moved.any()):
+            return math.nan, 0.0
+        box = _bounding_box(fixed | moved)
+        ticks = (np.arange(part.start, part.stop) * size for part, size in zip(box, spacing, strict=True))
+        grid = np.stack(np.meshgrid(*(tick.astype(np.float32) for tick in ticks), indexing="ij"), axis=-1)
+        arrays = (self.take(np.ascontiguousarray(x)[None]) for x in (fixed[box], moved[box], grid))
+        return self.value(label.compute_centroid_distance, *arrays)
+
+
+def _bounding_box(mask: Array) -> tuple[slice, ...]:
+    axes = range(mask.ndim)
+    ranges = (np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes)
+    return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in ranges)
+
+
+def _mean(records: Sequence[Record]) -> Record:
+    values = [record.value for record in records]
+    if records[0].metric == CENTROID_DISTANCE:  # Undefined where a label is absent from one map.
+        values = [value for value in values if not math.isnan(value)]
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return replace(records[0], label="mean", label_name="", value=mean, seconds=None, counted=None)
+
+
+def compute(pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]) -> list[Record]:
+    """Compute metrics of a pair, images first, then labels, each by its name, and the field."""
+    images, labels, field = ([one for one in metrics if kind in one.measures] for kind in ("images", "labels", "field"))
+    records: list[Record] = []
+    if images:
+        _note_clipping(pair, images)
+        records += _image_records(pair, computer, images)
+    if labels and "fixed label" in pair.data:
+        records += _label_records(pair, computer, labels, names)
+    if field and "ddf" in pair.data:
+        records += _field_records(pair, computer, field)
+    return records
+
+
+def with_before(records: Sequence[Record], before: Sequence[Record]) -> list[Record]:
+    """Return records with the values of the same metrics and labels before the registration."""
+    values = {_key(record): record.value for record in before}
+    return [replace(record, before=values.get(_key(record))) for record in records]
+
+
+def _key(record: Record) -> tuple[Any, ...]:
+    return record.metric, str(record.arguments), record.measured, record.label
+
+
+class _Measuring:
+    """Measures images, labels or a field over the voxels that count there."""
+
+    def __init__(self, pair: "_Pair", computer: Computer, measured: str) -> None:
+        self.pair, self.computer, self.measured = pair, computer, measured
+        counts = pair.counts(measured)
+        self.counted = math.prod(pair.fixed.shape) if counts is None else int(np.count_nonzero(counts))
+        self.mask = {} if counts is None else {"mask": computer.take(counts[None])}
+
+    def records(self, metric: Metric, *arrays: Array, **said: Any) -> list[Record]:
+        """Compute one metric: its record, or none where it does not fit and nobody asked for it."""
+        assert metric.loss is not None
+        try:
+            value, seconds = self.computer.value(metric.loss.call, *arrays, **self.mask)
+        except ValueError as error:
+            if metric.required:
+                raise InputError(f"{metric.name}: {one_line(error)}") from error
+            self.pair.notes.append(f"{metric.name} left out: {one_line(error)}")
+            return []
+        except Exception as error:  # A device that runs out of memory, say: each framework has its own class for it.
+            why = f"{type(error).__name__}: {one_line(error)}"
+            raise InputError(f"{metric.name} failed on {self.computer.backend.name}: {why}") from error
+        return [self.record(metric, value, seconds, **said)]
+
+    def flat(self, loss: Loss | None, *arrays: Array) -> int:
+        """Return how many windows do not count in local correlation, as one of the images is flat there."""
+        if not (isinstance(loss, image.LocalNormalizedCrossCorrelation) and loss.convention == EXACT):
+            return 0
+        if loss.flat_value is not None:
+            return 0
+        with np.errstate(all="ignore"):
+            values = self.computer.backend.to_numpy(loss.calc_ncc(*arrays, **self.mask))
+        return self.counted - int(np.count_nonzero(~np.isnan(values)))
+
+    def record(
+        self, metric: Metric, value: float, seconds: float, label: int | None = None, label_name: str = ""
+    ) -> Record:
+        """Return what is said of a value."""
+        return Record(
+            metric=metric.name,
+            arguments=metric.arguments,
+            measured=self.measured,
+            label=label,
+            value=value,
+            unit=metric.unit,
+            value_range=metric.value_range,
+            direction=metric.direction,
+            identity_value=metric.identity_value,
+            seconds=seconds,
+            backend=self.computer.backend.name,
+            title=metric.title,
+            label_name=label_name,
+            counted=self.counted,
+        )
+
+
+def _note_clipping(pair: "_Pair", metrics: Sequence[Metric]) -> None:
+    ranges = [entry.intensities for entry in pair.inputs if entry.intensities is not None]
+    beyond = any(not found.scaled and (found.minimum < 0 or found.maximum > 1) for found in ranges)
+    for metric in metrics:
+        if metric.rescale and not pair.scaled:
+            pair.notes.append(f"{metric.name}: each image scaled from its range to [0, 1].")
+        elif beyond and isinstance(metric.loss, image.GlobalMutualInformation):
+            pair.warnings.append(
+                f"{metric.name} clips intensities to [0, 1], and these reach beyond: rescale=true scales them."
+            )
+
+
+def _image_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
+    images = _Measuring(pair, computer, "images")
+    arrays: dict[bool, list[Array]] = {}
+    records = []
+    for metric in metrics:
+        rescale = metric.rescale and not pair.scaled
+        if rescale not in arrays:
+            arrays[rescale] = [computer.take(array[None]) for array in pair.images(rescale)]
+        found = images.records(metric, *arrays[rescale])
+        if found and math.isfinite(found[0].value) and (flat := images.flat(metric.loss, *arrays[rescale])):
+            found = [replace(found[0], counted=images.counted - flat)]
+            pair.notes.append(f"{metric.title}: {flat} of {images.counted} windows are flat in an image and left out.")
+        records += found
+    for role in ("fixed image", "moved image"):
+        del pair.data[role]
+    return records
+
+
+def _field_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
+    field = _Measuring(pair, computer, "field")
+    ddf, sizes = pair.data.pop("ddf"), pair.fixed.voxel_size
+    records, units, array = [], None, None
+    for metric in metrics:
+        # Displacements are in the unit of the spacing: voxels where that is 1.
+        if metric.spacing != units:
+            units = metric.spacing
+            array = computer.take((ddf if set(units) == {1.0} else ddf * np.asarray(units, np.float32))[None])
+        records += field.records(metric, array)
+    if any(metric.in_mm for metric in metrics):
+        by = " x ".join(f"{size:.4g}" for size in sizes)
+        pair.notes.append(f"spacing={HEADER}: displacements in mm, voxels of {by} mm; spacing=1 is for voxels.")
+    return records
+
+
+def _label_records(
+    pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
+) -> list[Record]:
+    columns: list[list[Record]] = []
+    labels, counts, measuring = pair.labels(), pair.counts("labels"), _Measuring(pair, computer, "labels")
+    if names and not set(labels) & set(names):
+        pair.warnings.append("--label-names has no name for any of the labels.")
+    for which in labels:
+        # One label at a time: two masks are held, never one for each label.
+        fixed, moved = pair.data["fixed label"] == which, pair.data["moved label"] == which
+        arrays = [computer.take(mask[None]) for mask in (fixed, moved)]
+        row: list[Record] = []
+        for metric in metrics:
+            if metric.loss is not None:
+                row += measuring.records(metric, *arrays, label=which, label_name=names.get(which, ""))
+                continue
+            inside = (fixed, moved) if counts is None else (fixed & counts, moved & counts)
+            found = computer.centroid_distance(*inside, pair.fixed.along(pair.fixed.voxel_size))
+            row.append(measuring.record(metric, *found, which, names.get(which, "")))
+        columns.append(row)
+    return [record for column in zip(*columns, strict=True) for record in (*column, _mean(column))]

@@ -1,0 +1,274 @@
+"""Which metrics an evaluation computes: those that are asked for by name, with arguments, or all that fit.
+
+By default these are measures that mean something for any image: no constants beside the data, no assumption about their
+range. DeepReg's, and other libraries', are had by name and by convention.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agnoreg.evaluate.metric import (
+    CENTROID_DISTANCE,
+    HEADER,
+    Metric,
+    arguments_of,
+    measured_on,
+    metric_of,
+)
+from agnoreg.evaluate.nifti import InputError
+from agnoreg.files import one_line
+from agnoreg.measures.conventions import CONVENTIONS
+from agnoreg.objects.build import build_loss
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.options import FieldOptions
+from agnoreg.objects.registry import loss_class, registered_losses
+
+__all__ = ["Series", "asked_metrics", "default_metrics", "parse_loss", "planned"]
+
+#: What the distance of centroids can be asked for by.
+CENTROID_NAMES = ("centroid_distance", "centroid-distance", CENTROID_DISTANCE)
+#: The convention of the metrics that are computed unless others are asked for.
+EXACT = "exact"
+
+
+# --- asked for --------------------------------------------------------------------------------------------------------
+
+
+def parse_loss(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``NAME[:key=value,...]``; a value is JSON where it parses as JSON, else a string.
+
+    Raises
+    ------
+    InputError
+        If an argument has no ``=`` or occurs twice, or no colon comes before the first.
+
+    Examples
+    --------
+    >>> parse_loss("lncc:kernel_size=[9,9,3],kernel_type=gaussian")
+    ('lncc', {'kernel_size': [9, 9, 3], 'kernel_type': 'gaussian'})
+    >>> parse_loss("DiceLoss:scales=[0,1,2]")
+    ('DiceLoss', {'scales': [0, 1, 2]})
+    """
+    name, _, rest = text.partition(":")
+    if "=" in name:
+        raise InputError(f"--loss {text}: arguments follow a colon, NAME:key=value,key=value.")
+    arguments: dict[str, Any] = {}
+    # A comma ends a value only where another key follows, so that a list needs no quotes.
+    for part in re.split(r",(?=\s*\w+\s*=)", rest) if rest.strip() else []:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key:
+            raise InputError(f"--loss {text}: expected NAME:key=value,key=value, got {part.strip()!r}.")
+        if key in arguments:
+            raise InputError(f"--loss {text}: the argument {key!r} occurs twice.")
+        arguments[key] = _json_or_text(value)
+    return name.strip(), arguments
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
+    except (ValueError, RecursionError):
+        return value
+
+
+def _built(asked: str | Loss, convention: str | None, units: str | None) -> Metric:
+    if isinstance(asked, Loss):
+        defaults = arguments_of(type(asked))
+        given = {key: value for key, value in asked.get_config().items() if key in defaults and value != defaults[key]}
+        return Metric(asked, given, measured_on(type(asked)), settled=True)
+    name, given = parse_loss(asked)
+    try:
+        if name in CENTROID_NAMES:
+            if given:
+                raise ValueError(f"it takes no arguments, got {', '.join(given)}; it is measured in mm.")
+            return Metric(None)
+        for key in ("name", "weight"):
+            if key in given:
+                raise ValueError(f"the argument {key!r} has no place in an evaluation.")
+        kind = loss_class(name)
+        if issubclass(kind, WeightedLoss | RegistrationLoss):
+            raise ValueError("it combines losses: give each of them as a --loss of its own.")
+        natural = name in registered_losses()
+        return _of_class(metric_of(kind) if natural else kind, given, natural, convention, units)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--loss {asked}: {one_line(error)}") from error
+
+
+def _of_class(
+    kind: type[Loss], given: dict[str, Any], natural: bool, convention: str | None, units: str | None
+) -> Metric:
+    """Return the metric of a class with arguments from a shell, and what the command adds to those of the class."""
+    known, measures, rescale, in_mm = arguments_of(kind), measured_on(kind), False, False
+    if "images" in measures and "rescale" not in known:
+        rescale = given.get("rescale", False)
+        _check_types({"rescale": rescale}, {"rescale": False})
+    # What has no constants to leave out is exact already.
+    if convention is not None and "convention" in known and (convention != EXACT or _follows(kind, EXACT)):
+        given.setdefault("convention", convention)
+    if issubclass(kind, FieldOptions):
+        given.setdefault("spacing", _spacing_of(units, given.get("convention")))
+        in_mm = given["spacing"] == HEADER
+    own = {key: value for key, value in given.items() if key != "rescale" or "rescale" in known}
+    if in_mm:
+        del own["spacing"]
+    _check_types(own, known)
+    # A label's masks are binary, and only a thresholded score states its value for equal labels.
+    binary = {"binary": True} if natural and "binary" in known else {}
+    loss = build_loss({"name": kind.__name__, **binary, **own})
+    return Metric(loss, given, measures, rescale=rescale, in_mm=in_mm, settled="spatial_dims" in given)
+
+
+def _spacing_of(units: str | None, convention: str | None) -> Any:
+    """Return the spacing where none was given: the header's, and voxels for libraries that know no other."""
+    in_mm = convention in (None, EXACT) if units is None else units == "mm"
+    return HEADER if in_mm else 1
+
+
+def _check_types(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    # A shell has only words: "l1=maybe" must not pass for true. What a number or a list may be the loss checks itself.
+    for key, value in given.items():
+        if isinstance(defaults.get(key), bool):
+            fits, wanted = isinstance(value, bool), "true or false"
+        elif isinstance(defaults.get(key), int | float):
+            fits, wanted = value is None or _numeric(value), "a number, or where it takes one for each axis [a,b,c]"
+        else:
+            continue
+        if not fits:
+            raise ValueError(f"{key} must be {wanted}, got {value!r}.")
+
+
+def _numeric(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_numeric(item) and not isinstance(item, list) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _follows(kind: type[Loss], convention: str) -> bool:
+    """Say whether a class has that convention."""
+    if "convention" not in inspect.signature(kind).parameters:
+        return False
+    try:
+        kind.from_config({"convention": convention})
+    except ValueError:
+        return False
+    return True
+
+
+# --- by default -------------------------------------------------------------------------------------------------------
+
+
+def evaluated_by_default(group: str) -> dict[type[Loss], Mapping[str, Any]]:
+    """Return the metrics that say what they are evaluated with on a group, and those arguments."""
+    metrics = dict.fromkeys(metric_of(cls) for cls in registered_losses().values())
+    return {kind: kind.evaluated[group] for kind in metrics if group in kind.evaluated}
+
+
+def default_metrics(
+    measured: Iterable[str], convention: str | None = None, regulariser_units: str | None = None
+) -> list[Metric]:
+    """Return every metric that fits what is given, each by the convention where it has it.
+
+    Parameters
+    ----------
+    measured
+        What is given: ``"images"``, ``"labels"``, ``"field"``.
+    convention
+        Whose formulas; ``"exact"`` where None. A metric that a library does not have is computed as without it.
+    regulariser_units
+        ``"mm"`` or ``"voxel"``; None: mm, and voxels by a library's convention.
+    """
+    chosen = []
+    for group in measured:
+        for kind, exact in evaluated_by_default(group).items():
+            named = convention is not None and convention != EXACT and _follows(kind, convention)
+            given = {"convention": convention} if named else dict(exact)
+            metric = _of_class(kind, given, True, None, regulariser_units)
+            chosen.append(replace(metric, measures=(group,), required=False))
+        if group == "labels":
+            chosen.append(Metric(None, required=False))
+    return chosen
+
+
+def asked_metrics(
+    losses: Sequence[str | Loss],
+    given: Sequence[str],
+    *,
+    ddf_units: str = "voxel",
+    affine_tol: float = 1e-3,
+    convention: str | None = None,
+    regulariser_units: str | None = None,
+) -> list[Metric]:
+    """Return what `evaluate_pair` computes: the losses that are asked for, or else all that fit what is given.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, or a loss does not fit what is given.
+    """
+    if ddf_units not in ("voxel", "mm"):
+        raise InputError(f"The units of a ddf are 'voxel' or 'mm', got {ddf_units!r}.")
+    if not affine_tol >= 0:
+        raise InputError(f"The tolerance of affines must be 0 or more voxels, got {affine_tol}.")
+    known = tuple(dict.fromkeys((EXACT, *CONVENTIONS)))
+    if convention not in (None, *known):
+        raise InputError(f"--convention must be one of {', '.join(known)}, got {convention!r}.")
+    if regulariser_units not in (None, "voxel", "mm"):
+        raise InputError(f"--regulariser-units must be 'voxel' or 'mm', got {regulariser_units!r}.")
+    if not losses:
+        return default_metrics(given, convention, regulariser_units)
+    metrics = [_built(asked, convention, regulariser_units) for asked in losses]
+    needs = {"labels": "--fixed-label and --moved-label", "field": "--ddf"}
+    for metric in metrics:
+        if not set(metric.measures) & set(given):
+            raise InputError(f"{metric.name} needs {' or '.join(needs[kind] for kind in metric.measures)}.")
+    return metrics
+
+
+# --- what will be computed --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Series:
+    """What `evaluate_pair` computes by one metric: a value, or one for each label and their mean.
+
+    Attributes
+    ----------
+    metric, arguments, measured, unit
+        As in `Record`.
+    """
+
+    metric: str
+    arguments: Mapping[str, Any]
+    measured: str
+    unit: str
+
+
+def planned(losses: Sequence[str | Loss], given: Sequence[str], **options: Any) -> tuple[Series, ...]:
+    """Return what `evaluate_pair` would compute, in its order, without reading a file.
+
+    Parameters
+    ----------
+    losses
+        As `evaluate_pair` takes them.
+    given
+        What there is: ``"images"``, then ``"labels"`` and ``"field"`` or either.
+    **options
+        ``ddf_units``, ``affine_tol``, ``convention`` and ``regulariser_units``, as `evaluate_pair` takes them.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, or a loss does not fit what is given.
+    """
+    chosen = asked_metrics(losses, given, **options)
+    return tuple(
+        Series(one.name, one.arguments, measured, one.unit)
+        for measured in given
+        for one in chosen
+        if measured in one.measures
+    )
