@@ -56,8 +56,6 @@ class DiceScore(DiceOptions, ImageLoss):
 
 @register_loss("dice")
 class DiceLoss(NegativeLossMixin, MultiScaleMixin, DiceScore):
-    """The negative of `DiceScore` over several scales, to be minimised; by MONAI's convention it is ``1 - Dice``."""
-
     @property
     def offset(self) -> float:
         """What the negative score is added to."""
