@@ -115,24 +115,39 @@ def test_register_numpy_prints_an_error_that_falls_and_a_dice_that_rises(example
 
 @needs_images
 @needs_nifti
-def test_the_demo_evaluates_the_pair_and_registers_it(example, capfd, tmp_path):
+def test_the_demo_registers_a_pair_and_evaluates_it_before_and_after_in_one_table(example, capfd, tmp_path):
     pytest.importorskip("typer", reason="typer, which the command line needs, is not installed")
-    example("demo").main(["--out", str(tmp_path), "--factor", "4", "--iterations", "5"])
+    pytest.importorskip("matplotlib", reason="matplotlib, which draws the picture, is not installed")
+    example("demo").main(["--out", str(tmp_path), "--factor", "4", "--iterations", "12"])
     printed = capfd.readouterr().out
-    assert printed.count("$ agnoreg evaluate") == 2
-    assert "Dice of the grey matter" in printed
-    for name in ("t1.nii.gz", "t1_warped.nii.gz", "labels.nii.gz", "labels_warped.nii.gz", "ddf.nii", "registration"):
-        assert (tmp_path / name).exists()
+    assert printed.count("$ agnoreg evaluate") == 1
+    assert re.search(r"metric +label +before +after", printed)
+    assert "1 grey matter" in printed
+    before, after = map(float, re.search(r"brain: (\S+) voxels before, (\S+) after", printed).groups())
+    assert after < 0.6 * before
+    # The last line says what to do next, and where the picture is.
+    last = printed.strip().splitlines()[-1]
+    assert "agnoreg evaluate FIXED MOVED" in last
+    picture = tmp_path / "registration.png"
+    assert last.endswith(str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
-    before, after = (json.loads((tmp_path / f"{name}.json").read_text())["metrics"] for name in ("before", "after"))
-    before = {(record["metric"], record["label"]): record for record in before}
-    after = {(record["metric"], record["label"]): record for record in after}
-    for key, record in before.items():
-        if record["identity_value"] is not None:
-            assert record["value"] == pytest.approx(record["identity_value"], abs=1e-4), key
-        worse = after[key]["value"] - record["value"]
-        assert worse > 0 if record["direction"] == "lower" else worse < 0, key
-    assert {key[0] for key in after} - {key[0] for key in before} == {"GradientNorm", "BendingEnergy"}
+    records = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]
+    assert {record["label_name"] for record in records} == {"", "grey matter", "white matter"}
+    for record in records:
+        if record["measured"] == "field":
+            assert record["before"] is None
+            continue
+        gained = record["value"] - record["before"]
+        assert gained > 0 if record["direction"] == "higher" else gained < 0, record["metric"]
+
+
+@needs_images
+def test_the_picture_shows_the_slice_that_differs_most(example):
+    pytest.importorskip("matplotlib", reason="matplotlib, which draws the picture, is not installed")
+    fixed, moving = np.zeros((2, 5, 6, 7))
+    moving[1:3, 2, 4] = 1.0
+    assert example("picture").most_different(fixed, moving) == 4
 
 
 def test_the_demo_labels_the_likelier_tissue(example):
