@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -213,7 +214,10 @@ def test_a_step_under_autocast_is_numpys(rng, name):
 
 def run(*arguments):
     script = Path(__file__).with_name("torch_process.py")
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    # The script imports what it shares with this file.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
