@@ -113,7 +113,7 @@ def test_the_table_shows_the_values_of_the_api(files, run):
     assert "fixed.nii.gz (fixed) and moved.nii (moved): 11 x 12 x 13 voxels of 1.5 x 2 x 3 mm; numpy on cpu" in out
 
 
-def test_pain_02_cli_states_direction_range_and_identity(files, run):
+def test_cli_states_direction_range_and_identity(files, run):
     _, out, _ = run("evaluate", *PAIR, *LABELS, "--ddf", "ddf.nii.gz")
     table = rows(out)
     assert table["metric"] == ["label", "value", "range", "better", "best"]
@@ -130,7 +130,7 @@ def test_pain_02_cli_states_direction_range_and_identity(files, run):
     assert "best: the value of two equal images" in out
 
 
-def test_pain_02_two_equal_images_have_the_stated_value(files, run):
+def test_two_equal_images_have_the_stated_value(files, run):
     _, out, _ = run("evaluate", "fixed.nii.gz", "fixed.nii.gz", *LABELS[:3], "fixed_label.nii.gz")
     table = rows(out)
     assert table.keys() >= {*NAMES} - {"mutual information"}
@@ -311,7 +311,7 @@ def test_different_shapes_are_both_named(files, refused):
     assert "(11, 12, 13) and (11, 12, 14)" in message
 
 
-def test_pain_08_different_grids(files, refused, run):
+def test_different_grids_are_refused_unless_tolerated(files, refused, run):
     moved = np.asarray(nib.load("moved.nii").dataobj)
     near, far = AFFINE.copy(), AFFINE.copy()
     near[0, 3] += 1.5e-5
@@ -335,7 +335,7 @@ def test_a_4_d_image(files, refused):
     assert "4-D" in refused("evaluate", "four.nii.gz", "moved.nii")
 
 
-def test_pain_03_a_probability_map_as_labels(files, refused):
+def test_a_probability_map_is_refused_as_labels(files, refused):
     files("probability.nii.gz", np.full(SHAPE, 0.25, np.float32))
     arguments = ("--fixed-label", "probability.nii.gz", "--moved-label", "moved_label.nii")
     assert "(0.25)" in refused("evaluate", *PAIR, *arguments)
@@ -423,7 +423,7 @@ def test_losses_lists_every_registered_one_and_its_metric(run):
     assert re.search(r"LocalNormalizedCrossCorrelation +kernel_size=9, kernel_type=rectangular, smooth_nr=1e-05", out)
 
 
-def test_pain_07_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch):
+def test_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch):
     monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
@@ -435,7 +435,7 @@ def test_pain_07_backends_says_ok_absent_or_broken_and_exits_0(run, monkeypatch)
     assert "agnoreg[cupy12]" in states["cupy"]
 
 
-def test_pain_07_a_broken_framework_is_named_with_its_reason(run, monkeypatch, tmp_path):
+def test_a_broken_framework_is_named_with_its_reason(run, monkeypatch, tmp_path):
     monkeypatch.setattr(lookup, "_loaded", {})
     monkeypatch.delitem(sys.modules, "agnoreg_cupy", raising=False)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
@@ -470,7 +470,7 @@ assert not loaded, loaded
 """
 
 
-def test_pain_07_the_command_on_numpy_imports_no_framework(files):
+def test_the_command_on_numpy_imports_no_framework(files):
     command = [sys.executable, "-W", "error", "-c", GUARD, "evaluate", *PAIR, *LABELS, "--ddf", "ddf.nii.gz"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -153,7 +153,7 @@ def test_a_field_is_read_in_both_layouts_and_units(save, pair, ddf, layout, unit
     close(found["BendingEnergy", "field", None], BendingEnergy()(ddf[1][None]))
 
 
-def test_pain_09_the_cli_equals_the_api_on_an_anisotropic_volume(save, rng):
+def test_the_cli_equals_the_api_on_an_anisotropic_volume(save, rng):
     """A 4 x 5 x 6 volume of voxels of 1 x 2 x 3 mm: axis i, component i and spacing i belong together."""
     affine = np.diag([1.0, 2.0, 3.0, 1.0])
     fixed, moved = (rng.random((4, 5, 6)).astype(np.float32) for _ in range(2))
@@ -187,7 +187,7 @@ def test_pain_09_the_cli_equals_the_api_on_an_anisotropic_volume(save, rng):
         evaluate_pair(files["fixed"], files["moved"], ddf=save("d.nii.gz", field, affine), losses=["bending"])
 
 
-def test_pain_27_every_metric_differs_from_all_others(pair, labels, ddf):
+def test_every_metric_differs_from_all_others(pair, labels, ddf):
     """Whatever name is asked for, no other metric would print the same number."""
     paths, _ = labels
     sources = {"fixed_label": paths[0], "moved_label": paths[1], "ddf": ddf[0]}
@@ -212,7 +212,7 @@ def test_pain_27_every_metric_differs_from_all_others(pair, labels, ddf):
         ("bending", BendingEnergy),
     ],
 )
-def test_pain_02_a_name_gives_the_metric_in_its_natural_sign(pair, labels, ddf, name, metric):
+def test_a_name_gives_the_metric_in_its_natural_sign(pair, labels, ddf, name, metric):
     (fixed_label, moved_label), _ = labels
     result = evaluate_pair(*pair[0], fixed_label=fixed_label, moved_label=moved_label, ddf=ddf[0], losses=[name])
     assert {record.metric for record in result.records} == {metric.__name__}
@@ -388,7 +388,7 @@ def test_slabs_read_what_one_piece_reads(save, rng, monkeypatch):
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def test_pain_37_labels_are_the_stored_integers(save, labels):
+def test_labels_are_the_stored_integers(save, labels):
     for path, array in zip(*labels, strict=True):
         found, occurring, warning = read_labels(open_volume(path, "fixed label"))
         assert found.dtype == np.int16
@@ -397,7 +397,7 @@ def test_pain_37_labels_are_the_stored_integers(save, labels):
         assert not warning
 
 
-def test_pain_37_labels_scaled_to_almost_integers_are_rounded_with_a_warning(save, pair):
+def test_labels_scaled_to_almost_integers_are_rounded_with_a_warning(save, pair):
     stored = np.zeros(SHAPE, np.int16)
     stored[2:5] = 255
     stored[5:8] = 510
@@ -414,7 +414,7 @@ def test_pain_37_labels_scaled_to_almost_integers_are_rounded_with_a_warning(sav
     assert len([text for text in result.warnings if "rounded" in text]) == 2
 
 
-def test_pain_37_labels_scaled_elsewhere_are_refused_with_the_values(save):
+def test_labels_scaled_elsewhere_are_refused_with_the_values(save):
     stored = np.zeros(SHAPE, np.int16)
     stored[2:5] = 3
     path = save("label.nii.gz", stored, slope=0.5)
@@ -422,7 +422,7 @@ def test_pain_37_labels_scaled_elsewhere_are_refused_with_the_values(save):
         read_labels(open_volume(path, "fixed label"))
 
 
-def test_pain_03_probabilities_are_refused_with_the_values(save, pair, labels):
+def test_probabilities_are_refused_with_the_values(save, pair, labels):
     probability = np.zeros(SHAPE, np.float32)
     probability[1, 1, :7] = 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875
     path = save("probability.nii.gz", probability)
@@ -430,7 +430,7 @@ def test_pain_03_probabilities_are_refused_with_the_values(save, pair, labels):
         evaluate_pair(*pair[0], fixed_label=labels[0][0], moved_label=path)
 
 
-def test_pain_03_nearly_integral_floats_are_labels(save, labels):
+def test_nearly_integral_floats_are_labels(save, labels):
     """A mask of 0.9999 (spinalcordtoolbox issue 428) is the label 1, not the label 0."""
     mask = np.where(labels[1][0] == 2, 0.9999, 0).astype(np.float32)
     found, occurring, warning = read_labels(open_volume(save("mask.nii.gz", mask), "fixed label"))
@@ -451,7 +451,7 @@ def test_values_that_no_label_has_are_refused(save, value):
         read_labels(open_volume(save("a.nii", x), "fixed label"))
 
 
-def test_pain_03_an_image_taken_for_labels_is_warned_of(save, pair):
+def test_an_image_taken_for_labels_is_warned_of(save, pair):
     """A probability map is often stored as 0..255: these are integers, and hardly labels."""
     path = save("probability.nii.gz", (np.arange(math.prod(SHAPE)) % 256).astype(np.uint8).reshape(SHAPE))
     result = evaluate_pair(*pair[0], fixed_label=path, moved_label=path, losses=["dice"])
@@ -484,7 +484,7 @@ def test_negative_and_large_labels(save, pair):
         ("a.nii.gz", np.int16, 0.5),
     ],
 )
-def test_pain_37_a_pair_takes_at_most_three_times_its_float32_size(save, name, dtype, slope):
+def test_a_pair_takes_at_most_three_times_its_float32_size(save, name, dtype, slope):
     shape = (160, 150, 140)
     array = (np.arange(math.prod(shape)) % 100).reshape(shape).astype(dtype)
     path = save(name, array, slope=slope)
@@ -497,7 +497,7 @@ def test_pain_37_a_pair_takes_at_most_three_times_its_float32_size(save, name, d
     assert {image.dtype for image in read} == {np.dtype(np.float32)}
 
 
-def test_pain_03_many_labels_take_no_one_hot(save):
+def test_many_labels_take_no_one_hot(save):
     """Thirty labels: at most three copies of the volume in float32, beside the two images and the two maps."""
     shape = (160, 150, 140)
     array = (np.arange(math.prod(shape)) // (math.prod(shape) // 30)).astype(np.int16).reshape(shape)
@@ -515,7 +515,7 @@ def test_pain_03_many_labels_take_no_one_hot(save):
 # --- grids ------------------------------------------------------------------------------------------------------------
 
 
-def test_pain_08_rounding_of_a_header_passes_silently(save, pair):
+def test_rounding_in_a_header_passes_silently(save, pair):
     _, (fixed, moved) = pair
     affine = AFFINE.copy()
     affine[:3, 3] += 1e-5
@@ -533,7 +533,7 @@ def test_pain_08_rounding_of_a_header_passes_silently(save, pair):
         ("turn", "direction", ("0.995", "0.99")),
     ],
 )
-def test_pain_08_different_grids_are_refused_by_field_with_both_values(save, pair, change, field, numbers):
+def test_different_grids_are_refused_by_field_with_both_values(save, pair, change, field, numbers):
     _, (fixed, moved) = pair
     affine = AFFINE.copy()
     if change == "origin":

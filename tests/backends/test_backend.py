@@ -8,12 +8,12 @@ from pathlib import Path
 import array_api_strict
 import numpy as np
 import pytest
-from agnoreg.functional.distance import SquaredDifference
 
 import agnoreg
 from agnoreg.backend import Backend
 from agnoreg.backend.windows import window_sum
 from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
+from agnoreg.measures.ssd import SquaredDifference
 
 ROOT = Path(agnoreg.__file__).parents[1]
 

@@ -1,6 +1,6 @@
 """Arrays that are more than arrays: subclasses, memory maps, parameters and variables count as the numbers in them.
 
-That TensorFlow's own tensors and variables are taken is tested among the pains and in `test_tensorflow`.
+That TensorFlow's own tensors and variables are taken is tested in `guarantees/` and in `test_tensorflow`.
 """
 
 import copy
@@ -103,7 +103,7 @@ TENSORS = {
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("kind", TENSORS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_pain_39_a_tensor_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, name, kind):
+def test_a_tensor_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, name, kind):
     loss = LOSSES[name]()
     arrays = arrays_of(loss, rng)
     plain, wrt = [torch.tensor(x) for x in arrays], range(loss.inputs)
@@ -261,7 +261,7 @@ NDARRAYS = {
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("kind", NDARRAYS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_pain_39_an_array_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, tmp_path, name, kind):
+def test_an_array_of_any_class_has_the_value_and_the_gradients_of_its_numbers(rng, tmp_path, name, kind):
     loss = LOSSES[name]()
     arrays, wrt = arrays_of(loss, rng), range(loss.inputs)
     expected, expected_gradients = agnoreg.value_and_grad(loss, *arrays, argnums=wrt)

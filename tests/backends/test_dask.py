@@ -63,7 +63,7 @@ def check(loss, arrays, chunks, **masks):
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_pain_31_a_loss_depends_on_its_chunks(rng, name, chunks):
+def test_a_loss_does_not_depend_on_its_chunks(rng, name, chunks):
     loss = LOSSES[name]()
     check(loss, images(loss, rng), chunks)
 
@@ -87,13 +87,13 @@ def test_a_mask_is_cut_as_the_image_is(rng, loss, chunks):
 
 @pytest.mark.parametrize("kernel_size", [4, 9, 15])
 @pytest.mark.parametrize("kernel_type", ["rectangular", "gaussian"])
-def test_pain_31_a_window_is_larger_than_a_chunk_or_the_image(rng, kernel_type, kernel_size):
+def test_a_window_may_be_larger_than_a_chunk_or_the_image(rng, kernel_type, kernel_size):
     loss = LocalNormalizedCrossCorrelation(kernel_size=kernel_size, kernel_type=kernel_type)
     check(loss, images(loss, rng), (1, 2, 3, 1))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_pain_31_something_is_computed_before_it_is_asked_for(rng, name):
+def test_nothing_is_computed_before_it_is_asked_for(rng, name):
     def refuse(*_, **__):
         raise AssertionError("The graph was computed.")
 
@@ -138,7 +138,7 @@ seen: set[type] = set()
     ],
     ids=lambda loss: loss.name,
 )
-def test_pain_31_chunks_lose_their_kind(rng, monkeypatch, loss):
+def test_chunks_keep_their_kind(rng, monkeypatch, loss):
     from agnoreg.backend import lookup as finding
 
     adapter = CardBackend("card", agnoreg.get_backend("numpy").xp)
@@ -157,7 +157,7 @@ def test_pain_31_chunks_lose_their_kind(rng, monkeypatch, loss):
     np.testing.assert_allclose(np.asarray(gradient), expected_gradient, atol=1e-12)
 
 
-def test_pain_31_a_size_is_unknown():
+def test_chunks_of_unknown_size_are_refused_with_what_to_call():
     x = chunked(np.zeros(SHAPE))
     unknown = x[x[:, 0, 0, 0] >= 0]
     with pytest.raises(ValueError, match=r"call compute_chunk_sizes\(\)"):

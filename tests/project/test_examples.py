@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 needs_images = pytest.mark.skipif(
     importlib.util.find_spec("nilearn") is None, reason="nilearn, whose package holds the images, is not installed"

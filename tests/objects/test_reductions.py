@@ -1,6 +1,6 @@
 """A reduction means the same everywhere: for losses, metrics and their sums, for values, gradients and terms.
 
-That the values of the registered losses agree is tested among the pains, and that the gradients of each formula do, by
+That the values of the registered losses agree is tested in `guarantees/`, and that the gradients of each formula do, by
 the conformance suite.
 """
 
@@ -109,7 +109,7 @@ def as_reduced(values, reduction):
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", CASES)
-def test_pain_25_values_and_gradients_of_the_three_reductions_agree(backend, rng, name, batch):
+def test_values_and_gradients_of_the_three_reductions_agree(backend, rng, name, batch):
     inputs = moved(inputs_of(CASES[name], rng, batch), backend.from_numpy)
     values = backend.to_numpy(call(CASES[name].call, inputs))
     assert values.shape == (batch,)

@@ -97,7 +97,7 @@ def test_a_step_of_fit_is_numpys(processes):
 
 
 @started_together
-def test_pain_12_a_saved_model_is_the_same_in_a_new_process(processes):
+def test_a_saved_model_is_the_same_in_a_new_process(processes):
     _, trained, loaded = processes
     assert all(map(math.isfinite, loaded["saved"].values()))
     assert loaded["saved"] == pytest.approx(trained["saved"], rel=1e-6, abs=0.0)
@@ -155,7 +155,7 @@ def again(loss):
 
 
 @pytest.mark.parametrize("short", FROZEN)
-def test_pain_12_every_argument_of_every_loss_is_in_its_configuration(short):
+def test_every_argument_of_every_loss_is_in_its_configuration(short):
     cls, kind = LOSSES[FROZEN[short]], getattr(agnoreg_keras, short)
     found = list(variants(cls))
     assert found
@@ -168,7 +168,7 @@ def test_pain_12_every_argument_of_every_loss_is_in_its_configuration(short):
         assert cls.from_config(json.loads(json.dumps(loss.loss.get_config()))) == loss.loss
 
 
-def test_pain_12_names_are_frozen():
+def test_registered_names_are_frozen():
     assert {name for name in agnoreg_keras.__all__ if name != "Loss"} == {*FROZEN, *AGAIN}
     for again, name in AGAIN.items():
         assert getattr(agnoreg_keras, again) is getattr(agnoreg_keras, name)

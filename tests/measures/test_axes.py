@@ -23,21 +23,21 @@ def images(rng):
     return make
 
 
-def test_pain_21_a_slice_is_a_volume_of_one_plane(images):
+def test_a_slice_is_a_volume_of_one_plane(images):
     t, p = images(2, 9, 11)
     plane = functional.lncc(t, p, kernel_size=5, spatial_dims=2)
     np.testing.assert_allclose(functional.lncc(t[:, None], p[:, None], kernel_size=(1, 5, 5)), plane, rtol=1e-12)
     np.testing.assert_allclose(functional.lncc(t[..., None], p[..., None], kernel_size=(5, 5, 1)), plane, rtol=1e-12)
 
 
-def test_pain_21_a_line_is_a_plane_of_one_line(images):
+def test_a_line_is_a_plane_of_one_line(images):
     t, p = images(2, 17)
     line = functional.lncc(t, p, kernel_size=5, spatial_dims=1)
     found = functional.lncc(t[:, None], p[:, None], kernel_size=(1, 5), spatial_dims=2)
     np.testing.assert_allclose(found, line, rtol=1e-12)
 
 
-def test_pain_09_axes_may_change_places_together_with_the_window(images):
+def test_axes_may_change_places_together_with_the_window(images):
     t, p = images(2, 6, 7, 8)
     expected = functional.lncc(t, p, kernel_size=(3, 5, 7))
     for order in itertools.permutations(range(3)):
@@ -46,7 +46,7 @@ def test_pain_09_axes_may_change_places_together_with_the_window(images):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_pain_24_channels_have_the_mean_of_their_values_wherever_they_are(backend, images):
+def test_channels_have_the_mean_of_their_values_wherever_they_are(backend, images):
     t, p = images(2, 6, 7, 8, 3)
     single = [functional.lncc(t[..., c], p[..., c], kernel_size=5) for c in range(3)]
     last = {"kernel_size": 5, "data_format": "channels_last"}
@@ -63,7 +63,7 @@ def test_pain_24_channels_have_the_mean_of_their_values_wherever_they_are(backen
     np.testing.assert_allclose(np.moveaxis(found["first"], 1, -1), found["last"], atol=1e-15)
 
 
-def test_pain_24_channels_are_not_guessed(images):
+def test_channels_are_not_guessed(images):
     t, p = images(1, 6, 7, 8, 2)
     with pytest.raises(ValueError, match="Last dimension of y_true is not one"):
         functional.lncc(t, p)
@@ -101,7 +101,7 @@ def test_a_window_an_axis_survives_its_configuration():
 
 
 @pytest.mark.parametrize("dims", [1, 2])
-def test_pain_21_what_losses_are_made_of_knows_planes_and_lines(dims):
+def test_what_losses_are_made_of_takes_planes_and_lines(dims):
     rng = np.random.default_rng(0)
     sizes, lifted = (6, 5)[:dims], (1,) * (3 - dims)
     image, ddf = rng.normal(size=(2, *sizes)), rng.normal(size=(2, *sizes, dims))
@@ -134,7 +134,7 @@ def test_pain_21_what_losses_are_made_of_knows_planes_and_lines(dims):
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([3, 4, 9]))
-def test_pain_22_inverted_contrast_is_best_when_squared_and_worst_when_signed(seed, size):
+def test_inverted_contrast_is_best_when_squared_and_worst_when_signed(seed, size):
     x = np.random.default_rng(seed).random((1, 9, 9, 9)) * 10.0
     options = {"kernel_size": size, "padding": "truncate"}
     np.testing.assert_allclose(functional.lncc(x, -x, **options), 1.0, rtol=1e-6)
@@ -142,7 +142,7 @@ def test_pain_22_inverted_contrast_is_best_when_squared_and_worst_when_signed(se
     np.testing.assert_allclose(functional.lncc(x, -x, squared=False, **options), -1.0, rtol=1e-5)
 
 
-def test_pain_22_the_range_says_which():
+def test_the_range_says_whether_lncc_is_squared():
     assert LocalNormalizedCrossCorrelation().value_range == (0.0, 1.0)
     low, high = LocalNormalizedCrossCorrelation(squared=False).value_range
     assert low == -1.0

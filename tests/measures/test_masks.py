@@ -160,7 +160,7 @@ def assert_close(found, expected, rtol=1e-10):
 
 
 @on_every_framework()
-def test_pain_05_a_mask_of_ones_changes_nothing(framework, rng, name):
+def test_a_mask_of_ones_changes_nothing(framework, rng, name):
     loss = VARIANTS[name]
     arrays = arrays_for(loss, rng)
     expected = evaluated(loss, arrays, framework)
@@ -178,7 +178,7 @@ ANYTHING = {
 
 @pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
 @on_every_framework()
-def test_pain_05_what_a_mask_leaves_out_changes_no_bit(framework, rng, request, name, soft):
+def test_what_a_mask_leaves_out_changes_no_bit(framework, rng, request, name, soft):
     loss = VARIANTS[name]
     arrays, mask = arrays_for(loss, rng), mask_for(loss, rng, soft=soft)
     if not soft:
@@ -207,7 +207,7 @@ def test_slabs_change_no_masked_value_and_no_gradient(rng, request, name, soft):
 
 
 @on_every_framework(FREE)
-def test_pain_05_a_box_is_a_crop(framework, rng, name):
+def test_a_box_is_a_crop(framework, rng, name):
     loss = VARIANTS[name]
     arrays, mask = arrays_for(loss, rng, (2, 8, 9, 11)), np.zeros((2, 8, 9, 11), dtype=bool)
     box = (slice(None), slice(1, 7), slice(3, 9), slice(0, 8))
@@ -225,7 +225,7 @@ def test_pain_05_a_box_is_a_crop(framework, rng, name):
     fill=st.sampled_from([0.0, np.nan]),
     seed=st.integers(0, 99),
 )
-def test_pain_38_a_margin_of_any_width_that_a_mask_leaves_out_changes_nothing(name, before, after, fill, seed):
+def test_a_margin_of_any_width_that_a_mask_leaves_out_changes_nothing(name, before, after, fill, seed):
     loss, rng = without_border(VARIANTS[name]), np.random.default_rng(seed)
     arrays, mask = arrays_for(loss, rng), mask_for(loss, rng)
     expected = evaluated(loss, arrays, mask=mask)
@@ -279,7 +279,7 @@ def test_gradients_with_soft_masks_are_those_of_the_value(rng, name):
 
 
 @on_every_framework()
-def test_pain_05_several_masks_are_their_product(framework, rng, name):
+def test_several_masks_are_their_product(framework, rng, name):
     loss = VARIANTS[name]
     arrays, fixed, moving, both = (arrays_for(loss, rng), *(mask_for(loss, rng) for _ in range(3)))
     expected = evaluated(loss, arrays, framework, mask=fixed * moving)
@@ -432,7 +432,7 @@ def test_functions_take_masks_as_losses_do(framework, rng, name):
 
 
 @on_every_framework()
-def test_pain_05_an_empty_mask_makes_one_sample_no_number_with_a_warning(framework, rng, name):
+def test_a_sample_of_an_empty_mask_is_nan_with_a_warning(framework, rng, name):
     loss = VARIANTS[name]
     shape = (3, *SHAPE[1:])
     arrays, mask = arrays_for(loss, rng, shape), mask_for(loss, rng, shape)
