@@ -7,10 +7,10 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar
 
-from agnoreg.engine import doubts
+from agnoreg.engine import doubts, kernels
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.validate import as_number
-from agnoreg.measures import correlation, kernels
+from agnoreg.measures import correlation
 from agnoreg.measures.author import *
 from agnoreg.measures.conventions import check_convention, check_fixed, take
 from agnoreg.measures.families.local_moments import LocalMoments

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import agnoreg
+from agnoreg.engine import kernels
 from agnoreg.loss import image, kernel, label
-from agnoreg.measures import kernels
 
 #: The short names of the losses, and the names they are registered by.
 SHORT = {
