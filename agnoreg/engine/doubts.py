@@ -56,8 +56,7 @@ def _sparse(array: Array) -> Array:
 
 
 def beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> list[Array]:
-    """Return, for each array that is not bool, where its values on a coarse grid, inside the mask, are far outside [0, 1].
-    """
+    """Return where the values are far outside [0, 1], on a coarse grid inside the mask; bool arrays are skipped."""
     xp, found = backend.xp, []
     if mask is not None:
         mask = _sparse(mask)

@@ -13,8 +13,8 @@ Array = Any
 class Differentiable:
     """A function of images or fields with a value ``(B,)`` and, for every input, a gradient.
 
-    Wherever a method takes ``arrays``, a mask may follow the inputs: weights of at least 0 that broadcast to the shape of
-    the first input. There is no gradient for it.
+    Wherever a method takes ``arrays``, a mask may follow the inputs: weights of at least 0 that broadcast to the shape
+    of the first input. There is no gradient for it.
     """
 
     #: Number of input arrays: 2 images or labels (y_true, y_pred), or 1 field.
@@ -55,7 +55,7 @@ class Differentiable:
         """Raise TypeError if the function takes no mask."""
 
     def channel_axis(self, rank: int) -> int:
-        """Return the axis that a mask may lack, for inputs of ``rank`` axes: an image's channels, a field's components."""
+        """Return the axis that a mask may lack, for inputs of ``rank`` axes: the channels or the components."""
         return rank - 1
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:

@@ -18,10 +18,10 @@ Array = Any
 class Measure(Differentiable):
     """A loss written as functions of slabs; subclasses are frozen dataclasses of its parameters.
 
-    The engine calls `sums` for every slab and adds the results, calls `finish` once to get the value and the coefficients
-    of the gradient, and calls `gradient` for every slab with these coefficients. For the mean squared error, `sums`
-    returns ``sum (t - p)^2``, `finish` the value ``sums / count`` and the coefficient ``1 / count``, and `gradient` for
-    ``p`` the coefficient times ``2 (p - t)``.
+    The engine calls `sums` for every slab and adds the results. It calls `finish` once, for the value and the
+    coefficients of the gradient, and then `gradient` for every slab with these coefficients. For the mean squared error
+    `sums` returns ``sum (t - p)^2``, `finish` the value ``sum / count`` and the coefficient ``1 / count``, and
+    `gradient` for ``p`` the coefficient times ``2 (p - t)``.
     """
 
     backward_needs_inputs: ClassVar[bool] = True  # type: ignore[misc]
@@ -80,7 +80,7 @@ class Measure(Differentiable):
         return arrays[self.inputs] if len(arrays) > self.inputs else None
 
     def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the weights that a slab gets, in canonical shape; ``arrays`` are the inputs in their original shape."""
+        """Return the weights that a slab gets, in canonical shape; ``arrays`` are the inputs in original shape."""
         return self.to_canonical(backend, (spread(backend, mask, arrays[0]),))
 
     def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:

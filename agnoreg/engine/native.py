@@ -30,5 +30,5 @@ def native_autodiff() -> Iterator[None]:
 
 
 def natively_differentiated() -> bool:
-    """Return whether this thread is inside `native_autodiff`, where every operation must be visible to the framework."""
+    """Return whether this thread is inside `native_autodiff`: the framework must then see every operation."""
     return _native.wanted
