@@ -89,8 +89,8 @@ class Layout:
         """Return the windows around each entry, within planes: from ``before`` to ``after`` (lines, entries) from it.
 
         ``taps`` are the weights along axes 2 and 3, and an entry has weight ``unit``. All planes are one row, closed to
-        a ring, so that windows at a border read a gap: it must hold zeros or `border_values`. Windows around gap entries
-        are meaningless.
+        a ring, so that windows at a border read a gap: it must hold zeros or `border_values`. Windows around entries of
+        a gap are meaningless.
 
         For example, sums over 3 entries, ``before = after = (0, 1)``, in a plane of one line of 3 voxels, side 2::
 
@@ -150,7 +150,7 @@ SUMS = SumMerge()
 def along_rows(
     joining: WindowMerge, item: Item, axes: Sequence[tuple[int, tuple[float, ...]]], unit: float, surplus: int
 ) -> Item:
-    """Merge windows of weight ``unit`` along each ``(stride, taps)`` in turn; entry ``i`` is the window that begins there.
+    """Merge windows of weight ``unit`` along each ``(stride, taps)`` in turn; entry ``i`` is the one that begins there.
 
     The result is ``surplus`` entries shorter than the row. Slices that begin at the row's start keep its alignment: a
     framework that cannot address unaligned data can take them as views.

@@ -63,8 +63,8 @@ class StreamingMeasure(Measure):
         """Return the next state, the values of the windows that are now complete, and half the gradients.
 
         Values and gradients are packed planes ``(planes, b, size)``; values in gaps and outside the image are 0.
-        ``wrt`` is None if no gradient is needed. If `counts`, the values are a pair: the values and how much each one counts,
-        both 0 for windows that do not count.
+        ``wrt`` is None if no gradient is needed. If `counts`, the values are a pair: the values and how much each one
+        counts, both 0 for windows that do not count.
 
         For example, with windows of 3 planes, `value_delay` and `gradient_delay` are 1. An image of 4 planes, one a
         step, takes 6 steps; ``.`` is a plane of zeros, or a result outside the image, which the engine drops::
