@@ -151,7 +151,7 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
         return ((y - 1) // 2, (z - 1) // 2), (y // 2, z // 2)
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
-        """Return the state before the first plane: as after planes of zeros, from which the centres are subtracted too."""
+        """Return the state before the first plane, as after planes of zeros less the centres."""
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
         count = self.constant_count
         centres = tuple(layout.border_values(xp, c, self.around[0], device) for c in slab.constants[:count])

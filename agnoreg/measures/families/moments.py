@@ -53,7 +53,7 @@ class MomentMerge(WindowMerge):
         return Moments(t, p, *self._seconds(a, b, dt, dp, unit * na * share))
 
     def _seconds(self, a: Moments, b: Moments, dt: Array, dp: Array, factor: float) -> tuple[Array, Array, Array]:
-        """Return the merged second moments: the sum of both, plus ``factor`` times the products of ``dt`` and ``dp``."""
+        """Return the merged second moments: both added, plus ``factor`` times the products of ``dt`` and ``dp``."""
         inner = [m[2:] for m in (a, b) if m.tt is not None]
         return self.backend.operations.plus_products(inner, dt, dp, factor)
 
