@@ -1,4 +1,4 @@
-"""The one-dimensional kernels that windows and scales are made of."""
+"""One-dimensional kernels of windows and of smoothing."""
 
 import math
 import warnings
@@ -14,13 +14,13 @@ Array = Any
 
 
 class EvenWindowWarning(UserWarning):
-    """A window of even size lies half a voxel beside the voxel that it belongs to."""
+    """A window of even size is off-centre by half a voxel."""
 
 
-#: The even size that was warned of, if one was: Python alone would warn again whenever somebody changes its filters.
+#: The even size that was warned of, if any: Python itself would warn again after every change of the warning filters.
 _warned: list[int] = []
 
-#: No image has a window larger than this; a slip of the pen should not fill the memory.
+#: Largest size of a window and largest sigma, in voxels: a typing error must not fill the memory.
 LARGEST = 1000
 
 
@@ -33,7 +33,7 @@ def check_kernel_size(kernel_size: int) -> int:
 
 
 def warn_of_even(sizes: Sequence[int]) -> None:
-    """Warn, once in a process, where a window has no voxel in its middle."""
+    """Warn, once in a process, if one of the sizes is even: such a window has no middle voxel."""
     even = [size for size in sizes if size % 2 == 0]
     if not even or _warned:
         return
@@ -43,7 +43,7 @@ def warn_of_even(sizes: Sequence[int]) -> None:
         EvenWindowWarning,
         stacklevel=2,
     )
-    # Not where the warning is an error.
+    # Only now: if the warning is an error, the next call must raise it again.
     _warned.append(even[0])
 
 
@@ -56,7 +56,7 @@ def check_sigma(sigma: float) -> float:
 
 
 def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
-    """Return the weights of a rectangular, triangular or gaussian window along one axis, as Python floats."""
+    """Return the taps of a rectangular, triangular or gaussian window along one axis, as Python floats."""
     size = check_kernel_size(kernel_size)
     offsets = [i - (size - 1) / 2 for i in range(size)]
     if kernel_type == "rectangular":
@@ -69,7 +69,7 @@ def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
 
 
 def narrow_triangle(size: int) -> tuple[float, ...]:
-    """Return MONAI's triangular window: of width ``(size + 1) // 2``, or one less, convolved with itself; sum 1."""
+    """Return MONAI's triangular window, of sum 1: a box of ``(size + 1) // 2`` taps, made odd, convolved with itself."""
     side = (size + 1) // 2
     side -= 1 - side % 2
     middle = size // 2
@@ -77,7 +77,7 @@ def narrow_triangle(size: int) -> tuple[float, ...]:
 
 
 def sampled_gaussian(sigma: float) -> tuple[float, ...]:
-    """Return MONAI's Gaussian of a scale: the density's samples as far as 3 sigma, which are not normalised."""
+    """Return MONAI's Gaussian kernel: samples of the density up to 3 sigma, not normalised."""
     sigma = check_sigma(sigma)
     tail = int(max(3 * sigma, 0.5) + 0.5)
     height = 1 / (math.sqrt(2 * math.pi) * sigma)
@@ -137,7 +137,7 @@ def triangular(kernel_size: int) -> Array:
 
 
 def gaussian_kernel1d_size(kernel_size: int) -> Array:
-    """Return a Gaussian of a given length, its standard deviation a third of it, not normalised.
+    """Return a Gaussian of a given length with a standard deviation of a third of it, not normalised.
 
     ``exp(-(i - (k - 1) / 2)^2 / (2 s^2))`` with ``s = k / 3``.
 
