@@ -21,7 +21,7 @@ from agnoreg.loss.image import (
 )
 from agnoreg.loss.label import CrossEntropy, CrossEntropyLoss, DiceLoss, DiceScore, JaccardLoss, SumSquaredDifference
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
-from agnoreg.objects.composite import WeightedLoss
+from agnoreg.objects.weighted import WeightedLoss
 from conformance.settings import set_for
 
 #: Every loss and metric, and options that meet a mask in another way.

@@ -21,7 +21,8 @@ import agnoreg
 from agnoreg.loss import label
 from agnoreg.objects import files as config_files
 from agnoreg.objects import registry as names
-from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.registration import RegistrationLoss
+from agnoreg.objects.weighted import WeightedLoss
 
 ROOT = Path(agnoreg.__file__).parents[1]
 SUFFIXES = (".json", ".yaml", ".yml")

@@ -11,7 +11,8 @@ import pytest
 import agnoreg
 from agnoreg import functional
 from agnoreg.loss import deform, image, kernel, label, util
-from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.registration import RegistrationLoss
+from agnoreg.objects.weighted import WeightedLoss
 
 LOSSES = agnoreg.registered_losses()
 

@@ -11,6 +11,7 @@ import pytest
 import agnoreg
 from agnoreg.engine import kernels
 from agnoreg.loss import image, kernel, label
+from agnoreg.objects import registration, weighted
 
 #: The short names of the losses, and the names they are registered by.
 SHORT = {
@@ -90,7 +91,7 @@ def test_deepregs_kernels_have_their_numbers():
 
 
 def test_the_package_of_losses_has_the_classes_of_its_modules():
-    modules = (image, label, agnoreg.loss.deform, agnoreg.loss.util, agnoreg.objects.composite)
+    modules = (image, label, agnoreg.loss.deform, agnoreg.loss.util, weighted, registration)
     classes = {
         name: one
         for module in modules

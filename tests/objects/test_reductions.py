@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg.loss import deform, image, label
-from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.registration import RegistrationLoss
+from agnoreg.objects.weighted import WeightedLoss
 from conformance.settings import set_for
 
 REDUCTIONS = ("mean", "sum", "none")

@@ -6,7 +6,8 @@ from agnoreg.engine.delay import delayed, keep_last
 from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
-from agnoreg.measures.families.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
+from agnoreg.measures.families.differences import FirstDifferences, SecondDifferences
+from agnoreg.measures.families.row_differences import across, plus_across, times, trim
 
 Array = Any
 

@@ -1,11 +1,10 @@
-"""Base of measures of a displacement field (DDF): layout, spacing, dimensions, and differences in packed rows."""
+"""Family: measures of a displacement field (DDF), by differences: layout, spacing, dimensions and masks."""
 
 import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.backend.shifts import cut, pad
 from agnoreg.engine.axes import axes_between, check_spacing
 from agnoreg.engine.delay import delayed, keep_last, zero_history
 from agnoreg.engine.planes import PlaneBatch
@@ -14,58 +13,10 @@ from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg.engine.sums import spread
 from agnoreg.engine.validate import check_rank
-from agnoreg.objects.options import FieldOptions, flag
+from agnoreg.measures.families.row_differences import eroded
+from agnoreg.objects.options import FieldOptions
 
 Array = Any
-
-# --- differences in a row ---------------------------------------------------------------------------------------------
-
-# Planes are packed into a row, with gaps of zeros between them and a margin at each end. A difference along axis 2 or 3
-# is then a difference of entries a line or a voxel apart. Near a border it mixes lines, and is multiplied by 0. The
-# factor 1/2 of central differences and the spacing along the last axis are left out; `units` applies them at the end.
-
-
-def across(row: Array, stride: int, line: int, behind: int | None = None) -> Array:
-    """Return ``row[i + stride] - row[i - behind]``, one line shorter at each end; ``behind`` defaults to ``stride``."""
-    behind = stride if behind is None else behind
-    return row[line + stride : stride - line or None] - row[line - behind : -line - behind]
-
-
-def plus_across(total: Array | None, row: Array, stride: int, line: int, behind: int | None = None) -> Array:
-    """Add `across` to ``total``, in place where arrays can be written to."""
-    if total is None:
-        return across(row, stride, line, behind)
-    behind = stride if behind is None else behind
-    total += row[line + stride : stride - line or None]
-    total -= row[line - behind : -line - behind]
-    return total
-
-
-def times(x: Array, factor: Any) -> Array:
-    """Return ``factor * x``, in place where arrays can be written to; the factor may be a 0-d array."""
-    if not isinstance(factor, float) or factor != 1.0:
-        x *= factor
-    return x
-
-
-def trim(row: Array, entries: int) -> Array:
-    """Drop ``entries`` entries at each end."""
-    return row[entries:-entries]
-
-
-def eroded(xp: Any, mask: Array, axis: int, reach: int) -> Array:
-    """Return the minimum over the entries up to ``reach`` away along an axis; zeros lie beyond the border."""
-    size = mask.shape[axis]
-    padded, least = pad(xp, mask, axis, reach, reach), mask
-    for shift in range(2 * reach + 1):
-        if shift != reach:
-            least = lesser(xp, least, cut(padded, axis, shift, shift + size))
-    return least
-
-
-def lesser(xp: Any, a: Array, b: Array) -> Array:
-    """Return the elementwise minimum of two weights; of bools, the logical and."""
-    return a & b if a.dtype == xp.bool else xp.minimum(a, b)
 
 
 class FieldMeasure(FieldOptions, StreamingMeasure):
@@ -307,49 +258,3 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         The factor 0 does not suffice with several samples: another sample's NaN, times 0, would still be NaN.
         """
         return energies if energies.shape[1] == 1 else xp.where(there, energies, xp.zeros_like(energies))
-
-
-class FirstDifferences(FieldMeasure):
-    """A sum of squares of first differences, or of their absolute values."""
-
-    l1: bool = flag(default=False)
-
-    title: ClassVar[str] = "The gradient norm"
-    #: Factor of a difference, apart from the spacing.
-    rate: ClassVar[float]
-
-    @property
-    def quadratic(self) -> bool:  # type: ignore[override]
-        """Whether energies are squares."""
-        return not self.l1
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """Factors of the values and of the gradients, from the differences' factor along the last axis."""
-        assert isinstance(self.spacing, tuple)
-        rate = self.rate / self.spacing[-1]
-        return (rate, rate) if self.l1 else (rate**2, 2.0 * rate**2)
-
-    def energy(self, xp: Any, difference: Array) -> Array:
-        """Return the square, or the absolute value."""
-        return xp.abs(difference) if self.l1 else difference * difference
-
-    def back(self, slab: Slab, difference: Array, factor: float, mask: Array) -> Array:
-        """Return half the energy's derivative by the difference, times its factor; if `l1`, all of the derivative."""
-        return self.again(
-            slab, times(slab.backend.operations.sign(difference) if self.l1 else difference, factor), mask
-        )
-
-
-class SecondDifferences(FieldMeasure):
-    """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, from differences without their factor of 1/4."""
-
-    gap: ClassVar[int] = 4
-    title: ClassVar[str] = "The bending energy"
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """Factors of the values and of the gradients."""
-        assert isinstance(self.spacing, tuple)
-        unit = (0.5 / self.spacing[-1]) ** 4
-        return unit, 2.0 * unit

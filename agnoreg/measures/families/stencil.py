@@ -13,8 +13,8 @@ from agnoreg.backend.shifts import cut
 from agnoreg.engine.measure import MeanMeasure
 from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.sums import total
-from agnoreg.measures.families.fields import lesser
 from agnoreg.measures.families.images import VolumeMeasure
+from agnoreg.measures.families.row_differences import lesser
 
 Array = Any
 #: Taps along each of the three axes; None for no filter along an axis.
