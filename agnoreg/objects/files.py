@@ -13,7 +13,7 @@ from agnoreg.files import as_path, write_whole
 from agnoreg.messages import named, one_line, shown
 from agnoreg.objects.build import build_loss, check_extent, found_at, shortest
 from agnoreg.objects.loss import Loss
-from agnoreg.objects.registration import SECTIONS
+from agnoreg.objects.weighted import SECTIONS
 
 __all__ = ["load_loss", "save_loss"]
 

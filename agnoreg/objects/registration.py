@@ -13,12 +13,9 @@ from agnoreg.engine.native import native_autodiff
 from agnoreg.messages import did_you_mean, shown
 from agnoreg.objects.loss import Loss
 from agnoreg.objects.registry import remember
-from agnoreg.objects.weighted import WeightedLoss, _added
+from agnoreg.objects.weighted import SECTIONS, WeightedLoss, _added
 
 Array = Any
-
-#: The sections of a registration's loss, and how many arrays each takes.
-SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
 
 @remember

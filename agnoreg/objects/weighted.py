@@ -11,10 +11,12 @@ from agnoreg.engine.function import Differentiable
 from agnoreg.engine.validate import as_number
 from agnoreg.messages import shown
 from agnoreg.objects.loss import Loss
-from agnoreg.objects.registration import SECTIONS
 from agnoreg.objects.registry import loss_of, remember
 
 Array = Any
+
+#: The sections of a registration's loss, and how many arrays each takes.
+SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
 
 @remember
