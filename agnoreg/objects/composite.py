@@ -1,4 +1,4 @@
-"""Weighted sums of losses: of the same inputs, and of a whole registration's inputs."""
+"""Weighted sums of losses: of the same inputs, and of all inputs of a registration."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from agnoreg.objects.registry import loss_of, remember
 
 Array = Any
 
-#: The sections of a registration's loss, and how many arrays each takes.
+#: The sections of a registration's loss, and the number of arrays of each.
 SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
 
@@ -31,9 +31,9 @@ class WeightedLoss(Loss):
     Parameters
     ----------
     losses
-        At least one; all take the same arrays. Their own reductions do not count.
+        At least one; all take the same arrays. Their own reductions are ignored.
     weights
-        A number for each.
+        One finite number for each loss.
 
     Raises
     ------
@@ -76,34 +76,34 @@ class WeightedLoss(Loss):
                 f"negative weight, or take their Loss; got {', '.join(self._described_terms())}."
             )
         object.__setattr__(self, "inputs", self.losses[0].inputs)
-        # One of them cannot be differentiated by the framework and another not.
+        # Native differentiation is all or nothing: one loss that needs it decides for the sum.
         object.__setattr__(self, "native", self.native or any(loss.native for loss in self.losses))
         super().__post_init__()
 
     def measure(self) -> Differentiable:
-        """Return the weighted sum of what the losses evaluate."""
+        """Return the weighted sum of the losses' functions."""
         return WeightedSum(tuple(loss.measure() for loss in self.losses), self.weights)
 
     def terms(self, *arrays: Array, **masks: Array) -> dict[str, Array]:
-        """Return each loss's own value, times its weight, by name.
+        """Return the weighted value of each loss, keyed by its name.
 
         Parameters
         ----------
         *arrays
-            What the losses take.
+            The arrays that the losses take.
         **masks
-            Masks, as every loss takes them.
+            Masks, as in `Loss.__call__`.
 
         Returns
         -------
         dict
-            Arrays ``()`` or ``(B,)``, reduced as the sum is; they add up to the sum. A second loss of a name is called
-            ``name_2``.
+            Arrays ``()`` or ``(B,)``, reduced as the sum is; their sum is the value. The second loss of the same
+            name becomes ``name_2``.
         """
         return {name: self.reduce(loss.call(*arrays, **masks) * weight) for name, loss, weight in self.named()}
 
     def named(self) -> list[tuple[str, Loss, float]]:
-        """Return name, loss and weight of every term; a name that comes again is numbered."""
+        """Return name, loss and weight of every term; repeated names are numbered."""
         terms: dict[str, tuple[str, Loss, float]] = {}
         for loss, weight in zip(self.losses, self.weights, strict=True):
             candidates = (str(loss.name) if i == 1 else f"{loss.name}_{i}" for i in itertools.count(1))
@@ -112,7 +112,7 @@ class WeightedLoss(Loss):
         return list(terms.values())
 
     def _directions(self) -> set[str]:
-        """Return the directions of the terms that count: none, where all weights are 0."""
+        """Return the directions of the terms with a nonzero weight, each reversed by a negative one."""
         opposite = {"lower": "higher", "higher": "lower"}
         return {
             direction if weight > 0 else opposite[direction]
@@ -126,7 +126,7 @@ class WeightedLoss(Loss):
 
     @property
     def direction(self) -> str:
-        """That of the losses, turned by a negative weight."""
+        """The direction of the losses, reversed by a negative weight."""
         return next(iter(self._directions()), "lower")
 
     @property
@@ -140,7 +140,7 @@ class WeightedLoss(Loss):
 
     @property
     def identity_value(self) -> float | None:
-        """The weighted sum of the losses' own, where all have one."""
+        """The weighted sum of the losses' values, or None unless all have one."""
         values = [loss.identity_value for loss in self.losses]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
@@ -148,19 +148,19 @@ class WeightedLoss(Loss):
         return sum(weight * value for weight, value in zip(self.weights, known, strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this object again, ready for JSON; a loss is its class and its config."""
+        """Return the constructor's arguments, ready for JSON; each loss as its class and its config."""
         return super().get_config() | {"losses": [described(loss) for loss in self.losses]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the object that `get_config` described."""
+        """Return the object that a config from `get_config` describes."""
         if "losses" not in config:
             raise TypeError("the key 'losses' is missing.")
         return cls(**config | {"losses": tuple(map(_restored, _sequence("losses", config["losses"])))})
 
 
 def _sequence(name: str, value: Any) -> tuple[Any, ...]:
-    """Return the entries of an argument, or raise TypeError where it has none."""
+    """Return an argument as a tuple, or raise TypeError if it is not iterable."""
     try:
         return tuple(value)
     except TypeError:
@@ -168,7 +168,7 @@ def _sequence(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def checked_weight(weight: Any) -> float:
-    """Return the weight, or raise ValueError where it is not a finite number."""
+    """Return the weight as a float, or raise ValueError if it is not a finite number."""
     if not math.isfinite(as_number(weight)):
         raise ValueError(f"A weight must be a finite number, got {shown(weight)}.")
     return float(weight)
@@ -193,7 +193,7 @@ class RegistrationLoss(Loss):
     """The loss of a whole registration: a weighted sum over images, labels and the displacement field, each optional.
 
     A section whose weights are all 0 may be left out of a call. It is called by keyword: ``loss(image=(fixed, warped),
-    label=(fixed_label, warped_label), regularization=ddf)``, with one entry for every section that it has;
+    label=(fixed_label, warped_label), regularization=ddf)``, with one keyword for every section it has;
     ``return_terms=True`` returns ``(total, terms)``.
 
     Parameters
@@ -235,11 +235,11 @@ class RegistrationLoss(Loss):
         super().__post_init__()
 
     def measure(self) -> Differentiable:
-        """Return nothing that could be evaluated alone: the sections take different arrays."""
+        """Return a placeholder: the sections take different arrays, so there is no single function to evaluate."""
         return Differentiable()
 
     def sections(self) -> dict[str, WeightedLoss]:
-        """Return the sections that this loss has, by name."""
+        """Return the sections of this loss, keyed by name."""
         return {name: getattr(self, name) for name in SECTIONS if getattr(self, name) is not None}
 
     def _arrays(self, given: Mapping[str, Any]) -> dict[str, tuple[Array, ...]]:
@@ -274,7 +274,7 @@ class RegistrationLoss(Loss):
         Parameters
         ----------
         **sections
-            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; and masks, for all of them.
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; masks apply to all sections.
 
         Returns
         -------
@@ -287,7 +287,7 @@ class RegistrationLoss(Loss):
             return _added([1.0] * len(values), values)
 
     def terms(self, **sections: Any) -> dict[str, Array]:
-        """Return every term, times its weight, as ``{"image/NAME": value}``, reduced as the loss is."""
+        """Return the weighted value of every term as ``{"image/NAME": value}``, reduced like the loss."""
         return {name: self.reduce(values) for name, values in self._terms(sections).items()}
 
     def _terms(self, given: Mapping[str, Any]) -> dict[str, Array]:
@@ -305,9 +305,9 @@ class RegistrationLoss(Loss):
         Parameters
         ----------
         return_terms
-            Return ``(loss, terms)``, where ``terms`` is a dict of each term, times its weight, reduced.
+            Return ``(loss, terms)``, where ``terms`` is a dict of the weighted, reduced value of every term.
         **sections
-            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; and masks, for all of them.
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; masks apply to all sections.
 
         Returns
         -------
@@ -326,8 +326,8 @@ class RegistrationLoss(Loss):
     def value_and_grad(self, argnums: Any, *, return_terms: bool = False, **sections: Any) -> tuple[Any, Any]:
         """Return the loss and its gradient; see `agnoreg.value_and_grad`, which calls this.
 
-        ``argnums`` counts the arrays of all sections in a row (image's two, label's two, the field); a section's name
-        means its last array: the warped image, the warped label, the field.
+        ``argnums`` numbers the arrays of all sections in order (two images, two labels, the field). A section's name
+        stands for its last array: the warped image, the warped label or the field.
         """
         if return_terms:
             terms = {name: self._detached(value) for name, value in self.terms(**sections).items()}
@@ -360,7 +360,7 @@ class RegistrationLoss(Loss):
 
     @property
     def direction(self) -> str:
-        """That of the sections."""
+        """The direction of the sections."""
         return next(iter(self._directions()), "lower")
 
     def _directions(self) -> set[str]:
@@ -374,17 +374,17 @@ class RegistrationLoss(Loss):
 
     @property
     def identity_value(self) -> float | None:
-        """The sum of the sections' own, where all have one."""
+        """The sum of the sections' values, or None unless all have one."""
         values = [loss.identity_value for loss in self.sections().values()]
         return None if None in values else sum(value for value in values if value is not None)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this object again, ready for JSON."""
+        """Return the constructor's arguments, ready for JSON."""
         return super().get_config() | {name: loss.get_config() for name, loss in self.sections().items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the object that `get_config` described."""
+        """Return the object that a config from `get_config` describes."""
         sections = {name: config[name] for name in SECTIONS if config.get(name) is not None}
         for name, section in sections.items():
             if not isinstance(section, Mapping):
@@ -402,7 +402,7 @@ def _added(weights: Sequence[float], values: Sequence[Array]) -> Array:
 
 
 def _masks(given: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the masks among what was given to all sections."""
+    """Return the masks among the keywords of a call, without those that are None."""
     return {name: given[name] for name in MASKS if given.get(name) is not None}
 
 
@@ -411,12 +411,12 @@ def _usage(section: str) -> str:
 
 
 def losses_of(parts: Sequence[tuple[Loss, float]]) -> WeightedLoss:
-    """Return the weighted sum of these losses, reduced as they are.
+    """Return the weighted sum of these losses, with their common reduction.
 
     Raises
     ------
     ValueError
-        If they are to be reduced in different ways.
+        If their reductions differ.
     """
     reductions = {loss.reduction for loss, _ in parts}
     if len(reductions) > 1:
