@@ -76,7 +76,7 @@ class WeightedLoss(Loss):
                 f"negative weight, or take their Loss; got {', '.join(self._described_terms())}."
             )
         object.__setattr__(self, "inputs", self.losses[0].inputs)
-        # Native differentiation is all or nothing: one loss that needs it decides for the sum.
+        # Native differentiation is all or nothing: one loss that asks for it decides for the sum.
         object.__setattr__(self, "native", self.native or any(loss.native for loss in self.losses))
         super().__post_init__()
 
