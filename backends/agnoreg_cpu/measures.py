@@ -110,11 +110,11 @@ class Kernels(KernelMeasure):
     worth_a_copy: ClassVar[bool] = False
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the kernels can do this with images of this dtype."""
+        """Return whether the kernels can do this with images of this dtype."""
         return True
 
     def takes_mask(self) -> bool:
-        """Say whether the kernels know masks."""
+        """Return whether the kernels know masks."""
         return False
 
     def constants_of(self, call: Any) -> Arrays:
@@ -171,7 +171,7 @@ class _Overlap(_Linear):
     squared: bool | None
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the labels are taken as they are."""
+        """Return whether the labels are taken as they are."""
         return not self.binary
 
     def add_up(self, call: HostEvaluation) -> Arrays:
@@ -197,7 +197,7 @@ class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
     """`GlobalCorrelation` by kernels."""
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether there are constants; the kernels divide by no intensities."""
+        """Return whether there are constants; the kernels divide by no intensities."""
         return not self.exact
 
     def add_up(self, call: HostEvaluation) -> Arrays:
@@ -274,7 +274,7 @@ class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
     """`BinaryCrossEntropy` by kernels."""
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the labels are taken as they are, in float32, of which a logarithm is made here."""
+        """Return whether the labels are taken as they are, in float32, of which a logarithm is made here."""
         return not self.binary and dtype == np.float32
 
     @property
@@ -310,7 +310,7 @@ class CpuInformation(Kernels, ParzenInformation):
     worth_a_copy: ClassVar[bool] = True
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether eight bins are all that a voxel has a weight in, and the histogram is small."""
+        """Return whether eight bins are all that a voxel has a weight in, and the histogram is small."""
         least, most = histograms.SIGMAS
         few = self.num_bins <= histograms.MOST_BINS
         return bool(dtype == np.float32 and least <= self.sigma_ratio <= most and few)
@@ -379,12 +379,12 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
     worth_a_copy: ClassVar[bool] = True
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the kernels know these windows, of more than a voxel, and what is made of them."""
+        """Return whether the kernels know these windows, of more than a voxel, and what is made of them."""
         known = self.squared and self.flat_value is None and self.convention not in ("monai", "exact")
         return known and max(map(len, self.taps)) > 1
 
     def takes_mask(self) -> bool:
-        """Say whether the windows are made of boxes."""
+        """Return whether the windows are made of boxes."""
         return all(map(boxes, self.taps))
 
     def add_up(self, call: HostEvaluation) -> Arrays:
@@ -464,6 +464,6 @@ def _mask_on_host(backend: Backend, memory: HostMemory, mask: Array, dtype: Any)
 
 
 def _in_one_piece(image: Array, given: Array) -> bool:
-    """Say whether an image's numbers lie one after the other in the memory where they came."""
+    """Return whether an image's numbers lie one after the other in the memory where they came."""
     flags = image.flags
     return bool(flags.c_contiguous and flags.aligned and (image is given or np.may_share_memory(image, given)))

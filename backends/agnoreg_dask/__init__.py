@@ -75,7 +75,7 @@ class DaskBackend(Backend):
         super().__init__("dask", xp, dtypes=DaskDtypes, execution=DaskExecution, operations=DaskOperations)
 
     def owns(self, array: Array) -> bool:
-        """Say whether this is a Dask array."""
+        """Return whether this is a Dask array."""
         return isinstance(array, da.Array)
 
     def device(self, array: Array) -> Any:
