@@ -90,6 +90,24 @@ class CuPyBackend(Backend):
         measure = super().override(measure, arrays)
         return fused(measure, self, arrays) if self.kernels and usable() else measure
 
+    # What metrics ask for.
+
+    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return the arrays as they are."""
+        return self, arrays
+
+    def bincount(self, index: Array, size: int) -> Array:
+        """Return the counts, as integers."""
+        return cp.bincount(index, minlength=size)
+
+    def distance_transform(self, mask: Array, spacing: tuple[float, ...]) -> Array:
+        """Return the distances from cupyx, in float64."""
+        from cupyx.scipy import ndimage
+
+        if not bool(mask.any()):
+            return cp.full(mask.shape, cp.inf)
+        return ndimage.distance_transform_edt(~mask, sampling=spacing, float64_distances=True)
+
     # What the kernels ask for.
 
     def contiguous(self, array: Array) -> Array:
@@ -106,3 +124,8 @@ class CuPyBackend(Backend):
 
 
 backend = CuPyBackend("cupy", _namespace())
+
+
+def adopted(arrays: tuple[Any, ...]) -> tuple[Backend, tuple[Array, ...]]:
+    """Return another framework's arrays on a card as CuPy's, in the same memory, for metrics."""
+    return backend, tuple(cp.from_dlpack(array) for array in arrays)

@@ -98,6 +98,43 @@ class DaskBackend(Backend):
         """Return the measure computed block by block."""
         return _InBlocks(measure)
 
+    # What metrics ask for.
+
+    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return the arrays as they are, lazy."""
+        return self, arrays
+
+    def over_blocks(self, function: Callable[..., Array], arrays: tuple[Array, ...], size: int) -> Array:
+        """Return the sums of what the function makes of every block, lazily."""
+        first, *others = arrays
+        others = [da.broadcast_to(x, first.shape).rechunk(first.chunks) for x in others]
+        spatial = tuple(range(1, first.ndim))
+        chunks = (first.chunks[0], *((1,) * len(first.chunks[axis]) for axis in spatial), (size,))
+        counts = da.map_blocks(
+            partial(_of_block, function),
+            first,
+            *others,
+            dtype=np.float64,
+            chunks=chunks,
+            new_axis=[first.ndim],
+            meta=np.zeros((0,) * (first.ndim + 1)),
+        )
+        return counts.sum(axis=spatial)
+
+    def bounds(self, array: Array) -> None:
+        """Return None: the numbers are not there yet."""
+
+    def distinct(self, array: Array) -> Any:
+        """Return the distinct values of the array, which is read for them now."""
+        return self.to_numpy(da.unique(array))
+
+
+def _of_block(function: Callable[..., Array], *blocks: Array) -> Array:
+    """Return what a function counts in a block, with an axis of size 1 for each that blocks are cut along."""
+    counting, arrays = backend_of(*blocks).counted(blocks)
+    counts = counting.to_numpy(function(counting, *arrays))
+    return counts.reshape(counts.shape[0], *(1,) * (blocks[0].ndim - 1), -1).astype(np.float64)
+
 
 def _correlated(block: Array, kernels: Any, transpose: bool) -> Array:
     return backend_of(block).conv3d(block, kernels, transpose)

@@ -168,6 +168,32 @@ class JaxBackend(Backend):
         """Return the weights added up by index."""
         return xp.zeros((size,), dtype=weights.dtype).at[index].add(weights)
 
+    # What metrics ask for.
+
+    def recorded(self, array: Array) -> bool:
+        """Say whether JAX traces the array, be it for a gradient or for its compiler."""
+        return isinstance(array, jax.core.Tracer)
+
+    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return arrays on the host as NumPy's, those on a card as CuPy's.
+
+        Raises
+        ------
+        TypeError
+            For arrays on a device that neither of them knows.
+        """
+        platforms = {one.platform for array in arrays for one in array.devices()}
+        if platforms == {"cpu"}:
+            return super().counted(arrays)
+        try:
+            from agnoreg_cupy import adopted
+        except ImportError as error:
+            raise TypeError(
+                f"A metric of arrays on {', '.join(sorted(platforms))} needs CuPy, or arrays on the host: "
+                "jax.device_put(array, jax.devices('cpu')[0])."
+            ) from error
+        return adopted(arrays)
+
     # --- gradients --------------------------------------------------------------------------------------------------
 
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:

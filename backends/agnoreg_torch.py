@@ -366,6 +366,35 @@ class TorchBackend(Backend):
                 return _MappedValue.apply(function, wrt, *arrays)[0]
             return _Value.apply(function, wrt, *arrays)
 
+    # What metrics ask for.
+
+    def recorded(self, array: Array) -> bool:
+        """Say whether a gradient by this tensor would be recorded."""
+        return _recorded(array) or _moves(array)
+
+    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return views of tensors on the host as NumPy's arrays, of those on a card as CuPy's.
+
+        Raises
+        ------
+        TypeError
+            While a function is traced, and for tensors on a device that neither of them knows.
+        """
+        if _traced() or _mapped():
+            raise TypeError("A metric needs the numbers: call it outside functions that PyTorch compiles or maps.")
+        if all(array.device.type == "cpu" for array in arrays):
+            return super().counted(arrays)
+        if any(array.device.type != "cuda" for array in arrays):
+            raise TypeError(f"A metric of tensors on {arrays[0].device} is computed on the host: pass .cpu() ones.")
+        try:
+            from agnoreg_cupy import adopted
+        except ImportError as error:
+            raise TypeError(
+                f"A metric of tensors on {arrays[0].device} needs CuPy: pip install agnoreg[cupy12] (or cupy13), or "
+                "pass .cpu() ones."
+            ) from error
+        return adopted(tuple(array.detach() for array in arrays))
+
     def value_and_grad(
         self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:

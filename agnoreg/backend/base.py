@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from typing import Any, ClassVar
 
+from agnoreg.backend.counting import Counting
 from agnoreg.backend.gathered import Gathered
 from agnoreg.backend.shifts import cut, pad
 from agnoreg.backend.windows import window_sum
@@ -25,7 +26,7 @@ GPU_SLABS: dict[str, int] = {"passing": 1 << 24, "windows": 1 << 24, "bins": 3 <
 TINY = 1e-30
 
 
-class Backend:
+class Backend(Counting):
     """One framework's adapter: its Array API namespace and the few things that the standard lacks.
 
     An adapter subclasses this and overrides what its framework does better; every method here is written in Array API

@@ -204,6 +204,34 @@ class TensorFlowBackend(Backend):
         """Return the weights added up by index."""
         return tf.math.unsorted_segment_sum(weights, index, size)
 
+    # What metrics ask for.
+
+    def recorded(self, array: Array) -> bool:
+        """Say whether a tape watches the tensor."""
+        eager = tf.executing_eagerly()
+        return eager and array.dtype.is_floating and not _unwatched() and _recorded(array)
+
+    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return eager tensors on the host as NumPy's arrays, those on a card as CuPy's.
+
+        Raises
+        ------
+        TypeError
+            While a function is traced, and for tensors on a card without CuPy.
+        """
+        if not tf.executing_eagerly():
+            raise TypeError("A metric needs the numbers: call it outside tf.function.")
+        if all("CPU" in array.device for array in arrays):
+            return super().counted(arrays)
+        try:
+            from agnoreg_cupy import adopted
+        except ImportError as error:
+            raise TypeError(
+                "A metric of tensors on a card needs CuPy: pip install agnoreg[cupy12] (or cupy13), or pass tensors on "
+                "the host."
+            ) from error
+        return adopted(tuple(map(tf.experimental.dlpack.to_dlpack, arrays)))
+
     # --- gradients --------------------------------------------------------------------------------------------------
 
     @_as_written
