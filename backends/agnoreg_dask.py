@@ -17,6 +17,7 @@ import dask.array as da
 import numpy as np
 from array_api_compat import device
 from array_api_compat.dask import array as xp
+from dask import delayed
 from dask._task_spec import DataNode, convert_legacy_graph
 from dask.array.overlap import ensure_minimum_chunksize, overlap
 from dask.array.utils import meta_from_array
@@ -121,6 +122,35 @@ class DaskBackend(Backend):
         )
         return counts.sum(axis=spatial)
 
+    def by_voxel(self, function: Callable[..., Array], array: Array, dtype: Any) -> Array:
+        """Return what the function makes of every block, lazily."""
+        return array.map_blocks(partial(_voxels_of_block, function), dtype=dtype)
+
+    def loaded(self, array: Array, most: int) -> tuple[Backend, Array]:
+        """Compute an array that is not too large for that."""
+        if array.size > most:
+            raise ValueError(
+                f"The surfaces of a label lie in a box of {' x '.join(map(str, array.shape))} voxels, of which at most "
+                f"{most} are computed at once of Dask arrays: compute the maps, if they fit into memory, or crop them."
+            )
+        block = array.compute()
+        return backend_of(block), block
+
+    def boxes(self, places: Array, count: int) -> Any:
+        """Return the boxes, each the smallest around those of the chunks."""
+        lows = [np.cumsum([0, *sizes[:-1]]) for sizes in places.chunks]
+        starts = [[int(low[i]) for low, i in zip(lows, index, strict=True)] for index in np.ndindex(*places.numblocks)]
+        of_blocks = delayed([delayed(_boxes_of_block)(block, count) for block in places.to_delayed().ravel()]).compute()
+        found = np.zeros((count, places.ndim, 2), dtype=np.int64)
+        for start, boxes in zip(starts, of_blocks, strict=True):
+            there = boxes[:, 0, 1] > 0
+            new = there & (found[:, 0, 1] == 0)
+            moved = boxes + np.asarray(start)[:, None]
+            found[new] = moved[new]
+            found[there, :, 0] = np.minimum(found[there, :, 0], moved[there, :, 0])
+            found[there, :, 1] = np.maximum(found[there, :, 1], moved[there, :, 1])
+        return found
+
     def bounds(self, array: Array) -> None:
         """Return None: the numbers are not there yet."""
 
@@ -134,6 +164,16 @@ def _of_block(function: Callable[..., Array], *blocks: Array) -> Array:
     counting, arrays = backend_of(*blocks).counted(blocks)
     counts = counting.to_numpy(function(counting, *arrays))
     return counts.reshape(counts.shape[0], *(1,) * (blocks[0].ndim - 1), -1).astype(np.float64)
+
+
+def _voxels_of_block(function: Callable[..., Array], block: Array) -> Array:
+    """Return what a function makes of the voxels of a block, as NumPy's."""
+    counting, (array,) = backend_of(block).counted((block,))
+    return function(counting, array)
+
+
+def _boxes_of_block(block: Array, count: int) -> Any:
+    return backend_of(block).boxes(block, count)
 
 
 def _correlated(block: Array, kernels: Any, transpose: bool) -> Array:

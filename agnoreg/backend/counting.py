@@ -39,6 +39,20 @@ class Counting:
         """Return ``function(backend, *arrays)``, ``(B, size)``: counts, which those of blocks add up to."""
         return function(self, *arrays)
 
+    def by_voxel(self, function: Callable[..., Array], array: Array, dtype: Any) -> Array:
+        """Return ``function(backend, array)``, of which each entry is made of the array's own."""
+        return function(self, array)
+
+    def loaded(self, array: Array, most: int) -> tuple[Any, Array]:
+        """Return the adapter that computes in an array, and the array, in memory: here as it is.
+
+        Raises
+        ------
+        ValueError
+            If it is not there yet and has more than ``most`` entries.
+        """
+        return self, array
+
     def distinct(self, array: Array) -> Any:
         """Return the distinct values of an array as a NumPy array, in order."""
         import numpy

@@ -132,8 +132,10 @@ def occurring(backend: Backend, *maps: Array) -> tuple[int, ...]:
 
 def dense(backend: Backend, *maps: Array) -> int | None:
     """Return the greatest value of maps whose values are few and none below 0, else None."""
-    found = [backend.bounds(x) for x in maps if 0 not in x.shape]
-    if not found or any(bounds is None for bounds in found):
+    if any(0 in x.shape for x in maps):
+        return 0
+    found = [backend.bounds(x) for x in maps]
+    if any(bounds is None for bounds in found):
         return None
     least, most = min(bounds[0] for bounds in found if bounds), max(bounds[1] for bounds in found if bounds)
     return int(most) if least >= 0 and most <= FEW else None
