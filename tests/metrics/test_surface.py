@@ -21,7 +21,7 @@ def batch(*masks):
     return tuple(mask[None] for mask in masks)
 
 
-# --- the reference: every element against every other -------------------------------------------------------------------
+# --- the reference: every element against every other -----------------------------------------------------------------
 
 
 def surfels(mask, spacing):
