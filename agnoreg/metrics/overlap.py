@@ -1,14 +1,16 @@
 """How two label maps overlap: Dice and what else follows from counts, from one joint histogram."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from agnoreg.backend import Backend
+from agnoreg.backend import Backend, backend_of
 from agnoreg.engine.axes import check_spacing
 from agnoreg.metrics.inputs import Maps, read
 from agnoreg.metrics.labels import Dense, Lookup, dense, occurring, slabs
+from agnoreg.metrics.states import BOTH, FALSE_ALARM, MISSED, NEITHER
 
 Array = Any
 
@@ -74,8 +76,6 @@ class Overlap:
 
         A label that neither map has is left out. One that a single map has counts, with 0.
         """
-        from agnoreg.backend import backend_of
-
         if measure not in MEASURES:
             raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}.")
         values = getattr(self, measure)
@@ -86,9 +86,43 @@ class Overlap:
         count = xp.sum(xp.astype(there, rows.dtype), axis=1)
         return xp.sum(xp.where(there, rows, xp.zeros_like(rows)), axis=1) / count, count
 
+    def records(self, cases: Sequence[Any] | None = None, **measures: Array) -> list[dict[str, Any]]:
+        """Return a record for each label of each sample, for `summarise`.
+
+        Parameters
+        ----------
+        cases
+            What the samples are called, by default their numbers.
+        measures
+            Further measures of the same labels, each ``(B, labels)``, such as ``hd95=hausdorff(...)``.
+        """
+        own = {name: getattr(self, name) for name in (*MEASURES, "volume_true", "volume_pred")}
+        tables = {name: _rows(values) for name, values in (own | measures).items()}
+        shape = tables["dice"].shape
+        for name, table in tables.items():
+            if table.shape != shape:
+                raise ValueError(f"{name} must have one value for each label of each sample, got {table.shape}.")
+        names = list(range(shape[0])) if cases is None else list(cases)
+        if len(names) != shape[0]:
+            raise ValueError(f"cases must name each of {shape[0]} samples, got {len(names)} names.")
+        found = []
+        for b, case in enumerate(names):
+            for k, label in enumerate(self.labels):
+                values = {name: float(table[b, k]) for name, table in tables.items()}
+                true, pred = values.pop("volume_true") > 0, values.pop("volume_pred") > 0
+                state = BOTH if true and pred else MISSED if true else FALSE_ALARM if pred else NEITHER
+                found.append({"case": case, "label": label, "state": state, **values})
+        return found
+
     def __str__(self) -> str:
         left_out = "with" if self.background else "without"
         return f"Overlap of {len(self.labels)} label(s), {left_out} background (label 0)"
+
+
+def _rows(values: Array) -> Any:
+    """Return an array ``(B, labels)``, or ``(B,)``, as a table of NumPy's."""
+    table = backend_of(values).to_numpy(values)
+    return table.reshape(len(table), -1)
 
 
 def overlap(

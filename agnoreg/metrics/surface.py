@@ -13,11 +13,9 @@ from agnoreg.engine.validate import as_number
 from agnoreg.messages import shown
 from agnoreg.metrics.conventions import COMBINATIONS, DIRECTIONS, EMPTY, Convention
 from agnoreg.metrics.inputs import Maps
+from agnoreg.metrics.states import BOTH, FALSE_ALARM, MISSED, NEITHER, STATES
 
 Array = Any
-
-#: How a pair of masks stands: both have a surface, neither has, y_pred has none, y_true has none.
-BOTH, NEITHER, MISSED, FALSE_ALARM = "both", "neither", "missed", "false alarm"
 
 #: A statistic of distances and of the areas of their elements.
 Statistic = Callable[[Any, Any], float]
@@ -105,7 +103,7 @@ class SurfaceDistances:
 
     def state(self, name: str) -> Array:
         """Return which labels are ``"neither"``, ``"missed"`` or a ``"false alarm"``, as bools ``(B, labels)``."""
-        check_choice("name", name, (BOTH, NEITHER, MISSED, FALSE_ALARM))
+        check_choice("name", name, STATES)
         return np.asarray([[pair.state == name for pair in row] for row in self.pairs], dtype=bool)
 
     def _tolerances(self, tolerance: Any) -> list[float]:

@@ -12,7 +12,8 @@ from agnoreg.engine.axes import check_choice, check_spacing
 from agnoreg.metrics.conventions import convention_of
 from agnoreg.metrics.inputs import Maps, read
 from agnoreg.metrics.labels import Lookup, dense, integral, occurring, slabs
-from agnoreg.metrics.surface import BOTH, FALSE_ALARM, MISSED, NEITHER, SurfaceDistances, Surfaces
+from agnoreg.metrics.states import BOTH, FALSE_ALARM, MISSED, NEITHER
+from agnoreg.metrics.surface import SurfaceDistances, Surfaces
 from agnoreg.metrics.surface_elements import SURFACES, counted_places, elements, surfel_areas
 from agnoreg.metrics.surface_mesh import mesh_distances
 
