@@ -1,34 +1,39 @@
 """Losses and metrics of medical image registration, on the arrays of any framework, with gradients on all of them."""
 
-from agnoreg import functional, loss
+from agnoreg import functional, loss, measures
 from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
-from agnoreg.config_files import load_loss, save_loss
 from agnoreg.engine.masks import EmptyMaskWarning
 from agnoreg.engine.native import native_autodiff
-from agnoreg.functional.kernels import EvenWindowWarning
 from agnoreg.gradients import value_and_grad
-from agnoreg.loss.base import Loss
-from agnoreg.loss.deform import BendingEnergy, GradientNorm
-from agnoreg.loss.image import GlobalMutualInformationLoss as GMI
-from agnoreg.loss.image import GlobalNormalizedCrossCorrelationLoss as GNCC
-from agnoreg.loss.image import LocalNormalizedCrossCorrelationLoss as LNCC
-from agnoreg.loss.label import CrossEntropyLoss as CrossEntropy
-from agnoreg.loss.label import DiceLoss as Dice
-from agnoreg.loss.label import JaccardLoss as Jaccard
-from agnoreg.loss.label import SumSquaredDifferenceLoss as SSD
-from agnoreg.loss.names import register_loss, registered_losses
+from agnoreg.loss import BendingEnergy, GradientNorm
+from agnoreg.loss import CrossEntropyLoss as CrossEntropy
+from agnoreg.loss import DiceLoss as Dice
+from agnoreg.loss import GlobalMutualInformationLoss as GMI
+from agnoreg.loss import GlobalNormalizedCrossCorrelationLoss as GNCC
+from agnoreg.loss import JaccardLoss as Jaccard
+from agnoreg.loss import LocalNormalizedCrossCorrelationLoss as LNCC
+from agnoreg.loss import MeanAbsoluteDifferenceLoss as L1
+from agnoreg.loss import NormalizedGradientFieldLoss as NGF
+from agnoreg.loss import SumSquaredDifferenceLoss as SSD
+from agnoreg.loss import TverskyLoss as Tversky
+from agnoreg.measures.kernels import EvenWindowWarning
 from agnoreg.messages import InputWarning
-from agnoreg.registry import build_loss
+from agnoreg.objects.build import build_loss
+from agnoreg.objects.files import load_loss, save_loss
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.registry import register_loss, registered_losses
 
 __version__ = "0.1.0"
 
-#: The registered losses under the names that `agnoreg_keras` has for them, too.
+#: By their short names, as the others are.
 Bending, Gradient = BendingEnergy, GradientNorm
 
 __all__ = [
     "GMI",
     "GNCC",
+    "L1",
     "LNCC",
+    "NGF",
     "SSD",
     "Backend",
     "BackendNotAvailableError",
@@ -43,6 +48,7 @@ __all__ = [
     "InputWarning",
     "Jaccard",
     "Loss",
+    "Tversky",
     "available_backends",
     "backend_of",
     "build_loss",
@@ -50,6 +56,7 @@ __all__ = [
     "get_backend",
     "load_loss",
     "loss",
+    "measures",
     "native_autodiff",
     "register_loss",
     "registered_losses",

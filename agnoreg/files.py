@@ -9,7 +9,7 @@ from typing import Any
 
 from agnoreg.messages import named, one_line, shown
 
-__all__ = ["as_path", "one_line", "write_whole"]
+__all__ = ["as_path", "hidden", "one_line", "target_of", "write_whole"]
 
 #: Bytes of a file's name that are taken over into the temporary one's: with its own part, names have 255 at most.
 TAKEN_OVER = 200
@@ -27,6 +27,19 @@ def as_path(path: Any) -> Path:
     if b"\0" in encoded:
         raise ValueError(f"{named(path)} has a NUL, which no file's name has.")
     return path
+
+
+def hidden(path: Path) -> str:
+    """Return why nobody can say whether there is such a file, as of a name that is too long, or an empty string."""
+    try:
+        as_path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or one_line(error)
+    except ValueError as error:
+        return one_line(error)
+    return ""
 
 
 def write_whole(contents: Mapping[Path, str | bytes]) -> None:

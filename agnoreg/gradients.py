@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from agnoreg.engine.argnums import gradients_of, wanted
+from agnoreg.engine.argnums import gradients_of, resolve_argnums
 from agnoreg.engine.function import Differentiable
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.user import FromCall
-from agnoreg.loss.base import Loss, bound
 from agnoreg.messages import describe
+from agnoreg.objects.loss import Loss, bound
 
 Array = Any
 
@@ -64,7 +64,7 @@ def value_and_grad(
             raise TypeError(f"{describe(loss)} takes its arrays by keyword, got {len(arrays)} by position.")
         return own(argnums, **keywords)
     function, inputs, masks = _function(loss, arrays, keywords)
-    wrt, single = wanted(argnums, function.inputs, function.names)
+    wrt, single = resolve_argnums(argnums, function.inputs, function.names)
     reduction = getattr(loss, "reduction", "none")
     value, gradients = gradients_of(function, inputs, wrt, reduction == "mean", masks)
     if isinstance(loss, Loss):

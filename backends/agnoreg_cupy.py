@@ -6,10 +6,10 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import cupy as cp
-from agnoreg_cuda import Queue, fused, usable
 from array_api_compat import cupy as compat
 
-from agnoreg.backend import GPU_SLABS, Backend
+from agnoreg.backend import GPU_SLABS, Backend, Counting, Execution, Operations
+from agnoreg.backend.accelerators import CudaMemory
 
 Array = Any
 
@@ -37,41 +37,55 @@ def _namespace() -> ModuleType:
     return namespace
 
 
-class CuPyBackend(Backend):
-    """CuPy arrays: no autodiff, so gradients come from `agnoreg.value_and_grad` alone."""
+class CuPyMemory(CudaMemory):
+    """The memory of CuPy's arrays."""
+
+    def contiguous(self, array: Array) -> Array:
+        """Return the array, or a copy whose last axis is contiguous."""
+        return cp.ascontiguousarray(array)
+
+    def address(self, array: Array) -> int:
+        """Return where the array's first element is."""
+        return int(array.data.ptr)
+
+    def stream(self, array: Array) -> tuple[int, None]:
+        """Return the array's card, with CuPy's current stream."""
+        return array.device.id, None
+
+
+class CuPyExecution(Execution):
+    """Eager execution in slabs that fill a card."""
 
     slab_sizes: ClassVar[Mapping[str, int]] = GPU_SLABS
 
-    def owns(self, array: Array) -> bool:
-        """Say whether this is a CuPy array."""
-        return isinstance(array, cp.ndarray)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.card = CuPyMemory(backend)
+        self.memories = {"cuda": self.card}
 
     def at(self, array: Array) -> AbstractContextManager[Any]:
         """Return the array's card, as the current one: there CuPy runs kernels, and makes what they return."""
         return array.device
 
     def unusable(self) -> str:
-        """Say where CUDA finds no card."""
+        """Return why CUDA finds no card."""
         try:
             cp.cuda.runtime.getDeviceCount()
         except cp.cuda.runtime.CUDARuntimeError as error:
             return f"no CUDA device: {error}"
         return ""
 
-    def from_numpy(self, array: Any, device: Any = None) -> Array:
-        """Copy a NumPy array to a card: ``device`` is its number, ``"cuda"``, ``"cuda:1"`` or a `cupy.cuda.Device`."""
-        if isinstance(device, str):
-            device = int(device.partition(":")[2] or 0)
-        with cp.cuda.Device(device):
-            return cp.asarray(array)
-
-    def to_numpy(self, array: Array) -> Any:
-        """Copy the array to the host."""
-        return cp.asnumpy(array)
+    def memory(self, arrays: tuple[Array, ...]) -> CudaMemory:
+        """Return the card's memory."""
+        return self.card
 
     def room(self, piece: Array, planes: int) -> Array:
         """Return memory for so many planes, on the piece's card."""
         return cp.empty((piece.shape[0], planes, *piece.shape[2:]), dtype=piece.dtype)
+
+
+class CuPyOperations(Operations):
+    """What CuPy does without waiting for the card."""
 
     def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
         """Return the weights added up by index in float64, in their own dtype.
@@ -85,16 +99,13 @@ class CuPyBackend(Backend):
         cp.add.at(total, index, weights)
         return total.astype(weights.dtype)
 
-    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return a measure of CUDA kernels, where there is one for these arrays."""
-        measure = super().override(measure, arrays)
-        return fused(measure, self, arrays) if self.kernels and usable() else measure
 
-    # What metrics ask for.
+class CuPyCounting(Counting):
+    """Counts by CuPy, distances by cupyx."""
 
-    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+    def take(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
         """Return the arrays as they are."""
-        return self, arrays
+        return self.backend, arrays
 
     def bincount(self, index: Array, size: int) -> Array:
         """Return the counts, as integers."""
@@ -108,24 +119,32 @@ class CuPyBackend(Backend):
             return cp.full(mask.shape, cp.inf)
         return ndimage.distance_transform_edt(~mask, sampling=spacing, float64_distances=True)
 
-    # What the kernels ask for.
-
-    def contiguous(self, array: Array) -> Array:
-        """Return the array, or a copy whose last axis is contiguous."""
-        return cp.ascontiguousarray(array)
-
-    def address(self, array: Array) -> int:
-        """Return where the array's first element is."""
-        return int(array.data.ptr)
-
-    def queue(self, array: Array) -> Queue:
-        """Return the array's card with CuPy's current stream."""
-        return Queue(array.device.id)
-
-
-backend = CuPyBackend("cupy", _namespace())
-
 
 def adopted(arrays: tuple[Any, ...]) -> tuple[Backend, tuple[Array, ...]]:
     """Return another framework's arrays on a card as CuPy's, in the same memory, for metrics."""
     return backend, tuple(cp.from_dlpack(array) for array in arrays)
+
+
+class CuPyBackend(Backend):
+    """CuPy arrays: no autodiff, so gradients come from `agnoreg.value_and_grad` alone."""
+
+    def __init__(self, name: str, xp: Any) -> None:
+        super().__init__(name, xp, execution=CuPyExecution, operations=CuPyOperations, counting=CuPyCounting)
+
+    def owns(self, array: Array) -> bool:
+        """Say whether this is a CuPy array."""
+        return isinstance(array, cp.ndarray)
+
+    def from_numpy(self, array: Any, device: Any = None) -> Array:
+        """Copy a NumPy array to a card: ``device`` is its number, ``"cuda"``, ``"cuda:1"`` or a `cupy.cuda.Device`."""
+        if isinstance(device, str):
+            device = int(device.partition(":")[2] or 0)
+        with cp.cuda.Device(device):
+            return cp.asarray(array)
+
+    def to_numpy(self, array: Array) -> Any:
+        """Copy the array to the host."""
+        return cp.asnumpy(array)
+
+
+backend = CuPyBackend("cupy", _namespace())

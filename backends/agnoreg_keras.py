@@ -16,24 +16,11 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("Keras is not installed: pip install agnoreg[keras].", name="keras") from error
 
 import agnoreg
-from agnoreg.loss.composite import described
+from agnoreg.objects.composite import described
 
 Array = Any
 
-__all__ = [
-    "GMI",
-    "GNCC",
-    "LNCC",
-    "SSD",
-    "Bending",
-    "BendingEnergy",
-    "CrossEntropy",
-    "Dice",
-    "Gradient",
-    "GradientNorm",
-    "Jaccard",
-    "Loss",
-]
+__all__ = ["Loss"]
 
 #: Under which all classes are registered.
 PACKAGE = "agnoreg"
@@ -148,15 +135,12 @@ def _class_of(registered: str, name: str) -> type[Loss]:
     return keras.saving.register_keras_serializable(package=PACKAGE, name=name)(Registered)
 
 
-GMI = _class_of("gmi", "GMI")
-LNCC = _class_of("lncc", "LNCC")
-GNCC = _class_of("gncc", "GNCC")
-SSD = _class_of("ssd", "SSD")
-Dice = _class_of("dice", "Dice")
-Jaccard = _class_of("jaccard", "Jaccard")
-CrossEntropy = _class_of("cross-entropy", "CrossEntropy")
-Gradient = _class_of("gradient", "Gradient")
-Bending = _class_of("bending", "Bending")
+# A class for each registered loss that has a short name: `LNCC`, `Dice`, ...
+for _name, _cls in agnoreg.registered_losses().items():
+    if _cls.short:
+        globals()[_cls.short] = _class_of(_name, _cls.short)
+        __all__.append(_cls.short)
 
 #: The same by the names of their classes.
-GradientNorm, BendingEnergy = Gradient, Bending
+GradientNorm, BendingEnergy = globals()["Gradient"], globals()["Bending"]
+__all__ += ["BendingEnergy", "GradientNorm"]

@@ -7,17 +7,158 @@ from contextvars import copy_context
 from typing import Any
 
 import numpy as np
-from agnoreg_cpu import fused
-from agnoreg_cpu.threads import cores
 from array_api_compat import numpy as xp
 
-from agnoreg.backend import Backend, Gathered
+from agnoreg.backend import Autodiff, Backend, Counting, Execution, Gathered, Operations
+from agnoreg.backend.accelerators import HostMemory, cores
+from agnoreg.backend.execution import Results
 from agnoreg.engine.validate import check_integer
 
 Array = Any
 
 #: A tuple, which compilers that trace Python can read where they cannot read ``|``.
 KINDS = (np.ndarray, np.generic)
+
+
+class NumPyMemory(HostMemory):
+    """The memory of NumPy's arrays, which are what kernels take."""
+
+    backend: "NumPyBackend"
+
+    @property
+    def inner(self) -> Backend:
+        """NumPy's own backend."""
+        return self.backend
+
+    def take(self, array: Array) -> Array:
+        """Return the array."""
+        return np.asarray(array)
+
+    def threads(self) -> int:
+        """Return how many threads kernels may share their work among."""
+        return self.backend.threads or cores()
+
+
+class NumPyExecution(Execution):
+    """Eager execution; slabs may be shared among threads."""
+
+    backend: "NumPyBackend"
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.host = NumPyMemory(backend)
+        self.memories = {"host": self.host}
+
+    def memory(self, arrays: tuple[Array, ...]) -> HostMemory:
+        """Return the host's memory."""
+        return self.host
+
+    def loop(self, tiles: Sequence[Any], body: Callable[[Any], Results], parallel: bool = False) -> Results:
+        """Run ``body`` over ``tiles``, in parallel by several threads; sums are added up in the tiles' order."""
+        threads = min(self.host.threads(), len(tiles) - 1)
+        if not parallel or threads < 2:
+            return super().loop(tiles, body)
+        gathered = Gathered(self.backend, slice(0, sum(tile.count for tile in tiles)), single=False)
+        # The first tile tells what there is to make room for.
+        gathered.add(*body(tiles[0]))
+
+        def run(tile: Any) -> tuple[Array, ...]:
+            sums, piece = body(tile)
+            assert not piece or piece[0].shape[1] == tile.count
+            gathered.put(tile.start, piece)
+            return sums
+
+        # NumPy's error state belongs to the caller's context.
+        contexts = [copy_context() for _ in tiles[1:]]
+        with ThreadPoolExecutor(threads) as pool:
+            results = pool.map(lambda context, tile: context.run(run, tile), contexts, tiles[1:])
+            for sums, tile in zip(results, tiles[1:], strict=True):
+                gathered.add(sums, (), tile.count)
+        return gathered.result()
+
+    def room(self, piece: Array, planes: int) -> Array:
+        """Return memory for so many planes."""
+        return np.empty((piece.shape[0], planes, *piece.shape[2:]), dtype=piece.dtype)
+
+
+class NumPyOperations(Operations):
+    """What NumPy has as one function."""
+
+    def dot(self, x: Array, y: Array) -> Array:
+        """Return the sums of the products along the last axis, without the products in memory."""
+        return np.vecdot(x, y)
+
+    def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
+        """Return the weights added up by index, in their own dtype."""
+        return np.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
+
+
+class NumPyAutodiff(Autodiff):
+    """None; all numbers are there as soon as they are asked for."""
+
+    def known(self, condition: Callable[[], Array]) -> bool:
+        """Return whether all entries are true."""
+        return bool(np.all(condition()))
+
+    def visible(self, array: Array) -> bool:
+        """Return True."""
+        return True
+
+
+class NumPyCounting(Counting):
+    """Counts by NumPy, distances by SciPy."""
+
+    backend: "NumPyBackend"
+
+    def take(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return the arrays as they are."""
+        return self.backend, arrays
+
+    def bincount(self, index: Array, size: int) -> Array:
+        """Return the counts, as integers."""
+        return np.bincount(index, minlength=size)
+
+    def bounds(self, array: Array) -> tuple[float, float]:
+        """Return the least and the greatest number."""
+        return float(array.min()), float(array.max())
+
+    def distance_transform(self, mask: Array, spacing: tuple[float, ...]) -> Array:
+        """Return SciPy's distances."""
+        if not mask.any():
+            return np.full(mask.shape, np.inf)
+        return _scipy("ndimage").distance_transform_edt(~mask, sampling=spacing)
+
+    def distances(self, at: Array, to: Array, spacing: tuple[float, ...]) -> Array:
+        """Return the distances by a tree of the places, which a surface has few of.
+
+        The tree says which place is nearest; how far it is comes from the indices, as in a distance transform.
+        """
+        places, nearest = np.argwhere(at), np.argwhere(to)
+        if not len(places) or not len(nearest):
+            return np.full(len(places), np.inf)
+        steps = np.asarray(spacing)
+        # A tree for one look-up: to balance it would take longer.
+        tree = _scipy("spatial").cKDTree(nearest * steps, leafsize=32, balanced_tree=False, compact_nodes=False)
+        _, found = tree.query(places * steps, workers=self.backend.threads or cores())
+        between = (nearest[found] - places) * steps
+        between *= between
+        return np.sqrt(between.sum(axis=1))
+
+    def boxes(self, places: Array, count: int) -> Array:
+        """Return the boxes, found by SciPy in one pass."""
+        found = np.zeros((count, places.ndim, 2), dtype=np.int64)
+        for box, slices in zip(found, _scipy("ndimage").find_objects(places, count), strict=True):
+            if slices is not None:
+                box[:] = [(piece.start, piece.stop) for piece in slices]
+        return found
+
+
+def _scipy(part: str) -> Any:
+    """Return a part of SciPy, which nothing but distances needs."""
+    try:
+        return importlib.import_module(f"scipy.{part}")
+    except ImportError as error:
+        raise ImportError("Distances of surfaces need SciPy: pip install agnoreg[metrics].") from error
 
 
 class NumPyBackend(Backend):
@@ -34,7 +175,14 @@ class NumPyBackend(Backend):
     """
 
     def __init__(self, name: str, xp: Any) -> None:
-        super().__init__(name, xp)
+        super().__init__(
+            name,
+            xp,
+            execution=NumPyExecution,
+            operations=NumPyOperations,
+            autodiff=NumPyAutodiff,
+            counting=NumPyCounting,
+        )
         self._threads: int | None = None
 
     @property
@@ -62,125 +210,6 @@ class NumPyBackend(Backend):
     def device(self, array: Array) -> str:
         """Return ``"cpu"``."""
         return "cpu"
-
-    def known(self, condition: Callable[[], Array]) -> bool:
-        """Say whether all entries are true."""
-        return bool(np.all(condition()))
-
-    def visible(self, array: Array) -> bool:
-        """Say that numbers may be looked at."""
-        return True
-
-    def loop(
-        self,
-        tiles: Sequence[Any],
-        body: Callable[[Any], tuple[tuple[Array, ...], tuple[Array, ...]]],
-        parallel: bool = False,
-    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Run ``body`` over ``tiles``, in parallel by several threads; sums are added up in the tiles' order."""
-        threads = min(self.kernel_threads(), len(tiles) - 1)
-        if not parallel or threads < 2:
-            return super().loop(tiles, body)
-        gathered = Gathered(self, slice(0, sum(tile.count for tile in tiles)), single=False)
-        # The first tile tells what there is to make room for.
-        gathered.add(*body(tiles[0]))
-
-        def run(tile: Any) -> tuple[Array, ...]:
-            sums, piece = body(tile)
-            assert not piece or piece[0].shape[1] == tile.count
-            gathered.put(tile.start, piece)
-            return sums
-
-        # NumPy's error state belongs to the caller's context.
-        contexts = [copy_context() for _ in tiles[1:]]
-        with ThreadPoolExecutor(threads) as pool:
-            results = pool.map(lambda context, tile: context.run(run, tile), contexts, tiles[1:])
-            for sums, tile in zip(results, tiles[1:], strict=True):
-                gathered.add(sums, (), tile.count)
-        return gathered.result()
-
-    def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return a measure of compiled kernels, where there is one for these arrays."""
-        measure = super().override(measure, arrays)
-        return fused(measure, self, arrays, measure) if self.kernels else measure
-
-    # What the kernels ask for.
-
-    def on_host(self, array: Array) -> Array:
-        """Return the array."""
-        return np.asarray(array)
-
-    def from_host(self, array: Array) -> Array:
-        """Return the array."""
-        return array
-
-    def kernel_threads(self) -> int:
-        """Return how many threads kernels may share their work among."""
-        return self.threads or cores()
-
-    def room(self, piece: Array, planes: int) -> Array:
-        """Return memory for so many planes."""
-        return np.empty((piece.shape[0], planes, *piece.shape[2:]), dtype=piece.dtype)
-
-    def dot(self, x: Array, y: Array) -> Array:
-        """Return the sums of the products along the last axis, without the products in memory."""
-        return np.vecdot(x, y)
-
-    def scatter_add(self, index: Array, weights: Array, size: int) -> Array:
-        """Return the weights added up by index, in their own dtype."""
-        return np.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
-
-    # What metrics ask for.
-
-    def counted(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
-        """Return the arrays as they are."""
-        return self, arrays
-
-    def bincount(self, index: Array, size: int) -> Array:
-        """Return the counts, as integers."""
-        return np.bincount(index, minlength=size)
-
-    def bounds(self, array: Array) -> tuple[float, float]:
-        """Return the least and the greatest number."""
-        return float(array.min()), float(array.max())
-
-    def distance_transform(self, mask: Array, spacing: tuple[float, ...]) -> Array:
-        """Return SciPy's distances."""
-        if not mask.any():
-            return np.full(mask.shape, np.inf)
-        return _scipy("ndimage").distance_transform_edt(~mask, sampling=spacing)
-
-    def distances(self, at: Array, to: Array, spacing: tuple[float, ...]) -> Array:
-        """Return the distances by a tree of the places, which a surface has few of.
-
-        The tree says which place is nearest; how far it is comes from the indices, as in a distance transform.
-        """
-        places, nearest = np.argwhere(at), np.argwhere(to)
-        if not len(places) or not len(nearest):
-            return np.full(len(places), np.inf)
-        steps = np.asarray(spacing)
-        # A tree for one look-up: to balance it would take longer.
-        tree = _scipy("spatial").cKDTree(nearest * steps, leafsize=32, balanced_tree=False, compact_nodes=False)
-        _, found = tree.query(places * steps, workers=self.kernel_threads())
-        between = (nearest[found] - places) * steps
-        between *= between
-        return np.sqrt(between.sum(axis=1))
-
-    def boxes(self, places: Array, count: int) -> Array:
-        """Return the boxes, found by SciPy in one pass."""
-        found = np.zeros((count, places.ndim, 2), dtype=np.int64)
-        for box, slices in zip(found, _scipy("ndimage").find_objects(places, count), strict=True):
-            if slices is not None:
-                box[:] = [(piece.start, piece.stop) for piece in slices]
-        return found
-
-
-def _scipy(part: str) -> Any:
-    """Return a part of SciPy, which nothing but distances needs."""
-    try:
-        return importlib.import_module(f"scipy.{part}")
-    except ImportError as error:
-        raise ImportError("Distances of surfaces need SciPy: pip install agnoreg[metrics].") from error
 
 
 backend = NumPyBackend("numpy", xp)

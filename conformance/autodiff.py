@@ -14,7 +14,7 @@ def gradients(backend: Any, function: Callable[..., Any], arrays: Arrays) -> Arr
     if driver is not None:
         return driver(function, arrays)
     try:
-        return backend.value_and_grad(function, arrays, tuple(range(len(arrays))))[1]
+        return backend.autodiff.value_and_grad(function, arrays, tuple(range(len(arrays))))[1]
     except NotImplementedError:
         pytest.skip(f"{backend.name} has no automatic differentiation")
 

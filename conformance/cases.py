@@ -1,6 +1,5 @@
 """What is checked: every loss with every option that changes its formula, on inputs of several kinds and shapes."""
 
-import importlib
 import math
 import zlib
 from dataclasses import dataclass
@@ -9,25 +8,22 @@ from typing import Any
 
 import numpy as np
 
+import agnoreg
+from agnoreg.measures.families.histogram import JointHistogram
+from agnoreg.measures.families.images import VolumeMeasure
+from agnoreg.measures.families.stencil import Stencil
+from agnoreg.objects.mixins import metric_of
+
 from . import reference
 
-#: The row of the table that a class belongs to, and its module.
-FAMILIES = {
-    "GlobalMutualInformation": ("gmi", "image"),
-    "LocalNormalizedCrossCorrelation": ("lncc", "image"),
-    "GlobalNormalizedCrossCorrelation": ("gncc", "image"),
-    "SumSquaredDifference": ("ssd", "label"),
-    "DiceScore": ("dice", "label"),
-    "JaccardIndex": ("jaccard", "label"),
-    "CrossEntropy": ("cross-entropy", "label"),
-    "GradientNorm": ("gradient", "deform"),
-    "BendingEnergy": ("bending", "deform"),
+#: What each registered loss is: its metric's class and its own. Others than agnoreg's may be registered, too.
+REGISTERED = {
+    name: list(dict.fromkeys((metric_of(cls), cls)))
+    for name, cls in agnoreg.registered_losses().items()
+    if cls.__module__.startswith("agnoreg.")
 }
-FAMILIES |= {
-    metric.removesuffix("Score").removesuffix("Index") + "Loss": place
-    for metric, place in FAMILIES.items()
-    if place[1] != "deform"
-}
+#: The row of the table that a class belongs to, and the class.
+FAMILIES = {cls.__name__: (name, cls) for name, classes in REGISTERED.items() for cls in classes}
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,12 @@ class Case:
         """2 images or labels, or 1 field."""
         return 1 if self.kind.startswith("field") else 2
 
+    @property
+    def needs_neighbours(self) -> bool:
+        """Whether a voxel counts only where its neighbours do."""
+        formula = getattr(loss_class(self.cls), "formula", None)
+        return self.inputs == 1 or (isinstance(formula, type) and issubclass(formula, Stencil))
+
     def __str__(self) -> str:
         options = ",".join(f"{name}={value}".replace(" ", "") for name, value in self.options)
         return f"{self.cls}({options})-{self.kind}" + (f"-{self.masked}" if self.masked else "")
@@ -80,7 +82,7 @@ class Case:
             return {}
         shape, first = arrays[0].shape, dict(self.options).get("data_format") == "channels_first"
         place, seed = 1 if first else len(shape) - 1, zlib.crc32(f"{self}{shape}".encode())
-        return make_masks(self.masked, shape, place, self.inputs == 1, seed)
+        return make_masks(self.masked, shape, place, self.inputs == 1, seed, self.needs_neighbours)
 
     def expected(self, *arrays: np.ndarray, **masks: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         """Return the reference's value and gradients for these inputs, and masks as `masks` makes them."""
@@ -128,7 +130,7 @@ def _expected_map(case: Case, *inputs: Frozen) -> np.ndarray:
 
 def loss_class(cls: str) -> Any:
     """Return the class called ``cls`` of agnoreg.loss."""
-    return getattr(importlib.import_module(f"agnoreg.loss.{FAMILIES[cls][1]}"), cls)
+    return FAMILIES[cls][1]
 
 
 #: Kinds of fields: how many dimensions they have, and whether their components come first.
@@ -184,15 +186,17 @@ def make(kind: str, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, ...]
     raise ValueError(f"Unknown kind of input {kind!r}.")
 
 
-def make_masks(kind: str, shape: tuple[int, ...], place: int, region: bool, seed: int) -> dict[str, np.ndarray]:
-    """Return masks of a kind, by name, for inputs of this shape with their channels or components in this place.
+def make_masks(
+    kind: str, shape: tuple[int, ...], place: int, field: bool, seed: int, region: bool
+) -> dict[str, np.ndarray]:
+    """Return masks of a kind, by name, for images or a field of this shape, with channels or components in this place.
 
     About 30 % of the voxels have no weight: any of them, or those of a region, where stencils need neighbours.
     """
     rng, what = np.random.default_rng(seed), kind.split(", ")
     if "batch of 1" in what:
         shape = (1, *shape[1:])
-    if "without channels" in what or region:
+    if "without channels" in what or field:
         shape = (*shape[:place], *shape[place + 1 :])
     if "of a plane" in what:
         shape = (*shape[:-1], 1)
@@ -419,6 +423,32 @@ NARROW: list[Case] = [
     )
 ]
 
+#: LNCC of images that are single voxels along some axes, where windows hold little but what lies beyond the border.
+THIN_SHAPES = {"plane": (2, 6, 7, 1), "line": (1, 1, 13, 1), "column": (2, 9, 1, 1)}
+THIN: list[Case] = [
+    *(
+        Case("LocalNormalizedCrossCorrelation", "image", tuple(options.items()), mask)
+        for mask in ("", "soft")
+        for options in (
+            {},
+            {"kernel_size": (3, 4, 5), "padding": "truncate"},
+            {"kernel_size": 4, "kernel_type": "gaussian"},
+            {"kernel_size": 5, "kernel_type": "triangular", "squared": False},
+            {"kernel_size": 3, "padding": "zero", "convention": "exact"},
+        )
+    ),
+    Case(
+        "LocalNormalizedCrossCorrelation", "image of channels", (("kernel_size", 3), ("data_format", "channels_last"))
+    ),
+]
+
+#: A measure of which nothing else is listed has its default options checked, on the kind of input that it is of.
+KINDS = {"images": "image", "labels": "soft", "field": "field"}
+for _name, _classes in REGISTERED.items():
+    for _metric in _classes:
+        if not any(case.cls == _metric.__name__ for case in CASES):
+            CASES.append(Case(_metric.__name__, KINDS[_metric.measured_on[0]]))
+
 #: One case a class: its default options.
 DEFAULTS: list[Case] = list({case.cls: case for case in reversed(CASES) if not case.options}.values())[::-1]
 
@@ -518,6 +548,12 @@ MASKED: list[Case] = [
     _masked("BendingEnergy", "field of a line", "soft", spatial_dims=1, stencil="compact"),
 ]
 
+MASKED += [
+    Case(classes[0].__name__, KINDS[classes[0].measured_on[0]], masked="soft")
+    for classes in REGISTERED.values()
+    if not any(case.cls == classes[0].__name__ for case in MASKED)
+]
+
 #: One of them for each class and kind of input.
 MASKED_KINDS: list[Case] = list({(case.cls, case.kind): case for case in reversed(MASKED)}.values())[::-1]
 #: And one of them for each class.
@@ -539,8 +575,9 @@ def shapes(case: Case) -> dict[str, tuple[int, ...]]:
     more: dict[str, tuple[int, ...]] = {}
     if case.inputs == 2:
         more["channel"] = CHANNEL
-    if case.family in ("gmi", "gncc", "ssd", "dice", "jaccard", "cross-entropy"):
+    formula = getattr(loss_class(case.cls), "formula", None)
+    if case.inputs == 2 and not issubclass(formula, VolumeMeasure):
         more["channels"] = CHANNELS
-    if case.family in ("gncc", "ssd", "dice", "jaccard", "cross-entropy"):
-        more |= {"plane": PLANE, "row": ROW}
+        if not issubclass(formula, JointHistogram):
+            more |= {"plane": PLANE, "row": ROW}
     return SHAPES | more

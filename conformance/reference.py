@@ -601,6 +601,50 @@ def multi_scale(loss, t, p, scales=None, kernel="gaussian", mask=None, **options
     return np.mean(values, axis=0), (np.mean(gts, axis=0), np.mean(gps, axis=0))
 
 
+def l1(t, p, spatial_dims=3, data_format=None, mask=None):
+    """Return the mean absolute difference."""
+    w = _weights(mask, t.shape)
+    n = _weighted_sum(w, np.ones_like(t))
+    gradient = w * np.sign(t - p) / n
+    return (_weighted_sum(w, np.abs(t - p)) / n).reshape(-1), (gradient, -gradient)
+
+
+def tversky(t, p, alpha=0.5, beta=0.5, smooth=EPS, spatial_dims=3, data_format=None, mask=None):
+    """Return ``(TP + s) / (TP + alpha FP + beta FN + s)`` of all channels together."""
+    w = _weights(mask, t.shape)
+    tp, fp, fn = (_weighted_sum(w, x) for x in (t * p, (1 - t) * p, t * (1 - p)))
+    above, below = tp + smooth, tp + alpha * fp + beta * fn + smooth
+    # The slopes of the denominator by t and by p.
+    slopes = p - alpha * p + beta * (1 - p), t + alpha * (1 - t) - beta * t
+    gradients = tuple(w * (x / below - above / below**2 * s) for x, s in zip((p, t), slopes, strict=True))
+    return (above / below).reshape(-1), gradients
+
+
+def ngf(t, p, eps=0.01, spatial_dims=3, data_format=None, mask=None):
+    """Return the mean of ``1 - <a, b>^2 / (|a|^2 |b|^2)`` of gradients, by one matrix an axis."""
+    first = 2 if data_format == "channels_first" else 1
+    axes, w = range(first, first + spatial_dims), np.array(_weights(mask, t.shape))
+    steps = {
+        axis: np.clip(np.asarray([[1], [-1], [0]]) + np.arange(t.shape[axis]), 0, t.shape[axis] - 1) for axis in axes
+    }
+    for axis, near in steps.items():
+        w = np.min([np.take(w, one, axis) for one in near], axis=0)
+
+    def along(axis, x, transpose=False):
+        eye = np.eye(t.shape[axis])
+        matrix = (eye[steps[axis][0]] - eye[steps[axis][1]]) / 2
+        return np.moveaxis(np.tensordot(matrix.T if transpose else matrix, x, axes=(1, axis)), 0, axis)
+
+    a, b = ([along(axis, x) for axis in axes] for x in (t, p))
+    dot, aa, bb = sum(map(np.multiply, a, b)), sum(x * x for x in a) + eps**2, sum(x * x for x in b) + eps**2
+    share = w / _weighted_sum(w, np.ones_like(w))
+    value, gradients = _weighted_sum(share, 1 - dot**2 / (aa * bb)).reshape(-1), []
+    for own, other, square in ((a, b, aa), (b, a, bb)):
+        slopes = [share * 2 * dot / (aa * bb) * (dot / square * x - y) for x, y in zip(own, other, strict=True)]
+        gradients.append(sum(along(axis, slope, True) for axis, slope in zip(axes, slopes, strict=True)))
+    return value, tuple(gradients)
+
+
 #: From a class's name to its plain function, whether its sign is turned, and whether it takes scales.
 LOSSES = {
     "GlobalMutualInformation": (mutual_information, False, False),
@@ -619,6 +663,12 @@ LOSSES = {
     "CrossEntropyLoss": (cross_entropy, False, True),
     "GradientNorm": (gradient_norm, False, False),
     "BendingEnergy": (bending_energy, False, False),
+    "MeanAbsoluteDifference": (l1, False, False),
+    "MeanAbsoluteDifferenceLoss": (l1, False, True),
+    "TverskyIndex": (tversky, False, False),
+    "TverskyLoss": (tversky, True, True),
+    "NormalizedGradientField": (ngf, False, False),
+    "NormalizedGradientFieldLoss": (ngf, False, True),
 }
 
 

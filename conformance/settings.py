@@ -40,17 +40,17 @@ def set_for(widest: str) -> Iterator[None]:
 
 @contextmanager
 def _jax(widest: str) -> Iterator[None]:
-    import agnoreg_jax
     import jax
+    from agnoreg_jax import compiled
 
-    before = jax.config.jax_enable_x64, agnoreg_jax.COMPILER_OPTIONS
+    before = jax.config.jax_enable_x64, compiled.COMPILER_OPTIONS
     jax.config.update("jax_enable_x64", widest == "float64")
-    agnoreg_jax.COMPILER_OPTIONS = quickly()
+    compiled.COMPILER_OPTIONS = quickly()
     try:
         yield
     finally:
         jax.config.update("jax_enable_x64", before[0])
-        agnoreg_jax.COMPILER_OPTIONS = before[1]
+        compiled.COMPILER_OPTIONS = before[1]
         # What was compiled for a check stays in memory until it is dropped, several gigabytes in all.
         if next(_checks) % MOST_KEPT == 0:
             jax.clear_caches()

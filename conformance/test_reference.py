@@ -5,7 +5,7 @@ import pytest
 
 import agnoreg
 
-from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, NARROW, SHAPES, Case, shapes
+from .cases import CASES, FORMULAS, MASKED, MASKED_CLASSES, NARROW, SHAPES, THIN, THIN_SHAPES, Case, shapes
 from .selection import DEAR, firsts, formula, kind_of_work, one_of_each, unless
 from .tolerances import FLOAT32, FLOAT64, HALF, gradient_error, half_gradient_error, value_error
 
@@ -65,6 +65,13 @@ def test_narrow_windows_of_many_bins(case, maker, record):
     _check(case, inputs, ("float32",) * 2, maker, record, "narrow", FLOAT32)
 
 
+@pytest.mark.parametrize("shape", THIN_SHAPES)
+@pytest.mark.parametrize("case", THIN, ids=str)
+def test_images_that_are_single_voxels_along_an_axis(case, shape, maker, record):
+    inputs = case.arrays(THIN_SHAPES[shape])
+    _check(case, inputs, ("float64",) * 2, maker, record, "float64", FLOAT64)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("case", FORMULAS, ids=str)
 def test_half_precision_is_computed_in_float32(case, dtype, maker, record):
@@ -100,14 +107,14 @@ def test_two_dtypes_at_once(case, dtypes, maker, record):
 def test_slabs_of_a_few_planes(case, maker, record, backend, monkeypatch):
     # An adapter chooses how much of an image is worked on at once; the result does not depend on it. 4 planes a slab,
     # and 1 in the last one; a window or a stencil that reaches further has more.
-    monkeypatch.setattr(backend, "slab_elements", lambda array, kind: 100)
+    monkeypatch.setattr(backend.execution, "slab_elements", lambda array, kind: 100)
     inputs = case.arrays((1, 17, 5, 5))
     _check(case, inputs, ("float64",) * len(inputs), maker, record, "float64", FLOAT64)
 
 
 @pytest.mark.parametrize("case", FORMULAS, ids=str)
 def test_slabs_of_a_few_samples(case, maker, record, backend, monkeypatch):
-    monkeypatch.setattr(backend, "slab_elements", lambda array, kind: 260)
+    monkeypatch.setattr(backend.execution, "slab_elements", lambda array, kind: 260)
     inputs = case.arrays((3, 5, 5, 5))
     _check(case, inputs, ("float64",) * len(inputs), maker, record, "float64", FLOAT64)
 

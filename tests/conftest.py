@@ -13,6 +13,9 @@ from conformance.settings import set_for
 #: How many times as many examples property tests draw, for a thorough run: HYPOTHESIS_TIMES=20 pytest tests -k ...
 TIMES = int(os.environ.get("HYPOTHESIS_TIMES", "1"))
 
+# How long an example takes says how busy the machine is, and the first one compiles.
+settings.register_profile("agnoreg", deadline=None)
+settings.load_profile("agnoreg")
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "array_api_strict")
 #: Names in files' names and in parameters that say which framework a test needs.
@@ -74,10 +77,10 @@ def no_kernels(monkeypatch):
 def small_slabs(no_kernels, monkeypatch):
     """Cut every image into slabs of one or a few planes, as large volumes are."""
     # Bins: a weight in each of 23 for some forty voxels.
-    tiny = {"passing": 200, "windows": 200, "bins": 1000, "voxels": 150}
-    monkeypatch.setattr(agnoreg.Backend, "slab_sizes", tiny)
+    tiny = {"streaming": 200, "windows": 200, "bins": 1000, "voxels": 150}
+    monkeypatch.setattr(agnoreg.backend.Execution, "slab_sizes", tiny)
     for name in ("torch", "tensorflow", "jax"):
-        monkeypatch.setattr(type(agnoreg.get_backend(name)), "slab_sizes", tiny)
+        monkeypatch.setattr(type(agnoreg.get_backend(name).execution), "slab_sizes", tiny)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import math
 
 from agnoreg.backend import Backend
-from agnoreg.engine.evaluator import Run
-from agnoreg.engine.streaming import PassingMeasure
+from agnoreg.engine.evaluator import Evaluator
+from agnoreg.engine.streaming import StreamingMeasure
 
 PLANES = 4
 
@@ -12,11 +12,11 @@ PLANES = 4
 def force(setattr=setattr):
     """Cut every image into slabs of four planes, by ``setattr`` (pytest's undoes it); kernels know no slabs."""
     setattr(Backend, "kernels", False)
-    original = Run.__init__
+    original = Evaluator.__init__
 
     def init(self, measure, *arguments):
         original(self, measure, *arguments)
-        passing = isinstance(measure, PassingMeasure)
+        passing = isinstance(measure, StreamingMeasure)
         self.elements = PLANES * (measure.layout(self.shape).size if passing else math.prod(self.given[0].shape[2:]))
 
-    setattr(Run, "__init__", init)
+    setattr(Evaluator, "__init__", init)

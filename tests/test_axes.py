@@ -175,7 +175,7 @@ def test_truncated_windows_do_not_see_an_offset(images):
         ({"padding": "reflect"}, "padding must be one of zero, truncate, got 'reflect'"),
         ({"squared": 1}, "squared must be True or False, got 1"),
         ({"flat_value": "0"}, "flat_value must be a finite number or None, got '0'"),
-        ({"convention": "elastix"}, "convention must be one of deepreg, monai, voxelmorph, ants, got 'elastix'"),
+        ({"convention": "elastix"}, "convention must be one of deepreg, monai, voxelmorph, ants, exact, got 'elastix'"),
         ({"convention": "ants", "kernel_type": "gaussian"}, "'ants' has kernel_type 'rectangular' alone"),
         ({"convention": "monai", "kernel_size": 4}, "'monai' has odd kernel_sizes alone"),
         ({"convention": "monai", "squared": False}, "'monai' has squared True alone"),

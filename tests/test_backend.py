@@ -1,15 +1,19 @@
 """Finding the adapter of an array, dtypes, and what the base class gives to any framework."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import array_api_strict
 import numpy as np
 import pytest
+from agnoreg.functional.distance import SquaredDifference
 
 import agnoreg
 from agnoreg.backend import Backend
 from agnoreg.backend.windows import window_sum
+from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
 
 ROOT = Path(agnoreg.__file__).parents[1]
 
@@ -41,7 +45,7 @@ def test_cupy_imports_without_a_card_and_says_so():
     pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
     backend = agnoreg.get_backend("cupy")
     state = agnoreg.available_backends()["cupy"]
-    if backend.unusable():
+    if backend.execution.unusable():
         assert state.startswith("broken: no CUDA device: ")
     else:
         assert state == "ok"
@@ -147,8 +151,8 @@ def test_windows_by_doubling_are_sums_of_shifted_copies(width, transpose, rng):
 def test_conv3d_and_its_transpose_are_adjoint(backend, rng):
     x, y = rng.random((2, 2, 7, 6, 5, 3))
     kernels = ((1.0, 2.0, 0.5, 4.0), None, (1.0,) * 4)
-    forward = backend.to_numpy(backend.conv3d(backend.from_numpy(x), kernels))
-    back = backend.to_numpy(backend.conv3d(backend.from_numpy(y), kernels, transpose=True))
+    forward = backend.to_numpy(backend.operations.conv3d(backend.from_numpy(x), kernels))
+    back = backend.to_numpy(backend.operations.conv3d(backend.from_numpy(y), kernels, transpose=True))
     assert (forward * y).sum() == pytest.approx((x * back).sum())
 
 
@@ -156,29 +160,112 @@ def test_scatter_add_adds_what_meets(rng):
     index, weights = np.asarray([0, 2, 2, 4]), np.asarray([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
     for name in ("numpy", "torch", "tensorflow", "jax"):
         backend = agnoreg.get_backend(name)
-        added = backend.to_numpy(backend.scatter_add(backend.from_numpy(index), backend.from_numpy(weights), 6))
+        added = backend.to_numpy(
+            backend.operations.scatter_add(backend.from_numpy(index), backend.from_numpy(weights), 6)
+        )
         assert added.dtype == np.float32
         np.testing.assert_array_equal(added, [1, 0, 5, 0, 4, 0])
     with pytest.raises(NotImplementedError, match="has no scatter_add"):
-        Backend("other", array_api_strict).scatter_add(None, None, 6)
+        Backend("other", array_api_strict).operations.scatter_add(None, None, 6)
 
 
-def test_a_backend_may_put_functions_of_its_own_in_place_of_a_measures(monkeypatch, rng):
-    from agnoreg.functional.ncc import LocalCorrelation
-
+def test_an_adapter_may_compute_a_measure_in_its_own_way(monkeypatch, rng):
     seen = []
 
-    class Fused(LocalCorrelation):
+    class Own:
+        def __init__(self, measure):
+            self.measure = measure
+
         def compute(self, backend, arrays):
-            seen.append(self.kernel_size)
-            return super().compute(backend, arrays)
+            seen.append(self.measure.kernel_size)
+            return self.measure.compute(backend, arrays)
 
     backend = agnoreg.get_backend("numpy")
     t, p = rng.random((2, 1, 6, 6, 6))
+    monkeypatch.setattr(backend, "kernels", False)
     expected = agnoreg.functional.lncc(t, p, kernel_size=5)
-    monkeypatch.setattr(type(backend), "overrides", {LocalCorrelation: Fused})
+    monkeypatch.setattr(backend.execution, "override", lambda measure, arrays: Own(measure))
     np.testing.assert_array_equal(agnoreg.functional.lncc(t, p, kernel_size=5), expected)
     assert seen == [5]
+
+
+def test_an_author_of_an_adapter_meets_ten_members_and_four_parts():
+    backend = Backend("other", array_api_strict)
+    parts = {"dtypes", "execution", "operations", "autodiff"}
+    members = {name for name in dir(backend) if not name.startswith("_")}
+    assert parts < members
+    assert len(members - parts) <= 10, members
+
+
+def test_adapters_import_no_kernels_and_kernels_no_adapter():
+    adapters = {"numpy", "cupy", "torch", "tensorflow", "jax", "dask", "keras"}
+    for path in (ROOT / "backends").rglob("*.py"):
+        own = path.relative_to(ROOT / "backends").parts[0].removesuffix(".py").removeprefix("agnoreg_")
+        found = set(re.findall(r"^\s*(?:from|import) agnoreg_(\w+)", path.read_text(), flags=re.MULTILINE)) - {own}
+        assert not found & ({"cpu", "cuda"} if own in adapters else adapters), path
+
+
+class Doubled(KernelMeasure, SquaredDifference):
+    """The squared difference by somebody else's kernels."""
+
+    def add_up(self, call):
+        t, p = call.images
+        return (np.sum((t - p) ** 2, axis=(1, 2, 3), dtype=float),)
+
+    def slope(self, call, coefficients, index):
+        own, other = call.images[index], call.images[1 - index]
+        return 2.0 * coefficients[0][:, None, None, None] * (own - other)
+
+
+class Others:
+    """An accelerator that somebody else has installed."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def missing(self):
+        return "without theirs: slower"
+
+    def evaluation(self, measure, backend, memory, arrays, otherwise):
+        if type(measure) is not SquaredDifference:
+            return None
+        self.calls += 1
+        given = tuple(map(memory.take, arrays))
+        return Evaluation(in_kernels(measure, Doubled), memory, given, measure.to_canonical(backend, given), otherwise)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_an_accelerator_of_anybodys_gives_sums_and_gradients_and_the_core_keeps_the_books(name, monkeypatch, rng):
+    backend, others = agnoreg.get_backend(name), Others()
+    t, p = (backend.from_numpy(x) for x in rng.random((2, 3, 4, 5, 6)))
+    loss, dice = agnoreg.build_loss({"name": "ssd", "reduction": "none"}), agnoreg.build_loss("dice")
+    cotangent = backend.from_numpy(np.asarray([1.0, -2.0, 0.5]))
+
+    def computed():
+        measure = loss.measure()
+        value, saved = measure.forward(backend, (t, p), (0, 1))
+        later = measure.backward(backend, (t, p), (1, 0), (0, 1), saved, cotangent)
+        return value, *later, loss(t, p), *measure.value_and_gradients(backend, (t, p), (1,), 3.0)[1]
+
+    expected, other = [*map(backend.to_numpy, computed())], backend.to_numpy(dice(t, p))
+    monkeypatch.setattr("agnoreg.engine.chosen.accelerators", lambda kind: (others,) if kind == "host" else ())
+    for got, wanted in zip(map(backend.to_numpy, computed()), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    assert others.calls == 4
+    np.testing.assert_allclose(backend.to_numpy(dice(t, p)), other, rtol=1e-12)
+
+
+def test_a_backend_is_told_to_be_ok_with_what_kernels_would_bring():
+    code = """
+import sys
+sys.modules[sys.argv[1]] = None
+import agnoreg
+print(agnoreg.available_backends()["numpy"])
+"""
+    for module in ("numba", "filelock"):
+        done = subprocess.run([sys.executable, "-c", code, module], capture_output=True, text=True, check=True)
+        expected = f"ok (without {module.capitalize()}: several times slower; pip install numba filelock)"
+        assert done.stdout.strip() == expected
 
 
 def test_the_core_names_no_framework():

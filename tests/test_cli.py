@@ -274,6 +274,21 @@ def test_a_missing_file(files, refused):
     assert "is a folder" in refused("evaluate", "fixed.nii.gz", ".")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="how long a name may be is POSIX's")
+def test_a_name_that_is_too_long_is_refused_wherever_it_stands(files, refused):
+    long = "x" * 300
+    assert "fixed image xxx" in refused("evaluate", f"{long}.nii", "moved.nii")
+    assert "cannot be read: File name too long" in refused("evaluate", "fixed.nii.gz", f"{long}.nii.gz")
+    for options in (("--fixed-label", f"{long}.nii", "--moved-label", "moved_label.nii"), ("--ddf", f"{long}.nii")):
+        assert "File name too long" in refused("evaluate", *PAIR, *options)
+    assert "cannot be written: File name too long" in refused("evaluate", *PAIR, "--json", f"{long}.json")
+    assert "File name too long" in refused("evaluate", "--pairs", f"{long}.csv", "--out", "out.parquet")
+    Path("pairs.csv").write_text("fixed,moved\nfixed.nii.gz,moved.nii\n")
+    for name in (long, "x" * 245):
+        said = refused("evaluate", "--pairs", "pairs.csv", "--out", f"{name}.parquet")
+        assert re.search("cannot be written: (its name is longer than 249 bytes|File name too long)", said)
+
+
 @pytest.mark.parametrize("name", ["text.nii", "text.nii.gz", "text.txt", "image.mgz", "image.png"])
 def test_no_nifti(files, refused, name):
     if name == "image.mgz":

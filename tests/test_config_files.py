@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agnoreg
-from agnoreg import config_files
-from agnoreg.loss import label, names
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from agnoreg.loss import label
+from agnoreg.objects import files as config_files
+from agnoreg.objects import registry as names
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
 
 ROOT = Path(agnoreg.__file__).parents[1]
 SUFFIXES = (".json", ".yaml", ".yml")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import agnoreg
 from agnoreg import functional
 from agnoreg.loss import deform, image, label
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
 
 CLASSES = {
     name: getattr(module, name)

@@ -73,7 +73,7 @@ KINDS = {
 }
 
 
-def per_sample(function, *arrays, dtype=torch.float64):
+def broadcast_samples(function, *arrays, dtype=torch.float64):
     """Return a library's number of every sample by itself, ``(B,)``."""
     tensors = [torch.tensor(x, dtype=dtype) for x in arrays]
     return np.asarray([float(function(*(x[i : i + 1] for x in tensors))) for i in range(len(arrays[0]))])
@@ -133,7 +133,7 @@ def ours(t, p, **options):
 def test_lncc_is_monais_in_every_window(rng, dims, kernel_size, kernel_type):
     t, p = similar(rng, SHAPES[dims])
     window = {"kernel_size": kernel_size, "kernel_type": kernel_type}
-    expected = per_sample(monai_lncc(dims, **window), t, p)
+    expected = broadcast_samples(monai_lncc(dims, **window), t, p)
     agree(ours(t, p, **window, convention="monai"), expected)
 
 
@@ -141,12 +141,14 @@ def test_lncc_is_monais_in_every_window(rng, dims, kernel_size, kernel_type):
 @pytest.mark.parametrize("dims", DIMS)
 def test_lncc_is_voxelmorphs_in_every_window(rng, dims, kernel_size):
     t, p = similar(rng, SHAPES[dims])
-    agree(ours(t, p, kernel_size=kernel_size, convention="voxelmorph"), per_sample(neurite_ncc(kernel_size), t, p))
+    agree(
+        ours(t, p, kernel_size=kernel_size, convention="voxelmorph"), broadcast_samples(neurite_ncc(kernel_size), t, p)
+    )
 
 
 def test_lncc_is_voxelmorphs_in_a_window_with_a_width_for_each_axis(rng):
     t, p = similar(rng, SHAPES[3])
-    agree(ours(t, p, kernel_size=(3, 7, 5), convention="voxelmorph"), per_sample(neurite_ncc([3, 7, 5]), t, p))
+    agree(ours(t, p, kernel_size=(3, 7, 5), convention="voxelmorph"), broadcast_samples(neurite_ncc([3, 7, 5]), t, p))
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 9])
@@ -167,8 +169,8 @@ def test_a_window_of_ants_may_be_larger_than_the_image(rng):
 def test_lncc_is_the_librarys_whatever_the_images_are(rng, convention, dims, kind):
     t, p = KINDS[kind](rng, rng.random(SHAPES[dims]))
     expected = {
-        "monai": lambda: per_sample(monai_lncc(dims, kernel_size=5), t, p),
-        "voxelmorph": lambda: per_sample(neurite_ncc(5), t, p),
+        "monai": lambda: broadcast_samples(monai_lncc(dims, kernel_size=5), t, p),
+        "voxelmorph": lambda: broadcast_samples(neurite_ncc(5), t, p),
         "ants": lambda: itk_channels(t, p, 2),
     }[convention]()
     agree(ours(t, p, kernel_size=5, convention=convention), expected, atol=1e-12)
@@ -179,8 +181,8 @@ def test_lncc_is_the_librarys_whatever_the_images_are(rng, convention, dims, kin
 def test_lncc_of_several_channels_is_the_librarys_wherever_they_are(rng, dims, convention):
     t, p = similar(rng, SEVERAL[dims])
     expected = {
-        "monai": lambda: per_sample(monai_lncc(dims, kernel_size=5), t, p),
-        "voxelmorph": lambda: per_sample(lambda *x: neurite.ncc(*x, window_size=5), t, p),
+        "monai": lambda: broadcast_samples(monai_lncc(dims, kernel_size=5), t, p),
+        "voxelmorph": lambda: broadcast_samples(lambda *x: neurite.ncc(*x, window_size=5), t, p),
         "ants": lambda: itk_channels(t, p, 2),
     }[convention]()
     agree(ours(t, p, kernel_size=5, convention=convention), expected)
@@ -195,8 +197,8 @@ def test_lncc_of_several_channels_is_the_librarys_wherever_they_are(rng, dims, c
 def test_lncc_in_float32_is_the_librarys(rng, convention):
     t, p = (x.astype(np.float32) for x in similar(rng, (2, 1, 13, 14, 12)))
     expected = {
-        "monai": lambda: per_sample(monai_lncc(3, kernel_size=5), t, p, dtype=torch.float32),
-        "voxelmorph": lambda: per_sample(neurite_ncc(5), t, p, dtype=torch.float32),
+        "monai": lambda: broadcast_samples(monai_lncc(3, kernel_size=5), t, p, dtype=torch.float32),
+        "voxelmorph": lambda: broadcast_samples(neurite_ncc(5), t, p, dtype=torch.float32),
         "ants": lambda: np.asarray([itk_lncc(a[0], b[0], 2, SimpleITK.sitkFloat32) for a, b in zip(t, p, strict=True)]),
     }[convention]()
     found = ours(t, p, kernel_size=5, convention=convention)
@@ -209,14 +211,14 @@ def test_monais_constants_can_be_chosen(rng, smooth_nr, smooth_dr):
     constants = {"smooth_nr": smooth_nr, "smooth_dr": smooth_dr}
     for kind in KINDS.values():
         t, p = kind(rng, rng.random(SHAPES[3]))
-        expected = per_sample(monai_lncc(3, **constants), t, p)
+        expected = broadcast_samples(monai_lncc(3, **constants), t, p)
         agree(ours(t, p, kernel_size=3, convention="monai", **constants), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("smooth_dr", [1e-8, 1e-2])
 def test_voxelmorphs_constant_can_be_chosen(rng, smooth_dr):
     t, p = similar(rng, SHAPES[3])
-    expected = per_sample(lambda *x: neurite.ncc(*x, window_size=5, eps=smooth_dr), t, p)
+    expected = broadcast_samples(lambda *x: neurite.ncc(*x, window_size=5, eps=smooth_dr), t, p)
     agree(ours(t, p, kernel_size=5, convention="voxelmorph", smooth_dr=smooth_dr), expected)
 
 
@@ -282,7 +284,7 @@ def monai_information(**options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutual_information_is_monais_whatever_the_images_are(rng, kind):
     t, p = KINDS[kind](rng, rng.random(SHAPES[3]))
-    expected = per_sample(monai_information(), t, p)
+    expected = broadcast_samples(monai_information(), t, p)
     agree(functional.mutual_information(t[:, 0], p[:, 0], convention="monai"), expected, atol=1e-9)
 
 
@@ -290,13 +292,13 @@ def test_mutual_information_is_monais_whatever_the_images_are(rng, kind):
 @pytest.mark.parametrize("dims", SEVERAL)
 def test_mutual_information_is_monais_with_several_channels_and_other_bins(rng, dims, options):
     t, p = similar(rng, SEVERAL[dims])
-    expected = per_sample(monai_information(**options), t, p)
+    expected = broadcast_samples(monai_information(**options), t, p)
     agree(functional.mutual_information(t, p, **options, convention="monai"), expected)
 
 
 def test_mutual_information_in_float32_is_monais(rng):
     t, p = (x.astype(np.float32) for x in similar(rng, (2, 1, 12, 13, 14)))
-    expected = per_sample(monai_information(), t, p, dtype=torch.float32)
+    expected = broadcast_samples(monai_information(), t, p, dtype=torch.float32)
     agree(functional.mutual_information(t, p, convention="monai"), expected)
 
 
@@ -355,8 +357,8 @@ def our_dice(t, p, **options):
 
 
 LIBRARY_DICE = {
-    "monai": lambda t, p: per_sample(monai_dice(), t, p),
-    "voxelmorph": lambda t, p: per_sample(neurite_dice, t, p),
+    "monai": lambda t, p: broadcast_samples(monai_dice(), t, p),
+    "voxelmorph": lambda t, p: broadcast_samples(neurite_dice, t, p),
     "ants": itk_dice,
 }
 
@@ -410,10 +412,10 @@ def test_the_constants_of_dice_can_be_chosen(rng, smooth_nr, smooth_dr):
     t, p = similar(rng, SEVERAL[2])
     options = {"smooth_nr": smooth_nr, "smooth_dr": smooth_dr}
     found = our_dice(t, p, convention="monai", **options)
-    agree(found, per_sample(monai_dice(**options), t, p))
+    agree(found, broadcast_samples(monai_dice(**options), t, p))
     found = our_dice(t, p, convention="voxelmorph", **options)
     names = {"smooth_numerator": smooth_nr, "smooth_denominator": smooth_dr}
-    agree(found, per_sample(lambda *x: neurite.dice(*x, **names), t, p))
+    agree(found, broadcast_samples(lambda *x: neurite.dice(*x, **names), t, p))
 
 
 @pytest.mark.parametrize("convention", ["monai", "voxelmorph"])
@@ -445,7 +447,7 @@ def test_a_regulariser_is_the_librarys(rng, dims, case):
     measure, convention = case[0], case[1].split()[0]
     cls, options, library = LIBRARY_FIELD[case]
     ddf = rng.standard_normal(FIELDS[dims])
-    expected = per_sample(library, ddf)
+    expected = broadcast_samples(library, ddf)
     options = options | {"spatial_dims": dims, "convention": convention}
     found = getattr(functional, measure)(ddf, data_format="channels_first", **options)
     agree(found, expected)
@@ -462,7 +464,7 @@ def test_a_regulariser_of_the_smallest_field_is_the_librarys(rng, case):
     ddf = rng.standard_normal((1, 3, size, size, size))
     _, options, library = LIBRARY_FIELD[case]
     found = getattr(functional, case[0])(ddf, data_format="channels_first", convention=case[1].split()[0], **options)
-    agree(found, per_sample(library, ddf))
+    agree(found, broadcast_samples(library, ddf))
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------
@@ -473,10 +475,10 @@ def test_losses_have_the_librarys_sign(rng):
     first = {"data_format": "channels_first"}
     lncc, information, dice = (CLASSES[name][1] for name in ("lncc", "mutual_information", "dice"))
     found = lncc(kernel_size=5, convention="monai", **first)(t, p)
-    agree(found, -per_sample(monai_lncc(3, kernel_size=5), t, p).mean())
+    agree(found, -broadcast_samples(monai_lncc(3, kernel_size=5), t, p).mean())
     agree(lncc(kernel_size=5, convention="ants", **first)(t, p), -itk_channels(t, p, 2).mean())
-    agree(information(convention="monai")(t, p), -per_sample(monai_information(), t, p).mean())
-    agree(dice(convention="monai", **first)(t, p), per_sample(lambda *x: 1 - monai_dice()(*x), t, p).mean())
+    agree(information(convention="monai")(t, p), -broadcast_samples(monai_information(), t, p).mean())
+    agree(dice(convention="monai", **first)(t, p), broadcast_samples(lambda *x: 1 - monai_dice()(*x), t, p).mean())
 
 
 @pytest.mark.parametrize("measure", DEFINED)
@@ -570,8 +572,8 @@ def test_a_convention_is_the_same_on_every_framework(backend, rng, measure, conv
 def test_lncc_is_the_librarys_plane_by_plane(rng, convention):
     t, p = similar(rng, (1, 1, 14, 9, 8))
     expected = {
-        "monai": lambda: per_sample(monai_lncc(3, kernel_size=7), t, p),
-        "voxelmorph": lambda: per_sample(neurite_ncc(7), t, p),
+        "monai": lambda: broadcast_samples(monai_lncc(3, kernel_size=7), t, p),
+        "voxelmorph": lambda: broadcast_samples(neurite_ncc(7), t, p),
         "ants": lambda: itk_channels(t, p, 3),
     }[convention]()
     agree(ours(t, p, kernel_size=7, convention=convention), expected)

@@ -12,17 +12,20 @@ import pytest
 import tensorflow as tf
 import torch
 from agnoreg_cpu import histograms, pointwise, windows
-from agnoreg_cpu.measures import KINDS, Call, tiles
+from agnoreg_cpu.measures import KINDS, HostEvaluation, tiles
 from agnoreg_cpu.threads import parts, run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import agnoreg
-from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
-from agnoreg.functional.gncc import GlobalCorrelation
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
-from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
+from agnoreg.engine.chosen import evaluator_of
+from agnoreg.measures.cross_entropy import BinaryCrossEntropy
+from agnoreg.measures.dice import DiceOverlap
+from agnoreg.measures.gncc import GlobalCorrelation
+from agnoreg.measures.jaccard import JaccardOverlap
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
+from agnoreg.measures.ssd import SquaredDifference
 
 NUMPY = agnoreg.get_backend("numpy")
 WRT = ((0,), (1,), (0, 1), (1, 0))
@@ -113,9 +116,9 @@ def test_kernels_and_core_agree(name, dtype, rng):
         arrays = pair(rng, shape, dtype)
         cotangent = rng.standard_normal(shape[:1]).astype(dtype)
         if dtype == np.float64 and isinstance(measure, NARROW):
-            assert NUMPY.override(measure, arrays) is measure
+            assert evaluator_of(measure, NUMPY, arrays) is measure
             continue
-        assert isinstance(NUMPY.override(measure, arrays), Call)
+        assert isinstance(evaluator_of(measure, NUMPY, arrays), HostEvaluation)
         value, gradients = core(measure.value_and_gradients, arrays, wrt, 0.7)
         assert_close(measure.value(NUMPY, arrays), value, dtype)
         found, made = measure.value_and_gradients(NUMPY, arrays, wrt, 0.7)
@@ -171,7 +174,7 @@ def test_masked_histograms_agree(kind, rng):
     left_out = np.broadcast_to(mask == 0, arrays[0].shape)
     for image in arrays:
         image[left_out] = np.nan
-    assert isinstance(NUMPY.override(measure, (*arrays, mask)), Call)
+    assert isinstance(evaluator_of(measure, NUMPY, (*arrays, mask)), HostEvaluation)
     cotangent = np.asarray([2.0, -3.0], np.float32)
     expected, wanted = core(measure.value_and_gradients, (*arrays, mask), (0, 1))
     value, gradients = measure.value_and_gradients(NUMPY, (*arrays, mask), (0, 1))
@@ -203,7 +206,7 @@ def test_masked_windows_agree(kernel_type, kind, padding, rng):
             mask[1] = False
         for image in arrays:
             image[np.broadcast_to(mask == 0, image.shape)] = np.nan
-        assert isinstance(NUMPY.override(measure, (*arrays, mask)), Call)
+        assert isinstance(evaluator_of(measure, NUMPY, (*arrays, mask)), HostEvaluation)
         value, gradients = core(measure.value_and_gradients, (*arrays, mask), (0, 1), 0.7)
         found, made = measure.value_and_gradients(NUMPY, (*arrays, mask), (0, 1), 0.7)
         np.testing.assert_array_equal(np.isnan(found), [False, kind == "nothing"])
@@ -236,7 +239,7 @@ def test_windows_of_any_size_agree(sizes, widths, kernel_type, masked, wrt, seed
     if masked and kernel_type != "gaussian":
         arrays = (*arrays, rng.random((2, *sizes)) > 0.3)
     measure = LocalCorrelation(kernel_size=widths, kernel_type=kernel_type)
-    assert isinstance(NUMPY.override(measure, arrays), Call)
+    assert isinstance(evaluator_of(measure, NUMPY, arrays), HostEvaluation)
     value, gradients = measure.value_and_gradients(NUMPY, arrays, wrt)
     expected, wanted = core(measure.value_and_gradients, arrays, wrt)
     assert_close(value, expected, np.float64)
@@ -391,7 +394,7 @@ def kinds_of(backend, rng, shape=(1, 6, 7, 8)):
 def test_frameworks_on_the_host_take_kernels(name, measure, rng):
     backend = agnoreg.get_backend(name)
     arrays = kinds_of(backend, rng)
-    assert isinstance(backend.override(measure, arrays), Call)
+    assert isinstance(evaluator_of(measure, backend, arrays), HostEvaluation)
     value, gradients = measure.value_and_gradients(backend, arrays, (0, 1))
     expected, wanted = core(measure.value_and_gradients, tuple(map(backend.to_numpy, arrays)), (0, 1))
     assert_close(backend.to_numpy(value), expected, np.float32)
@@ -418,7 +421,7 @@ def test_the_core_does_what_kernels_do_not_know(name, rng):
     arrays = kinds_of(backend, rng)
 
     def core_takes(measure, *arrays):
-        return not isinstance(backend.override(measure, arrays), Call)
+        return not isinstance(evaluator_of(measure, backend, arrays), HostEvaluation)
 
     for measure in (
         LocalCorrelation(kernel_size=1),
@@ -451,16 +454,16 @@ def test_the_core_takes_images_that_do_not_lie_in_one_piece(name, rng):
     backend = agnoreg.get_backend(name)
     t, p = kinds_of(backend, rng, (1, 6, 7, 8, 2))
     one = t[..., 0], p[..., 0]
-    assert not isinstance(backend.override(DiceOverlap(), one), Call)
-    assert isinstance(backend.override(DiceOverlap(), (t, p)), Call)
+    assert not isinstance(evaluator_of(DiceOverlap(), backend, one), HostEvaluation)
+    assert isinstance(evaluator_of(DiceOverlap(), backend, (t, p)), HostEvaluation)
     last = DiceOverlap(convention="voxelmorph", data_format="channels_last")
-    assert not isinstance(backend.override(last, (t, p)), Call)
+    assert not isinstance(evaluator_of(last, backend, (t, p)), HostEvaluation)
 
 
 def test_kernels_can_be_switched_off(no_kernels, rng):
     for name in ("numpy", "torch", "tensorflow"):
         backend = agnoreg.get_backend(name)
-        assert not isinstance(backend.override(DiceOverlap(), kinds_of(backend, rng)), Call)
+        assert not isinstance(evaluator_of(DiceOverlap(), backend, kinds_of(backend, rng)), HostEvaluation)
 
 
 def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng):
@@ -468,7 +471,7 @@ def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng):
     expected = agnoreg.functional.dice(t, p)
     shifted = np.empty(t.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(t.shape)
     shifted[...] = p
-    assert not isinstance(NUMPY.override(DiceOverlap(), (t, shifted)), Call)
+    assert not isinstance(evaluator_of(DiceOverlap(), NUMPY, (t, shifted)), HostEvaluation)
     np.testing.assert_allclose(agnoreg.functional.dice(t, shifted), expected, rtol=1e-6)
     big = p.astype(">f4")
     np.testing.assert_allclose(agnoreg.functional.dice(t, big), expected, rtol=1e-6)
@@ -477,14 +480,16 @@ def test_memory_that_kernels_cannot_read_as_it_is_is_read_by_the_core(rng):
 def test_images_that_lie_otherwise_are_copied_for_windows_alone(rng):
     t, p = (np.asfortranarray(x) for x in pair(rng, (2, 6, 7, 8), np.float32))
     measure = LocalCorrelation(kernel_size=3)
-    assert isinstance(NUMPY.override(measure, (t, p)), Call)
+    assert isinstance(evaluator_of(measure, NUMPY, (t, p)), HostEvaluation)
     value, (gradient,) = measure.value_and_gradients(NUMPY, (t, p), (1,))
     expected, (wanted,) = core(measure.value_and_gradients, (t, p), (1,))
     assert_close(value, expected, np.float32)
     assert_close(gradient, wanted, np.float32)
-    assert not isinstance(NUMPY.override(DiceOverlap(), (t, p)), Call)
+    assert not isinstance(evaluator_of(DiceOverlap(), NUMPY, (t, p)), HostEvaluation)
     channels = pair(rng, (2, 6, 7, 8, 3), np.float32)
-    assert not isinstance(NUMPY.override(DiceOverlap(convention="monai", data_format="channels_last"), channels), Call)
+    assert not isinstance(
+        evaluator_of(DiceOverlap(convention="monai", data_format="channels_last"), NUMPY, channels), HostEvaluation
+    )
 
 
 @pytest.mark.parametrize("name", ["gncc", "dice", "ssd", "cross-entropy"])
@@ -548,7 +553,7 @@ def test_pytorchs_transforms_and_compilers_take_the_core(rng):
     backend, seen = agnoreg.get_backend("torch"), []
 
     def note(t, p):
-        seen.append(isinstance(backend.override(DiceOverlap(), (t, p)), Call))
+        seen.append(isinstance(evaluator_of(DiceOverlap(), backend, (t, p)), HostEvaluation))
         return t.sum()
 
     torch.func.vmap(note)(t, p)
@@ -564,7 +569,7 @@ def test_a_traced_function_of_tensorflow_takes_the_core():
 
     @tf.function
     def traced(t, p):
-        seen.append(isinstance(backend.override(DiceOverlap(), (t, p)), Call))
+        seen.append(isinstance(evaluator_of(DiceOverlap(), backend, (t, p)), HostEvaluation))
         return t
 
     traced(tf.zeros((1, 4, 4, 4)), tf.zeros((1, 4, 4, 4)))
@@ -658,9 +663,10 @@ def test_where_numba_is_told_not_to_compile_the_core_computes():
         os.environ["NUMBA_DISABLE_JIT"] = "1"
         import numpy as np
         import agnoreg
+        from agnoreg.engine.chosen import evaluator_of
         t, p = np.random.default_rng(0).random((2, 1, 8, 8, 8))
         measure = agnoreg.functional.dice.measure()
-        print(agnoreg.get_backend("numpy").override(measure, (t, p)) is measure)
+        print(evaluator_of(measure, agnoreg.get_backend("numpy"), (t, p)) is measure)
         """
     )
     assert out == "True\n"
@@ -683,22 +689,6 @@ def test_a_forked_process_has_threads_of_its_own():
         """
     )
     assert out == "0\n"
-
-
-@pytest.mark.slow
-def test_where_nothing_can_be_kept_on_disk_kernels_are_compiled_each_time():
-    out = run_python(
-        """
-        import numba.core.caching as caching
-        getattr(caching, "CacheImpl", getattr(caching, "_CacheImpl", None))._locator_classes = []
-        import numpy as np
-        import agnoreg
-        t, p = np.random.default_rng(0).random((2, 1, 8, 8, 8))
-        dice = agnoreg.functional.dice
-        print(type(agnoreg.get_backend("numpy").override(dice.measure(), (t, p))).__name__, dice(t, p).shape)
-        """
-    )
-    assert out == "Call (1,)\n"
 
 
 def test_without_numba_everything_is_computed_by_the_core():

@@ -18,9 +18,10 @@ from agnoreg_cuda.measures import FARTHEST, WIDEST, CudaLocalCorrelation, CudaPa
 from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
 
 import agnoreg
+from agnoreg.engine.chosen import evaluator_of
 from agnoreg.engine.function import apply
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
 from conformance import reference
 
 ROOT = Path(agnoreg.__file__).parents[1]
@@ -228,6 +229,7 @@ def test_the_conformance_suite_passes_on_the_emulated_kernels():
         (LocalCorrelation(9, "triangular"), np.float32, (1, 8, 8, 8)),
         (LocalCorrelation(9, "gaussian"), np.float32, (1, 8, 8, 8)),
         (LocalCorrelation(WIDEST + 1), np.float32, (1, 8, 8, 8)),
+        (LocalCorrelation(padding="truncate"), np.float32, (1, 8, 8, 8)),
         (LocalCorrelation(), np.float64, (1, 8, 8, 8)),
         (LocalCorrelation(), np.int64, (1, 8, 8, 8)),
         (LocalCorrelation(), np.float32, (1, 2048, 1024, 1024)),
@@ -241,7 +243,7 @@ def test_the_conformance_suite_passes_on_the_emulated_kernels():
 )
 def test_the_cores_path_is_taken_where_no_kernel_serves(measure, dtype, shape):
     image = np.broadcast_to(np.zeros((), dtype=dtype), shape)
-    assert EmulatedCard().override(measure, (image, image)) is measure
+    assert EmulatedCard().emulated(measure, (image, image)) is measure
 
 
 def test_weights_left_out_are_negligible():
@@ -286,11 +288,12 @@ class Recorder:
 @pytest.mark.parametrize("measure", [LocalCorrelation(), ParzenInformation()], ids=["lncc", "gmi"])
 def test_pytorchs_tensors_and_memory_go_to_the_kernels(measure, monkeypatch):
     # As on a card, but for the card: tensors of the CPU are taken for ones on it.
-    monkeypatch.setattr(agnoreg_torch, "usable", lambda: True)
-    monkeypatch.setattr(agnoreg_torch, "_on_card", lambda tensor: True)
+    monkeypatch.setattr(agnoreg_cuda, "usable", lambda: True)
+    monkeypatch.setattr(agnoreg_torch.execution, "on_card", lambda tensor: True)
     recorder = Recorder()
     backend = agnoreg_torch.backend
-    monkeypatch.setattr(type(backend), "queue", lambda self, array: recorder)
+    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "stream", lambda self, array: (0, None))
+    monkeypatch.setattr(agnoreg_cuda.measures, "Queue", lambda device, stream: recorder)
     t = torch.rand(1, 8, 9, 10)
     p = torch.rand(1, 8, 9, 10, requires_grad=True)
     measure.value_and_gradients(backend, (t, p.detach()), (1,))
@@ -319,6 +322,6 @@ def test_without_a_card_pytorch_takes_the_cores_path(monkeypatch):
     monkeypatch.setattr(agnoreg_cpu, "usable", lambda: False)
     t = torch.rand(1, 8, 9, 10)
     measure = LocalCorrelation()
-    assert agnoreg_torch.backend.override(measure, (t, t)) is measure
+    assert evaluator_of(measure, agnoreg_torch.backend, (t, t)) is measure
     if not torch.cuda.is_available():
         assert not agnoreg_cuda.usable()

@@ -202,9 +202,9 @@ def test_conv3d_is_numpys(rng, lengths, transpose):
     x = rng.random((2, 6, 7, 5, 2))
     kernels = [None if n is None else tuple(rng.normal(size=n)) for n in lengths]
     lazy = da.from_array(x, chunks=(1, 2, 3, 4, 2))
-    found = agnoreg.get_backend("dask").conv3d(lazy, kernels, transpose)
+    found = agnoreg.get_backend("dask").operations.conv3d(lazy, kernels, transpose)
     assert found.chunks == lazy.chunks
-    expected = agnoreg.get_backend("numpy").conv3d(x, kernels, transpose)
+    expected = agnoreg.get_backend("numpy").operations.conv3d(x, kernels, transpose)
     np.testing.assert_allclose(found.compute(), expected, atol=1e-13)
 
 
@@ -246,7 +246,7 @@ class Source:
     def __getitem__(self, index):
         source = self
 
-        class Chunk(np.ndarray):
+        class PlaneBatch(np.ndarray):
             def __del__(self):
                 if self.base is None:
                     source.alive -= 1
@@ -258,7 +258,7 @@ class Source:
             self.made += 1
             self.alive += 1
             self.most = max(self.most, self.alive)
-        chunk = Chunk(sizes)
+        chunk = PlaneBatch(sizes)
         chunk[...] = np.random.default_rng([i.start for i in index]).random(sizes)
         return chunk
 

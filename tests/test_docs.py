@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import importlib.util
-import math
 import pkgutil
 import re
 import subprocess
@@ -25,30 +24,28 @@ def test_the_examples_of_the_docstrings_run(name):
 
 
 def test_the_list_of_losses_is_true():
+    page = (ROOT / "docs" / "losses.md").read_text()
+    specification = importlib.util.spec_from_file_location("losses_table", ROOT / "docs" / "losses_table.py")
+    table = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(table)
+    assert table.written(page) == page, "run python docs/losses_table.py"
+    # What the page says of a class holds of it.
     rows = re.findall(
         r"^\| `(\w+)\.(\w+)` \| (?:`([\w-]+)`)? *\| (?:`([^`]*)`)? *\| \[(.+), (.+)\] \| (\w+) \| (.+) \|$",
-        (ROOT / "docs" / "losses.md").read_text(),
+        page,
         flags=re.MULTILINE,
     )
-    listed = {name for _, name, *_ in rows}
     classes = {
         name
         for module in ("image", "label", "deform")
         for name in getattr(agnoreg.loss, module).__all__
         if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
     }
-    assert listed == classes
-    for module, name, registered, arguments, low, high, direction, equal in rows:
+    assert {name for _, name, *_ in rows} == classes
+    for module, name, registered, arguments, *_ in rows:
         cls = getattr(getattr(agnoreg.loss, module), name)
-        loss = cls()
         assert (agnoreg.registered_losses().get(registered) is cls) == bool(registered)
-        assert eval(f"cls({arguments})") == loss
-        assert loss.direction == direction
-        for stated, value in zip((low, high), loss.value_range, strict=True):
-            assert float(stated) == pytest.approx(value, rel=1e-5) or (math.isinf(value) and float(stated) == value)
-        assert (loss.identity_value is None) == (equal == "depends")
-        if equal != "depends":
-            assert float(equal) == loss.identity_value
+        assert eval(f"cls({arguments})") == cls()
 
 
 @pytest.mark.slow

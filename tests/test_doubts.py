@@ -9,7 +9,8 @@ import tensorflow as tf
 import torch
 
 import agnoreg
-from agnoreg import InputWarning, doubts, functional
+from agnoreg import InputWarning, functional
+from agnoreg.engine import doubts
 
 SHAPE = (2, 8, 9, 10)
 LABELS = ("dice", "jaccard", "cross-entropy")

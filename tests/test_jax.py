@@ -35,8 +35,8 @@ def float64():
 def four_planes(monkeypatch):
     """Force slabs of 4 planes of such an image, whatever a loss makes of a plane."""
     # A plane with the gaps of a window of 9, of bending energy and of the gradient norm takes 672, 816 and 720 numbers.
-    sizes = {"passing": 3300, "windows": 4 * 13 * 14, "bins": 4 * 13 * 14 * 23, "voxels": 4 * 13 * 14}
-    monkeypatch.setattr(type(agnoreg.get_backend("jax")), "slab_sizes", sizes)
+    sizes = {"streaming": 3300, "windows": 4 * 13 * 14, "bins": 4 * 13 * 14 * 23, "voxels": 4 * 13 * 14}
+    monkeypatch.setattr(type(agnoreg.get_backend("jax").execution), "slab_sizes", sizes)
 
 
 def quick_jit(function):
@@ -182,11 +182,11 @@ def test_planes_from_a_traced_start_are_those_from_the_same_number(rng):
     backend = agnoreg.get_backend("jax")
     x = jnp.asarray(rng.random((2, 7, 3)))
     for count in (2, 7, 9):
-        planes = jax.jit(lambda start, count=count: backend.planes(x, start, count, beyond=True))
+        planes = jax.jit(lambda start, count=count: backend.execution.planes(x, start, count, beyond=True))
         for start in range(12):
-            expected = backend.planes(x, start, count, beyond=True)
+            expected = backend.execution.planes(x, start, count, beyond=True)
             np.testing.assert_array_equal(planes(start), expected)
-    inner = jax.jit(lambda start: backend.planes(x, start, 3))
+    inner = jax.jit(lambda start: backend.execution.planes(x, start, 3))
     for start in range(5):
         np.testing.assert_array_equal(inner(start), x[:, start : start + 3])
 
@@ -265,7 +265,7 @@ def test_labels_of_integers_have_no_gradient_and_get_in_no_ones_way(rng):
     slope = jax.jit(jax.grad(loss, argnums=1))(jnp.asarray(labels), jnp.asarray(p))
     np.testing.assert_allclose(slope, expected, rtol=1e-10)
     with pytest.raises(TypeError, match=r"floating-point arrays, input 0 is int16"):
-        agnoreg.get_backend("jax").value_and_grad(lambda x: x, (jnp.asarray(labels),), (0,))
+        agnoreg.get_backend("jax").autodiff.value_and_grad(lambda x: x, (jnp.asarray(labels),), (0,))
 
 
 TWO_DEVICES = """

@@ -188,7 +188,7 @@ def test_a_sum_of_sums_comes_back():
         [{"name": "lncc", "kernel_size": 3}, {"name": "dice", "scales": [0, 1.5], "weight": 0.3}]
     )
     loss = agnoreg_keras.Loss(
-        agnoreg.loss.composite.WeightedLoss((inner, agnoreg.build_loss("ssd")), (2.0, 1.0), name="both")
+        agnoreg.objects.composite.WeightedLoss((inner, agnoreg.build_loss("ssd")), (2.0, 1.0), name="both")
     )
     assert again(loss).loss == loss.loss
     assert again(loss).name == "both"

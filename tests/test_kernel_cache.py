@@ -35,11 +35,12 @@ IndexDataCacheFile._save_data = wait_and_write
 CALL = "from module import more; print(more(1))"
 
 
-def python(folder: Path, code: str) -> subprocess.Popen[str]:
+def python(folder: Path, code: str, cache: object = None, **more: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     environment.pop("NUMBA_CACHE_DIR", None)
+    environment["AGNOREG_CACHE"] = str(folder / "cache" if cache is None else cache)
     return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=folder, env=environment, text=True,
+        [sys.executable, "-c", code], cwd=folder, env={**environment, **more}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -86,9 +87,80 @@ IndexDataCacheFile._save_index = fail
     assert printed(python(tmp_path, full + CALL)) == "11"
 
 
+#: Prints the result, and how many kernels were loaded and not compiled.
+HITS = CALL + "; print(sum(more.stats.cache_hits.values()))"
+
+
+def written(folder: Path, code: str = HITS, **options: object) -> tuple[str, list[str]]:
+    """Return what a process writes to its log, and its numbers."""
+    process = python(folder, code, **options)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return error, out.split()
+
+
 @pytest.mark.slow
-def test_what_is_compiled_is_kept(tmp_path):
+def test_what_is_compiled_is_kept_once_for_all_environments_and_not_beside_the_package(tmp_path):
+    for environment, hits in (("one", "0"), ("two", "1")):
+        folder = tmp_path / environment
+        folder.mkdir()
+        (folder / "module.py").write_text(MODULE.format(step=10))
+        assert written(folder, cache=tmp_path / "kept") == ("", ["11", hits])
+        assert not list(folder.rglob("*.nbi"))
+    assert len(list((tmp_path / "kept").rglob("*.nbi"))) == 1
+
+
+@pytest.mark.slow
+def test_the_users_cache_is_the_place_unless_another_is_given(tmp_path):
     (tmp_path / "module.py").write_text(MODULE.format(step=10))
-    hits = CALL + "; print(sum(more.stats.cache_hits.values()))"
-    assert printed(python(tmp_path, hits)).split() == ["11", "0"]
-    assert printed(python(tmp_path, hits)).split() == ["11", "1"]
+    print_folder = "from agnoreg_cpu.kept import folder; print(folder())"
+    homes = {"HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path / "local"), "XDG_CACHE_HOME": ""}
+    default = {"win32": "local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
+    for cache, more, expected in (
+        ("", {}, tmp_path / default / "agnoreg"),
+        ("", {"NUMBA_CACHE_DIR": str(tmp_path / "numba")}, tmp_path / "numba"),
+        (tmp_path / "own", {"NUMBA_CACHE_DIR": str(tmp_path / "numba")}, tmp_path / "own"),
+    ):
+        error, (place,) = written(tmp_path, print_folder, cache=cache, **homes, **more)
+        assert error == ""
+        assert Path(place).is_relative_to(expected / "kernels")
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_kept_kernels_are_compiled_in_memory_and_one_line_says_so(tmp_path):
+    (tmp_path / "module.py").write_text(MODULE.format(step=10) + MODULE.format(step=20).replace("more", "most"))
+    (tmp_path / "file").touch()
+    error, numbers = written(tmp_path, HITS + "; from module import most; print(most(1))", cache=tmp_path / "file")
+    assert numbers == ["11", "0", "21"]
+    (line,) = error.splitlines()
+    assert line.startswith("Compiled kernels cannot be kept, so each process compiles its own: ")
+    assert line.endswith("Set AGNOREG_CACHE to a folder that can be written to.")
+
+
+@pytest.mark.slow
+def test_kernels_that_were_kept_in_an_image_serve_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "module.py").write_text(MODULE.format(step=10))
+    assert written(tmp_path) == ("", ["11", "0"])
+    # The superuser may write everywhere.
+    sealed = "import os; may = os.access; os.access = lambda path, mode: mode != os.W_OK and may(path, mode); "
+    before = sorted(tmp_path.rglob("*"))
+    assert written(tmp_path, sealed + HITS) == ("", ["11", "1"])
+    (tmp_path / "module.py").write_text(MODULE.format(step=20))
+    assert written(tmp_path, sealed + HITS) == ("", ["21", "0"])
+    assert [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts] == [
+        path for path in before if "__pycache__" not in path.parts
+    ]
+
+
+@pytest.mark.slow
+def test_without_numbas_private_names_kernels_compute(tmp_path):
+    (tmp_path / "module.py").write_text(
+        """
+import agnoreg_cpu._private as private
+for name in ("_CompilerBase", "_noalias", "_FunctionCache", "_FunctionCacheImpl"):
+    assert getattr(private, name) is not None
+    setattr(private, name, None)
+"""
+        + MODULE.format(step=10).replace("@kernel()", "@kernel(apart=True)")
+    )
+    assert written(tmp_path) == ("", ["11", "0"])

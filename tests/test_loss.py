@@ -11,7 +11,7 @@ import pytest
 import agnoreg
 from agnoreg import functional
 from agnoreg.loss import deform, image, kernel, label, util
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
 
 LOSSES = agnoreg.registered_losses()
 
@@ -688,6 +688,9 @@ def test_a_defaults_number_is_api():
         "cross-entropy": {"binary": False, "background_weight": 0.0, "smooth": 1e-5, **scaled},
         "gradient": {"l1": False, **field},
         "bending": field,
+        "l1": scaled,
+        "tversky": {"alpha": 0.5, "beta": 0.5, "smooth": 1e-5, **scaled},
+        "ngf": {"eps": 0.01, **scaled},
     }
     assert {cls().reduction for cls in LOSSES.values()} == {"mean"}
 

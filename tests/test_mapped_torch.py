@@ -138,5 +138,5 @@ def test_forward_mode_is_the_gradient_times_the_tangent(case):
 
 
 def test_the_sign_of_nan_is_nan():
-    found = agnoreg.get_backend("torch").sign(torch.tensor([-2.0, -0.0, 0.0, 3.0, torch.nan]))
+    found = agnoreg.get_backend("torch").operations.sign(torch.tensor([-2.0, -0.0, 0.0, 3.0, torch.nan]))
     torch.testing.assert_close(found, torch.tensor([-1.0, 0.0, 0.0, 1.0, torch.nan]), equal_nan=True)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg import functional
-from agnoreg.loss.composite import WeightedLoss
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
     GlobalMutualInformation,
@@ -22,6 +21,7 @@ from agnoreg.loss.image import (
 )
 from agnoreg.loss.label import CrossEntropy, CrossEntropyLoss, DiceLoss, DiceScore, JaccardLoss, SumSquaredDifference
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from agnoreg.objects.composite import WeightedLoss
 from conformance.settings import set_for
 
 #: Every loss and metric, and options that meet a mask in another way.
@@ -90,8 +90,9 @@ def one_thread():
 @pytest.fixture
 def some_slabs(monkeypatch):
     """Cut such small images into some slabs of a few planes or samples each."""
-    sizes = {"passing": 500, "windows": 200, "bins": 3000, "voxels": 150}
-    for kind in {agnoreg.Backend, *(type(agnoreg.get_backend(name)) for name in ("torch", "tensorflow", "jax"))}:
+    sizes = {"streaming": 500, "windows": 200, "bins": 3000, "voxels": 150}
+    own = (type(agnoreg.get_backend(name).execution) for name in ("torch", "tensorflow", "jax"))
+    for kind in (agnoreg.backend.Execution, *own):
         monkeypatch.setattr(kind, "slab_sizes", sizes)
 
 
@@ -599,7 +600,7 @@ def test_a_loop_of_the_graph_passes_masks_by(rng, name):
 
 @pytest.mark.parametrize("name", ["lncc", "dice"])
 def test_what_tensorflow_compiles_for_a_large_image_takes_masks(rng, name, monkeypatch):
-    monkeypatch.setattr("agnoreg_tensorflow.adapter.LEAST_COMPILED", 1)
+    monkeypatch.setattr("agnoreg_tensorflow.execution.LEAST_COMPILED", 1)
     loss = NAMED[name]
     arrays, mask = arrays_for(loss, rng), mask_for(loss, rng)
     backend = agnoreg.get_backend("tensorflow")

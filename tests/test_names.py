@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import agnoreg
-from agnoreg.functional import kernels
 from agnoreg.loss import image, kernel, label
+from agnoreg.measures import kernels
 
 #: The short names of the losses, and the names they are registered by.
 SHORT = {
@@ -25,6 +25,9 @@ SHORT = {
     "GradientNorm": "gradient",
     "Bending": "bending",
     "BendingEnergy": "bending",
+    "L1": "l1",
+    "Tversky": "tversky",
+    "NGF": "ngf",
 }
 
 #: The reference page of DeepReg's losses: every name, with the names of its arguments.
@@ -87,7 +90,7 @@ def test_deepregs_kernels_have_their_numbers():
 
 
 def test_the_package_of_losses_has_the_classes_of_its_modules():
-    modules = (image, label, agnoreg.loss.deform, agnoreg.loss.util, agnoreg.loss.composite)
+    modules = (image, label, agnoreg.loss.deform, agnoreg.loss.util, agnoreg.objects.composite)
     classes = {
         name: one
         for module in modules
@@ -147,7 +150,7 @@ def test_a_name_may_be_an_alias_and_have_capitals(name, cls):
 def test_an_alias_is_no_registered_name_and_gives_way_to_one(monkeypatch):
     assert not {"mse", "ncc", "mi"} & set(agnoreg.registered_losses())
     for table in ("_by_name", "_by_class"):
-        monkeypatch.setattr(agnoreg.loss.names, table, dict(getattr(agnoreg.loss.names, table)))
+        monkeypatch.setattr(agnoreg.objects.registry, table, dict(getattr(agnoreg.objects.registry, table)))
 
     @agnoreg.register_loss("mse")
     class MyOwnError(label.SumSquaredDifference):
@@ -158,7 +161,7 @@ def test_an_alias_is_no_registered_name_and_gives_way_to_one(monkeypatch):
 
 def test_capitals_count_where_they_tell_two_names_apart(monkeypatch):
     for table in ("_by_name", "_by_class"):
-        monkeypatch.setattr(agnoreg.loss.names, table, dict(getattr(agnoreg.loss.names, table)))
+        monkeypatch.setattr(agnoreg.objects.registry, table, dict(getattr(agnoreg.objects.registry, table)))
 
     @agnoreg.register_loss("LNCC")
     class MyOwnCorrelation(image.LocalNormalizedCrossCorrelationLoss):

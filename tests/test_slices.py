@@ -7,7 +7,6 @@ import pytest
 from agnoreg.evaluate.evaluation import InputError, evaluate_pair
 from agnoreg.evaluate.metric import Metric
 from agnoreg.evaluate.nifti import open_volume, read_field, read_image, read_labels
-from agnoreg.loss.base import Loss
 from agnoreg.loss.deform import BendingEnergy, GradientNorm
 from agnoreg.loss.image import (
     GlobalMutualInformation,
@@ -15,6 +14,7 @@ from agnoreg.loss.image import (
     LocalNormalizedCrossCorrelation,
 )
 from agnoreg.loss.label import DiceLoss, DiceScore, JaccardIndex, SumSquaredDifference
+from agnoreg.objects.loss import Loss
 
 PLANE = (17, 14)
 SIZES = (1.5, 2.0, 2.5)

@@ -9,11 +9,11 @@ import pytest
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
 
-from agnoreg_tensorflow import adapter, backend  # noqa: E402
+from agnoreg_tensorflow import _private, backend  # noqa: E402
 
 import agnoreg  # noqa: E402
 from agnoreg.engine.function import Differentiable  # noqa: E402
-from agnoreg.engine.slabs import Tile  # noqa: E402
+from agnoreg.engine.slabs import PlaneRange  # noqa: E402
 
 xp = backend.xp
 MODES = ["eager", "traced"]
@@ -62,7 +62,7 @@ def test_a_variable_of_keras_is_an_array_too():
     variable = keras.Variable(np.array([[1.0, -2.0]], "float32"))
     assert agnoreg.backend_of(variable, tf.constant([1.0])) is backend
     with tf.GradientTape() as tape:
-        value = backend.differentiable(Weighted(), (tf.constant([[3.0, 4.0]]), backend.prepare(variable)))
+        value = backend.autodiff.differentiable(Weighted(), (tf.constant([[3.0, 4.0]]), backend.prepare(variable)))
     np.testing.assert_array_equal(value, [3 + 16])
     np.testing.assert_array_equal(tape.gradient(value, variable.value), [[6, -16]])
 
@@ -118,11 +118,11 @@ def test_numpy_arrays_go_to_tensors_and_back(dtype):
 
 def test_dtypes_that_losses_are_computed_in():
     for dtype in ("bool", "uint8", "int16", "float16", "bfloat16", "float32", "int32", "int64"):
-        assert backend.compute_dtype(xp.ones(1, dtype=getattr(xp, dtype))) == xp.float32
-    assert backend.compute_dtype(xp.ones(1), xp.ones(1, dtype=xp.float64)) == xp.float64
-    assert backend.default_float() == xp.asarray(1.0).dtype
+        assert backend.dtypes.compute(xp.ones(1, dtype=getattr(xp, dtype))) == xp.float32
+    assert backend.dtypes.compute(xp.ones(1), xp.ones(1, dtype=xp.float64)) == xp.float64
+    assert backend.dtypes.default_float() == xp.asarray(1.0).dtype
     with pytest.raises(TypeError, match="real numbers"):
-        backend.compute_dtype(tf.constant(1j))
+        backend.dtypes.compute(tf.constant(1j))
 
 
 @pytest.mark.parametrize("mode", [*MODES, "compiled"])
@@ -132,7 +132,7 @@ def test_scatter_add_equals_numpys(mode):
         weights = numbers(dtype, (5,))
         expected = np.zeros(6, dtype)
         np.add.at(expected, index, weights)
-        same(run(mode, lambda i, w: backend.scatter_add(i, w, 6), index, weights), expected, 1e-6)
+        same(run(mode, lambda i, w: backend.operations.scatter_add(i, w, 6), index, weights), expected, 1e-6)
 
 
 @pytest.mark.parametrize("transpose", [False, True])
@@ -142,7 +142,7 @@ def test_window_sums_are_those_of_the_generic_backend(mode, transpose):
     kernels = ((1.0,) * 3, (0.5, 1.0, 2.0, 3.0), None)
     generic = agnoreg.get_backend("array_api_strict")
     expected = np.asarray(generic.conv3d(strict.asarray(x), kernels, transpose))
-    same(run(mode, lambda a: backend.conv3d(a, kernels, transpose), x), expected, 1e-12)
+    same(run(mode, lambda a: backend.operations.conv3d(a, kernels, transpose), x), expected, 1e-12)
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_window_sums_are_those_of_the_generic_backend(mode, transpose):
 def tiles_of(planes, count, halo):
     """Cut ``planes`` planes into tiles of ``count`` with a halo that ends at the border."""
     return [
-        Tile(i, min(count, planes - i), min(halo, i), min(halo, planes - min(i + count, planes)))
+        PlaneRange(i, min(count, planes - i), min(halo, i), min(halo, planes - min(i + count, planes)))
         for i in range(0, planes, count)
     ]
 
@@ -160,13 +160,13 @@ def sums_and_differences(x, tiles):
     """Return each sample's sum of squares, and the central difference along axis 1 (one-sided at the border)."""
 
     def body(tile):
-        slab = backend.planes(x, tile.start - tile.before, tile.before + tile.count + tile.after)
+        slab = backend.execution.planes(x, tile.start - tile.before, tile.before + tile.count + tile.after)
         own = slab[:, tile.before : tile.before + tile.count]
         left = slab[:, : tile.count] if tile.before else xp.concat([own[:, :1], slab[:, : tile.count - 1]], axis=1)
         right = slab[:, -tile.count :] if tile.after else xp.concat([slab[:, 1 - tile.count :], own[:, -1:]], axis=1)
         return (xp.sum(own * own, axis=(1, 2)), xp.sum(own, axis=(1, 2))), (right - left, own)
 
-    return backend.loop(tiles, body)
+    return backend.execution.loop(tiles, body)
 
 
 def padded_difference(x):
@@ -196,7 +196,7 @@ def test_a_traced_loop_is_unrolled_up_to_four_tiles_and_not_beyond():
 
         @tf.function
         def traced(body=body, count=count):
-            return backend.loop(tiles_of(4 * count, 4, 1), body)
+            return backend.execution.loop(tiles_of(4 * count, 4, 1), body)
 
         traced.get_concrete_function()
         assert len(seen) == expected
@@ -205,12 +205,12 @@ def test_a_traced_loop_is_unrolled_up_to_four_tiles_and_not_beyond():
 
 def test_tiles_that_are_not_uniform_are_unrolled():
     uneven = [
-        Tile(0, 2, 0, 1),
-        Tile(2, 2, 1, 1),
-        Tile(4, 3, 1, 1),
-        Tile(7, 2, 1, 1),
-        Tile(9, 1, 1, 1),
-        Tile(10, 2, 1, 0),
+        PlaneRange(0, 2, 0, 1),
+        PlaneRange(2, 2, 1, 1),
+        PlaneRange(4, 3, 1, 1),
+        PlaneRange(7, 2, 1, 1),
+        PlaneRange(9, 1, 1, 1),
+        PlaneRange(10, 2, 1, 0),
     ]
     x = numbers("float64", (2, 12, 3))
     (squares, _), (difference, _) = run("traced", lambda a: sums_and_differences(a, uneven), x)
@@ -265,12 +265,12 @@ class Weighted(Differentiable):
         self.asked = []
 
     def value(self, backend, arrays):
-        t, p = (xp.astype(array, backend.compute_dtype(*arrays)) for array in arrays)
+        t, p = (xp.astype(array, backend.dtypes.compute(*arrays)) for array in arrays)
         return xp.sum(xp.reshape(t * p**2, (-1, math.prod(t.shape[1:]))), axis=1)
 
     def value_and_gradients(self, backend, arrays, wrt):
         self.asked.append(wrt)
-        t, p = (xp.astype(array, backend.compute_dtype(*arrays)) for array in arrays)
+        t, p = (xp.astype(array, backend.dtypes.compute(*arrays)) for array in arrays)
         gradients = (p**2 * self.factor, t * p * (2.0 * self.factor))
         return self.value(backend, arrays), tuple(gradients[i] for i in wrt)
 
@@ -293,7 +293,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_the_closed_form_gradient_meets_its_cotangent(way):
     function = Weighted(factor=10.0)
-    loss = WAYS[way](lambda t, p: backend.differentiable(function, (t, p)))
+    loss = WAYS[way](lambda t, p: backend.autodiff.differentiable(function, (t, p)))
     t, p = two_images()
     cotangent = tf.constant([1.0, -2.0, 0.5])
     with tf.GradientTape() as tape:
@@ -307,15 +307,15 @@ def test_the_closed_form_gradient_meets_its_cotangent(way):
 
 def test_eagerly_a_gradient_is_computed_with_the_value_if_a_tape_records_its_input():
     function, (t, p) = Weighted(), two_images()
-    backend.differentiable(function, (t, p))
+    backend.autodiff.differentiable(function, (t, p))
     assert function.asked == []
     for watched, asked in (([p], (1,)), ([t], (0,)), ([t, p], (0, 1))):
         function = Weighted()
         with tf.GradientTape() as tape:
             tape.watch(watched)
-            value = backend.differentiable(function, (t, p))
+            value = backend.autodiff.differentiable(function, (t, p))
             with tape.stop_recording():
-                backend.differentiable(function, (t, p))
+                backend.autodiff.differentiable(function, (t, p))
         tape.gradient(value, watched)
         assert function.asked == [asked]
 
@@ -327,7 +327,7 @@ def test_a_traced_function_computes_only_the_gradients_that_it_returns():
     def gradient(t, p):
         with tf.GradientTape() as tape:
             tape.watch(p)
-            value = backend.differentiable(function, (t, p))
+            value = backend.autodiff.differentiable(function, (t, p))
         # The tape watches p alone, so its gradient was computed with the value.
         assert function.asked == [(1,)]
         return tape.gradient(value, p)
@@ -341,7 +341,7 @@ def test_a_gradient_has_its_inputs_dtype(dtype):
     t, p = (tf.cast(image, dtype) for image in two_images())
     with tf.GradientTape() as tape:
         tape.watch(p)
-        value = backend.differentiable(Weighted(), (t, p)) * 1e-6
+        value = backend.autodiff.differentiable(Weighted(), (t, p)) * 1e-6
     gradient = tape.gradient(value, p)
     assert value.dtype == (tf.float64 if dtype == "float64" else tf.float32)
     assert gradient.dtype == p.dtype
@@ -356,18 +356,20 @@ def test_integer_inputs_have_no_gradient_and_do_not_hinder_the_others():
     labels, p = tf.constant(numbers("uint8", (3, 4, 2))), two_images()[1]
     with tf.GradientTape() as tape:
         tape.watch(p)
-        value = backend.differentiable(Weighted(), (labels, p))
+        value = backend.autodiff.differentiable(Weighted(), (labels, p))
     np.testing.assert_allclose(tape.gradient(value, p), 2 * tf.cast(labels, tf.float32) * p)
-    assert backend.differentiable(Weighted(), (labels, labels)).shape == (3,)
+    assert backend.autodiff.differentiable(Weighted(), (labels, labels)).shape == (3,)
 
 
 @pytest.mark.parametrize("way", ["eager", "traced", "compiled"])
 def test_a_variable_gets_its_gradient(way):
     t, p = two_images()
     variable = tf.Variable(p)
-    inner = tf.function(lambda: backend.differentiable(Weighted(), (t, variable)), jit_compile=way == "compiled")
+    inner = tf.function(
+        lambda: backend.autodiff.differentiable(Weighted(), (t, variable)), jit_compile=way == "compiled"
+    )
     with tf.GradientTape() as tape:
-        value = backend.differentiable(Weighted(), (t, variable)) if way == "eager" else inner()
+        value = backend.autodiff.differentiable(Weighted(), (t, variable)) if way == "eager" else inner()
     np.testing.assert_allclose(tape.gradient(value, variable), 2 * t * p, rtol=1e-6)
 
 
@@ -375,7 +377,7 @@ def test_a_variable_gets_its_gradient(way):
 def test_the_gradient_flows_on_into_what_made_the_input(way):
     t, p = two_images()
     scale = tf.Variable(2.0)
-    loss = WAYS[way](lambda t, p: backend.differentiable(Weighted(), (t, p * scale)))
+    loss = WAYS[way](lambda t, p: backend.autodiff.differentiable(Weighted(), (t, p * scale)))
     with tf.GradientTape() as tape:
         value = tf.reduce_sum(loss(t, p))
     np.testing.assert_allclose(tape.gradient(value, scale), np.sum(2 * t * p**2 * 2.0), rtol=1e-5)
@@ -384,7 +386,7 @@ def test_the_gradient_flows_on_into_what_made_the_input(way):
 @pytest.mark.parametrize("way", WAYS)
 def test_persistent_and_nested_tapes_work(way):
     t, p = two_images()
-    loss = WAYS[way](lambda t, p: backend.differentiable(Weighted(), (t, p)))
+    loss = WAYS[way](lambda t, p: backend.autodiff.differentiable(Weighted(), (t, p)))
     with tf.GradientTape(persistent=True) as outer:
         outer.watch(p)
         with tf.GradientTape(persistent=True) as inner:
@@ -401,7 +403,7 @@ def test_a_jacobian_keeps_samples_apart():
     t, p = two_images()
     with tf.GradientTape() as tape:
         tape.watch(p)
-        value = backend.differentiable(Weighted(), (t, p))
+        value = backend.autodiff.differentiable(Weighted(), (t, p))
     jacobian = tape.jacobian(value, p)
     for i, j in itertools.product(range(3), repeat=2):
         np.testing.assert_allclose(jacobian[i, j], 2 * t[i] * p[i] if i == j else np.zeros((4, 2)), rtol=1e-6)
@@ -422,7 +424,7 @@ def test_a_second_derivative_is_refused(source):
     t, p = two_images()
 
     def loss(t, p):
-        return backend.differentiable(Weighted(), (t, p))
+        return backend.autodiff.differentiable(Weighted(), (t, p))
 
     with pytest.raises(RuntimeError, match="native_autodiff"):
         second_derivative(loss, t, p, source)
@@ -435,7 +437,7 @@ def test_a_second_derivative_is_refused(source):
 @pytest.mark.parametrize("way", ["traced", "compiled"])
 def test_a_second_derivative_of_a_traced_loss_is_refused_when_it_runs(way, source):
     t, p = two_images()
-    loss = WAYS[way](lambda t, p: backend.differentiable(Weighted(), (t, p)))
+    loss = WAYS[way](lambda t, p: backend.autodiff.differentiable(Weighted(), (t, p)))
     with pytest.raises(tf.errors.OpError, match="native_autodiff"):
         second_derivative(loss, t, p, source)
 
@@ -443,7 +445,7 @@ def test_a_second_derivative_of_a_traced_loss_is_refused_when_it_runs(way, sourc
 @pytest.mark.parametrize("way", ["eager", "traced"])
 def test_forward_mode_is_refused(way):
     t, p = two_images()
-    loss = WAYS[way](lambda t, p: backend.differentiable(Weighted(), (t, p)))
+    loss = WAYS[way](lambda t, p: backend.autodiff.differentiable(Weighted(), (t, p)))
     with (
         pytest.raises((RuntimeError, tf.errors.OpError), match="native_autodiff"),
         tf.autodiff.ForwardAccumulator(p, tf.ones_like(p)) as accumulator,
@@ -457,11 +459,11 @@ def test_what_is_recorded_is_what_a_tape_keeps():
 
     def agree(recorded, *others):
         for x in recorded:
-            assert adapter._recorded(x)
-            assert adapter._kept_by_a_tape(x)
+            assert _private.recorded(x)
+            assert _private.kept_by_a_tape(x)
         for x in others:
-            assert not adapter._recorded(x)
-            assert not adapter._kept_by_a_tape(x)
+            assert not _private.recorded(x)
+            assert not _private.kept_by_a_tape(x)
 
     agree([], t, p, whole)
     with tf.GradientTape(persistent=True) as tape:
@@ -475,19 +477,19 @@ def test_what_is_recorded_is_what_a_tape_keeps():
         agree([p], t)
     agree([], t, p)
     with tf.autodiff.ForwardAccumulator(p, tf.ones_like(p)):
-        assert [adapter._recorded(x) for x in (p, p + 1.0, t, whole)] == [True, True, False, False]
+        assert [_private.recorded(x) for x in (p, p + 1.0, t, whole)] == [True, True, False, False]
     agree([], t, p)
 
 
 def test_where_tensorflow_does_not_say_what_it_records_a_probe_finds_out(monkeypatch):
     for name in ("could_possibly_record", "record_operation", "should_record_backprop", "pack_tangents"):
-        monkeypatch.setattr(adapter, name, None)
+        monkeypatch.setattr(_private, name, None)
     t, p = two_images()
     with tf.GradientTape() as tape:
         tape.watch(p)
-        value = backend.differentiable(Weighted(), (t, p))
+        value = backend.autodiff.differentiable(Weighted(), (t, p))
     np.testing.assert_allclose(tape.gradient(value, p), 2 * t * p, rtol=1e-6)
-    np.testing.assert_allclose(backend.differentiable(Weighted(), (t, p)), value)
+    np.testing.assert_allclose(backend.autodiff.differentiable(Weighted(), (t, p)), value)
     test_a_second_derivative_is_refused("t")
     test_persistent_and_nested_tapes_work("eager")
     test_forward_mode_is_refused("eager")
@@ -513,10 +515,10 @@ def test_a_loss_with_a_loop_has_its_gradient_in_a_traced_function():
 
         def value_and_gradients(self, backend, arrays, wrt):
             def body(tile):
-                t, p = (backend.planes(array, tile.start, tile.count) for array in arrays)
+                t, p = (backend.execution.planes(array, tile.start, tile.count) for array in arrays)
                 return (xp.sum(t * p**2, axis=(1, 2)),), tuple((p**2, 2.0 * t * p)[i] for i in wrt)
 
-            (value,), gradients = backend.loop(tiles_of(23, 3, 0), body)
+            (value,), gradients = backend.execution.loop(tiles_of(23, 3, 0), body)
             return value, gradients
 
     t, p = (tf.constant(numbers("float32", (2, 23, 2), seed=i)) for i in range(2))
@@ -524,7 +526,7 @@ def test_a_loss_with_a_loop_has_its_gradient_in_a_traced_function():
 
         @tf.function(input_signature=[tf.TensorSpec([None, 23, 2])] * 2, jit_compile=jit_compile)
         def loss(t, p):
-            return backend.differentiable(Looped(), (t, p))
+            return backend.autodiff.differentiable(Looped(), (t, p))
 
         with tf.GradientTape() as tape:
             tape.watch(p)
@@ -551,7 +553,7 @@ def test_keras_compile_and_fit_learn(jit_compile):
             return self.value(backend, arrays), tuple(gradients[i] for i in wrt)
 
     def loss(y_true, y_pred):
-        return backend.differentiable(Distance(), (y_true, y_pred))
+        return backend.autodiff.differentiable(Distance(), (y_true, y_pred))
 
     model = keras.Sequential([keras.Input((4, 2)), keras.layers.Dense(2)])
     model.compile(optimizer=keras.optimizers.SGD(0.2), loss=loss, jit_compile=jit_compile)
@@ -571,7 +573,7 @@ def test_value_and_grad_differentiates_any_function(mode):
     def call(a, b):
         return tf.reduce_sum(tf.sin(a) * tf.stop_gradient(b), axis=1)
 
-    value, (by_y, by_x) = run(mode, lambda a, b: backend.value_and_grad(call, (a, b), (1, 0)), x, y)
+    value, (by_y, by_x) = run(mode, lambda a, b: backend.autodiff.value_and_grad(call, (a, b), (1, 0)), x, y)
     np.testing.assert_allclose(value, np.sum(np.sin(x) * y, 1), rtol=1e-5)
     np.testing.assert_allclose(by_x, np.cos(x) * y, rtol=1e-5)
     np.testing.assert_array_equal(by_y, np.zeros_like(y))
@@ -579,7 +581,9 @@ def test_value_and_grad_differentiates_any_function(mode):
 
 def test_value_and_grad_takes_gathered_planes_and_variables():
     variable = tf.Variable(numbers("float32", (3, 4)))
-    _, (gradient,) = backend.value_and_grad(lambda a: tf.reduce_sum(tf.gather(a, [0, 0]), axis=1), (variable,), (0,))
+    _, (gradient,) = backend.autodiff.value_and_grad(
+        lambda a: tf.reduce_sum(tf.gather(a, [0, 0]), axis=1), (variable,), (0,)
+    )
     np.testing.assert_array_equal(gradient, [[2] * 4, [0] * 4, [0] * 4])
 
 
@@ -587,7 +591,7 @@ def test_value_and_grad_leaves_other_tapes_alone():
     x, weight = tf.constant(numbers("float32", (3, 4))), tf.Variable(2.0)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        value, (gradient,) = backend.value_and_grad(lambda a: tf.reduce_sum(weight * a**2, axis=1), (x,), (0,))
+        value, (gradient,) = backend.autodiff.value_and_grad(lambda a: tf.reduce_sum(weight * a**2, axis=1), (x,), (0,))
         after = tf.reduce_sum(x * 3.0)
     np.testing.assert_allclose(gradient, 4 * x)
     for target in (value, gradient):
@@ -597,4 +601,4 @@ def test_value_and_grad_leaves_other_tapes_alone():
 
 def test_value_and_grad_refuses_to_differentiate_by_integers():
     with pytest.raises(TypeError, match=r"input 0 is .*int32"):
-        backend.value_and_grad(lambda a: a, (tf.constant([1, 2]),), (0,))
+        backend.autodiff.value_and_grad(lambda a: a, (tf.constant([1, 2]),), (0,))

@@ -757,8 +757,8 @@ def test_wrong_moves_are_refused():
         (lambda x: xp.matmul(x, xp.matrix_transpose(x)), (None, 4, 4)),
         (lambda x: xp.tensordot(x, xp.ones((6, 2)), axes=1), (None, 4, 2)),
         (lambda x: xp.vecdot(x, x), (None, 4)),
-        (lambda x: backend.planes(x, 1, 2), (None, 2, 6)),
-        (lambda x: backend.planes(x, tf.constant(1) * tf.shape(x)[0], 2), (None, 2, 6)),
+        (lambda x: backend.execution.planes(x, 1, 2), (None, 2, 6)),
+        (lambda x: backend.execution.planes(x, tf.constant(1) * tf.shape(x)[0], 2), (None, 2, 6)),
     ],
 )
 def test_known_sizes_stay_known_where_the_batch_is_not(function, shape):

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import agnoreg
-from agnoreg.engine.slabs import Tile, plan
+from agnoreg.engine.slabs import PlaneRange, plan
 
 VARIANTS = [
     *({"name": name} for name in LOSSES),
@@ -107,7 +107,7 @@ def test_threads_change_no_bit(rng, name):
 
 def test_what_happens_in_a_thread_comes_out_and_numpys_error_state_goes_in():
     numpy_backend = agnoreg.get_backend("numpy")
-    tiles = [Tile(start, 1, 0, 0) for start in range(9)]
+    tiles = [PlaneRange(start, 1, 0, 0) for start in range(9)]
 
     def divide(tile):
         return (np.ones(1) / np.asarray([8.0 - tile.start]),), ()
@@ -115,9 +115,9 @@ def test_what_happens_in_a_thread_comes_out_and_numpys_error_state_goes_in():
     numpy_backend.threads = 4
     try:
         with np.errstate(divide="ignore"):
-            (total,), _ = numpy_backend.loop(tiles, divide, parallel=True)
+            (total,), _ = numpy_backend.execution.loop(tiles, divide, parallel=True)
         with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-            numpy_backend.loop(tiles, divide, parallel=True)
+            numpy_backend.execution.loop(tiles, divide, parallel=True)
     finally:
         numpy_backend.threads = None
     assert np.isinf(total)

@@ -64,7 +64,9 @@ def test_many_slabs_and_many_blocks_of_samples_give_what_one_gives(monkeypatch):
     image, ddf, cotangent = images(), fields(), images(2)
     whole = (warp(image, ddf), *warp_adjoint(image, ddf, cotangent))
     for elements in (1, 60, 210):
-        monkeypatch.setattr(type(get_backend("numpy")), "slab_elements", lambda self, array, kind, n=elements: n)
+        monkeypatch.setattr(
+            type(get_backend("numpy").execution), "slab_elements", lambda self, array, kind, n=elements: n
+        )
         for one, other in zip(whole, (warp(image, ddf), *warp_adjoint(image, ddf, cotangent)), strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-14)
 

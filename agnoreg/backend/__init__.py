@@ -4,7 +4,11 @@ No framework is named or imported here. An adapter is an entry point of the grou
 import name of its framework, so an array can only belong to it once that framework is in ``sys.modules``.
 """
 
-from agnoreg.backend.base import CPU_SLABS, GPU_SLABS, TINY, Backend, per_sample
+from agnoreg.backend.autodiff import Autodiff
+from agnoreg.backend.base import Backend, broadcast_samples
+from agnoreg.backend.counting import Counting
+from agnoreg.backend.dtypes import Dtypes
+from agnoreg.backend.execution import CPU_SLABS, GPU_SLABS, Execution
 from agnoreg.backend.gathered import Gathered
 from agnoreg.backend.lookup import (
     GROUP,
@@ -14,18 +18,24 @@ from agnoreg.backend.lookup import (
     get_backend,
     load_imported,
 )
+from agnoreg.backend.operations import TINY, Operations
 
 __all__ = [
     "CPU_SLABS",
     "GPU_SLABS",
     "GROUP",
     "TINY",
+    "Autodiff",
     "Backend",
     "BackendNotAvailableError",
+    "Counting",
+    "Dtypes",
+    "Execution",
     "Gathered",
+    "Operations",
     "available_backends",
     "backend_of",
+    "broadcast_samples",
     "get_backend",
     "load_imported",
-    "per_sample",
 ]

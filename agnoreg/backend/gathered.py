@@ -37,7 +37,7 @@ class Gathered:
         if (start, stop) != (first, last):
             piece = tuple(cut(x, 1, start - first, stop - first) for x in piece)
         if not (self.pieces or self.rooms or self.single):
-            rooms = tuple(self.backend.room(x, self.kept.stop - self.kept.start) for x in piece)
+            rooms = tuple(self.backend.execution.room(x, self.kept.stop - self.kept.start) for x in piece)
             self.rooms = () if any(room is None for room in rooms) else rooms
         if self.rooms:
             self.put(start - self.kept.start, piece)

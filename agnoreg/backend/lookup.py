@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from agnoreg.backend.accelerators import missing
 from agnoreg.backend.base import Backend
 
 GROUP = "agnoreg.backends"
@@ -87,13 +88,16 @@ def _generic_by_name(name: str, known: list[str]) -> Backend:
 def available_backends() -> dict[str, str]:
     """Return every known backend's state: ``"ok"``, ``"absent: ..."`` or ``"broken: ..."`` with the reason.
 
+    Where compiled kernels would make it faster and are not installed, it is ``"ok (...)"``, with what they would bring.
+
     This imports each framework; nothing else does before an array of it turns up.
     """
     states = {}
     for name in sorted(_entry_points()):
         try:
-            reason = get_backend(name).unusable()
-            states[name] = f"broken: {reason}" if reason else "ok"
+            execution = get_backend(name).execution
+            reason, lack = execution.unusable(), missing(execution.memories)
+            states[name] = f"broken: {reason}" if reason else f"ok ({lack})" if lack else "ok"
         except BackendNotAvailableError as error:
             reason = str(error)
             states[name] = ("absent: " if "is not installed" in reason else "broken: ") + reason

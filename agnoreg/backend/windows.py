@@ -10,31 +10,31 @@ Array = Any
 T = TypeVar("T")
 
 
-class Joining:
+class WindowMerge:
     """How what is known of two neighbouring windows is put together: here sums, of one array.
 
     What is known of a window of 2, 4, 8, ... windows may be kept in a form of its own until it is settled.
     """
 
-    def double(self, a: Any, b: Any, count: int, unit: float) -> Any:
+    def merge_equal(self, a: Any, b: Any, count: int, unit: float) -> Any:
         """Join two windows of ``count`` windows of weight ``unit`` each."""
         return a + b
 
-    def settle(self, a: Any, count: int) -> Any:
+    def finalize(self, a: Any, count: int) -> Any:
         """Return what is known of a window of ``count`` windows, which doubling made, in its final form."""
         return a
 
-    def join(self, a: Any, na: int, b: Any, nb: int, unit: float) -> Any:
+    def merge(self, a: Any, na: int, b: Any, nb: int, unit: float) -> Any:
         """Join a settled window of ``na`` windows of weight ``unit`` with one of ``nb`` that doubling made."""
         return a + b
 
-    def spread(self, near: Sequence[Any], taps: Sequence[float], unit: float) -> Any:
+    def weighted(self, near: Sequence[Any], taps: Sequence[float], unit: float) -> Any:
         """Join windows of weight ``unit``, each times its tap."""
         return paired_sum(taps, near)
 
 
 def sliding(
-    joining: Joining,
+    joining: WindowMerge,
     x: T,
     width: int,
     stride: int,
@@ -54,12 +54,12 @@ def sliding(
     while True:
         if width & size:
             if result is None:
-                result, covered, missing = joining.settle(power, size), size, lost
+                result, covered, missing = joining.finalize(power, size), size, lost
             else:
                 ahead = covered * stride
                 fewer = max(missing, _up(lost + ahead, aligned))
                 before = take(result, None, missing - fewer or None)
-                result = joining.join(before, covered, take(power, ahead, ahead + lost - fewer or None), size, unit)
+                result = joining.merge(before, covered, take(power, ahead, ahead + lost - fewer or None), size, unit)
                 covered, missing = covered + size, fewer
         if 2 * size > width:
             assert result is not None
@@ -67,7 +67,7 @@ def sliding(
         ahead = size * stride
         fewer = _up(lost + ahead, aligned)
         before, after = take(power, None, lost - fewer), take(power, ahead, ahead + lost - fewer or None)
-        power = joining.double(before, after, size, unit)
+        power = joining.merge_equal(before, after, size, unit)
         size, lost = 2 * size, fewer
 
 
@@ -103,7 +103,7 @@ def window_sum(xp: Any, x: Array, taps: Sequence[Any], axis: int, transpose: boo
     widths = boxes(tuple(taps)) if all(isinstance(tap, float) for tap in taps) else ()
     if widths:
         for box in widths:
-            x, _ = sliding(Joining(), x, box, 1, 1.0, lambda a, i, j: cut(a, axis, i, j))
+            x, _ = sliding(WindowMerge(), x, box, 1, 1.0, lambda a, i, j: cut(a, axis, i, j))
         return x
     shifted = [cut(x, axis, i, i + length) for i in range(width)]
     return paired_sum(taps, shifted)

@@ -24,7 +24,7 @@ from agnoreg.engine.axes import check_choice
 from agnoreg.engine.validate import check_flag, check_integer, check_same_shape
 from agnoreg.functional import bending_energy, dice, gradient_norm, jaccard
 from agnoreg.loss import deform, image, label
-from agnoreg.loss.base import Loss
+from agnoreg.objects.loss import Loss
 
 Array = Any
 
@@ -45,7 +45,7 @@ def _reduced(loss: Loss, values: Array, entries: Sequence[int | None]) -> Array:
         known = [size for size in entries if size is not None]
         if len(known) < len(entries):
             raise ValueError('reduction="sum" adds up a sample\'s entries, and needs sizes that are known.')
-        with backend_of(values).at(values):
+        with backend_of(values).execution.at(values):
             values = values * float(math.prod(known))
     return loss.reduce(values)
 
@@ -348,7 +348,7 @@ class DiceLoss:
                 warnings.warn("include_background=False is ignored: there is one channel only.", stacklevel=2)
             else:
                 pred, true, channels = pred[:, 1:, ...], true[:, 1:, ...], channels - 1
-        with backend.at(pred):
+        with backend.execution.at(pred):
             return _reduced(self.__dict__["_score"], 1.0 - self._scores(true, pred, channels, dims), (channels,))
 
 
@@ -398,8 +398,8 @@ class _FieldLoss:
                 raise ValueError(f"normalize=True needs sizes that are known, got {shape}.")
             # Each component in shares of its own axis, differentiated along axes that are 1 long.
             spacing = tuple(1.0 / size for size in sizes)
-            xp, dtype = backend.xp, backend.compute_dtype(pred)
-            with backend.at(pred):
+            xp, dtype = backend.xp, backend.dtypes.compute(pred)
+            with backend.execution.at(pred):
                 components = [xp.astype(pred[:, i : i + 1, ...], dtype) * spacing[i] for i in range(dims)]
                 pred = xp.concat(components, axis=1)
         function = type(self).function

@@ -4,14 +4,14 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import Backend, broadcast_samples
 from agnoreg.engine.function import Differentiable, _of_no_sample, checked
 from agnoreg.messages import shown
 
 Array = Any
 
 
-def wanted(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
+def resolve_argnums(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
     """Return the indices that ``argnums`` names, and whether it is a single one."""
     single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
     indices: list[int] = []
@@ -36,8 +36,8 @@ def gradients_of(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return the value ``(B,)`` and the gradients of its sum, or mean, over the batch, in each input's dtype."""
     backend, arrays = checked(function, arrays, masks)
-    arrays = tuple(backend.detach(array) for array in arrays)
-    with backend.at(arrays[0]):
+    arrays = tuple(backend.autodiff.detach(array) for array in arrays)
+    with backend.execution.at(arrays[0]):
         return _gradients_of(function, backend, arrays, wrt, mean)
 
 
@@ -50,13 +50,13 @@ def _gradients_of(
         gradients = tuple(xp.zeros_like(arrays[i], dtype=value.dtype) for i in wrt)
         return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
     if not wrt:
-        return backend.detach(function.value(backend, arrays)), ()
+        return backend.autodiff.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:
         # The batch's size is known only when the traced function runs.
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
-        gradients = tuple(gradient * per_sample(xp, share, gradient) for gradient in gradients)
+        gradients = tuple(gradient * broadcast_samples(xp, share, gradient) for gradient in gradients)
     return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))
 
 

@@ -52,14 +52,14 @@ def _array_as_number(x: Any) -> bool:
     if getattr(x, "shape", None) != () or not hasattr(x, "__array_namespace__"):
         return False
     backend = backend_of(x)
-    return backend.takes_parameters and bool(backend.xp.isdtype(x.dtype, "real floating"))
+    return backend.autodiff.takes_parameters and bool(backend.xp.isdtype(x.dtype, "real floating"))
 
 
 def _may_be_distance(step: Any) -> bool:
     """Say whether a step is positive and finite, as far as it is known."""
     if isinstance(step, float):
         return 0 < step < math.inf
-    return backend_of(step).known(lambda: (step > 0.0) & (step < math.inf)) is not False
+    return backend_of(step).autodiff.known(lambda: (step > 0.0) & (step < math.inf)) is not False
 
 
 def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:

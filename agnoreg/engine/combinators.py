@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from agnoreg.backend import Backend
 from agnoreg.engine import doubts
 from agnoreg.engine.function import Differentiable, apply
-from agnoreg.engine.slabs import filled
+from agnoreg.engine.slabs import fill_masked
 from agnoreg.engine.validate import check_rank
 
 Array = Any
@@ -135,7 +135,7 @@ class WeightedSum(Differentiable):
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the weighted sum of the values; gradients of half precision are added up before they are rounded."""
-        xp, dtype = backend.xp, backend.compute_dtype(*arrays[: self.inputs])
+        xp, dtype = backend.xp, backend.dtypes.compute(*arrays[: self.inputs])
         arrays = tuple(xp.astype(x, dtype, copy=False) if xp.isdtype(x.dtype, "real floating") else x for x in arrays)
         return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
 
@@ -192,18 +192,18 @@ class Filtered(_Wrapping):
     def _filter(self, backend: Backend, array: Array, transpose: bool = False) -> Array:
         kernels = [self.kernel if axis < self.spatial_dims else None for axis in range(3)]
         if self.data_format != "channels_first":
-            return backend.conv3d(array, kernels, transpose)
+            return backend.operations.conv3d(array, kernels, transpose)
         shape = backend.shape(array)
-        array = backend.conv3d(backend.xp.reshape(array, (-1, *shape[2:])), kernels, transpose)
+        array = backend.operations.conv3d(backend.xp.reshape(array, (-1, *shape[2:])), kernels, transpose)
         return backend.xp.reshape(array, (-1, *shape[1:]))
 
     def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the inputs smoothed, the mask as it is: what it leaves out is 0, as if it lay beyond the border."""
         inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
-        dtype = backend.compute_dtype(*inputs)
+        dtype = backend.dtypes.compute(*inputs)
         inputs = tuple(backend.xp.astype(array, dtype) for array in inputs)
         for weights in mask:
-            inputs = filled(backend, inputs, weights)
+            inputs = fill_masked(backend, inputs, weights)
         return *(self._filter(backend, array) for array in inputs), *mask
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -220,13 +220,13 @@ class Filtered(_Wrapping):
     def _back(self, backend: Backend, gradients: tuple[Array, ...], mask: tuple[Array, ...]) -> tuple[Array, ...]:
         gradients = tuple(self._filter(backend, gradient, transpose=True) for gradient in gradients)
         for weights in mask:
-            gradients = filled(backend, gradients, weights)
+            gradients = fill_masked(backend, gradients, weights)
         return gradients
 
     @property
-    def rereads(self) -> bool:  # type: ignore[override]
+    def backward_needs_inputs(self) -> bool:  # type: ignore[override]
         """Whether the function does."""
-        return self.function.rereads
+        return self.function.backward_needs_inputs
 
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
@@ -244,6 +244,6 @@ class Filtered(_Wrapping):
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent, pulled back through the filter."""
-        smoothed = self._smooth(backend, arrays) if self.rereads else arrays
+        smoothed = self._smooth(backend, arrays) if self.backward_needs_inputs else arrays
         gradients = self.function.backward(backend, smoothed, wrt, of, saved, cotangent)
         return self._back(backend, gradients, arrays[self.inputs :])

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from agnoreg.backend.shifts import cut
-from agnoreg.backend.windows import Joining, boxes
+from agnoreg.backend.windows import WindowMerge, boxes
 from agnoreg.engine.rows import Item, _like
 
 #: The items that came last, the newest at the end.
 Line = tuple[Item, ...]
 
 
-def earlier(xp: Any, line: Line, count: int) -> Item:
+def delayed(xp: Any, line: Line, count: int) -> Item:
     """Return as many planes as the line's last item has: those that came ``count`` planes before its own."""
     wanted = line[-1][0].shape[0]
     parts: list[Item] = []
@@ -28,7 +28,7 @@ def earlier(xp: Any, line: Line, count: int) -> Item:
     return _like(item, [xp.concat(list(column), axis=0) for column in zip(*reversed(parts), strict=True)])
 
 
-def latest(line: Line, count: int) -> Line:
+def keep_last(line: Line, count: int) -> Line:
     """Return the line's last ``count`` planes."""
     kept: list[Item] = []
     for item in reversed(line):
@@ -50,39 +50,39 @@ def _memory(width: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def nothing_before(item: Item, counts: Sequence[int]) -> tuple[Line, ...]:
+def zero_history(item: Item, counts: Sequence[int]) -> tuple[Line, ...]:
     """Return lines in which all that came before was ``item``, of one plane or more."""
     size = item[0].shape[0]
-    return tuple(latest((item,) * (count // size + 1), count) for count in counts)
+    return tuple(keep_last((item,) * (count // size + 1), count) for count in counts)
 
 
-def no_windows_before(joining: Joining, item: Item, taps: tuple[float, ...]) -> tuple[Line, ...]:
+def zero_window_history(joining: WindowMerge, item: Item, taps: tuple[float, ...]) -> tuple[Line, ...]:
     """Return the lines that `along_planes` begins with, where all that came before was ``item``."""
     widths = boxes(taps)
     if not widths:
-        return nothing_before(item, (len(taps) - 1,))
+        return zero_history(item, (len(taps) - 1,))
     lines: list[Line] = []
     for width in widths:
         power, size = item, 1
         for count in _memory(width):
-            lines += nothing_before(power, (count,))
-            power, size = joining.double(power, power, size, 1.0), 2 * size
+            lines += zero_history(power, (count,))
+            power, size = joining.merge_equal(power, power, size, 1.0), 2 * size
     return tuple(lines)
 
 
 def along_planes(
-    xp: Any, joining: Joining, lines: tuple[Line, ...], item: Item, taps: tuple[float, ...], unit: float
+    xp: Any, joining: WindowMerge, lines: tuple[Line, ...], item: Item, taps: tuple[float, ...], unit: float
 ) -> tuple[tuple[Line, ...], Item]:
     """Join each plane's window of weight ``unit`` with those of the planes before it, by ``taps``.
 
-    ``lines`` are at first what `no_windows_before` says; the result is the lines for the next item, and the windows
+    ``lines`` are at first what `zero_window_history` says; the result is the lines for the next item, and the windows
     that end with each plane of this one.
     """
     widths = boxes(taps)
     if not widths:
         line, last = (*lines[0], item), len(taps) - 1
-        near = [earlier(xp, line, last - i) for i in range(last + 1)]
-        return (latest(line, last),), joining.spread(near, taps, unit)
+        near = [delayed(xp, line, last - i) for i in range(last + 1)]
+        return (keep_last(line, last),), joining.weighted(near, taps, unit)
     kept: list[Line] = []
     for width in widths:
         more, item = _doubling(xp, joining, lines[len(kept) :], item, width, unit)
@@ -92,7 +92,7 @@ def along_planes(
 
 
 def _doubling(
-    xp: Any, joining: Joining, lines: Sequence[Line], item: Item, width: int, unit: float
+    xp: Any, joining: WindowMerge, lines: Sequence[Line], item: Item, width: int, unit: float
 ) -> tuple[list[Line], Item]:
     """Do what `agnoreg.backend.windows.sliding` does, with planes that passed before."""
     power, size = item, 1
@@ -100,15 +100,15 @@ def _doubling(
     kept = []
     for past, count in zip(lines, _memory(width), strict=False):
         line = (*past, power)
-        kept.append(latest(line, count))
+        kept.append(keep_last(line, count))
         if width & size:
             if covered:
                 # The windows that end where the later one begins.
-                result = joining.join(result, covered, earlier(xp, line, covered), size, unit)
+                result = joining.merge(result, covered, delayed(xp, line, covered), size, unit)
             else:
-                result = joining.settle(power, size)
+                result = joining.finalize(power, size)
             covered += size
         if 2 * size <= width:
-            power = joining.double(earlier(xp, line, size), power, size, unit)
+            power = joining.merge_equal(delayed(xp, line, size), power, size, unit)
         size *= 2
     return kept, result

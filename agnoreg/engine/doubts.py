@@ -39,7 +39,7 @@ def forget() -> None:
 
 def first_look(backend: Backend, arrays: Sequence[Array], reason: Any) -> bool:
     """Say whether the numbers of arrays can be looked at, and for this reason none of this shape and dtype were."""
-    if not backend.visible(arrays[0]):
+    if not backend.autodiff.visible(arrays[0]):
         return False
     key = (reason, tuple(arrays[0].shape), *(array.dtype for array in arrays))
     if key in _looked_at:
@@ -65,8 +65,8 @@ def beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None)
     for array in arrays:
         if array.dtype == xp.bool:
             continue
-        numbers = _sparse(backend.detach(array))
-        numbers = xp.astype(numbers, backend.compute_dtype(numbers))
+        numbers = _sparse(backend.autodiff.detach(array))
+        numbers = xp.astype(numbers, backend.dtypes.compute(numbers))
         # NaN is neither.
         outside = (numbers > 1.0 + MARGIN) | (numbers < -MARGIN)
         found.append(outside if mask is None else outside & mask)
@@ -76,7 +76,7 @@ def beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None)
 def any_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> bool:
     """Say whether a number is far outside [0, 1]."""
     xp = backend.xp
-    return any(backend.known(partial(xp.logical_not, x)) is False for x in beyond(backend, arrays, mask))
+    return any(backend.autodiff.known(partial(xp.logical_not, x)) is False for x in beyond(backend, arrays, mask))
 
 
 def many_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> bool:
@@ -86,7 +86,7 @@ def many_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = 
     def few(outside: Array) -> Array:
         return xp.mean(xp.astype(outside, xp.float32)) < SHARE
 
-    return any(backend.known(partial(few, x)) is False for x in beyond(backend, arrays, mask))
+    return any(backend.autodiff.known(partial(few, x)) is False for x in beyond(backend, arrays, mask))
 
 
 LABELS = (

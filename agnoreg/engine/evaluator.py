@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agnoreg.backend import Backend
-from agnoreg.engine.planes import pass_by
+from agnoreg.engine.planes import stream_planes
 from agnoreg.engine.rows import Layout
-from agnoreg.engine.slabs import Slab, filled, sweep
-from agnoreg.engine.sums import summed
+from agnoreg.engine.slabs import Slab, sweep
+from agnoreg.engine.sums import weight_sum
 
 if TYPE_CHECKING:
     from agnoreg.engine.measure import Measure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class Run:
+class Evaluator:
     """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs.
 
     The arrays may be a block of larger ones. Then ``constants`` and ``count`` are those of the whole, and ``own`` says
@@ -34,27 +34,29 @@ class Run:
         self.measure = measure
         self.backend = backend
         self.given = arrays[: measure.inputs]
-        self.dtype = backend.compute_dtype(*self.given)
-        self.arrays = measure.arrange(backend, self.given)
+        self.dtype = backend.dtypes.compute(*self.given)
+        self.arrays = measure.to_canonical(backend, self.given)
         self.shape = backend.shape(self.arrays[0])
         self.parts = measure.parts(backend.shape(arrays[0]))
         mask = measure.mask(backend, arrays)
-        self.weights = () if mask is None else measure.weigh(backend, mask, arrays)
+        self.weights = () if mask is None else measure.slab_weights(backend, mask, arrays)
         self.own = own
         self.count: Any = measure.count(self.shape) if count is None else count
         if constants is None:
             # Whoever is told them has coefficients, too, in which what counts is counted.
             constants = measure.constants(backend, self.dtype, self.arrays, *self.weights[:1])
             if self.weights:
-                self.count, more = measure.weight_or_nan(backend.xp, self.dtype, self.sums_of_weights())
+                self.count, more = measure.effective_count_or_nan(backend.xp, self.dtype, self.sums_of_weights())
                 constants += more
         self.constants = constants
-        self.elements = max(1, backend.slab_elements(self.arrays[0], measure.kind) // measure.entries)
+        self.elements = max(
+            1, backend.execution.slab_elements(self.arrays[0], measure.workload) // measure.numbers_per_voxel
+        )
 
     def sums_of_weights(self) -> tuple[Array, ...]:
         """Return how much of each sample counts, ``(b,)`` each, in sums that add up over blocks."""
-        images = self.measure.counted_weights(self.backend, self.weights)
-        return tuple(summed(self.backend, self.dtype, self._cropped(image, 1)) for image in images)
+        images = self.measure.count_weights(self.backend, self.weights)
+        return tuple(weight_sum(self.backend, self.dtype, self._cropped(image, 1)) for image in images)
 
     def own_entries(self, slab: Slab, layout: Layout, first: Any, planes: Array) -> Array:
         """Return, of planes that come from ``first`` on, 1 for the entries of own voxels and 0 for others, in lines."""
@@ -90,19 +92,19 @@ class Run:
             self.elements,
             body,
             self.constants,
-            self.measure.kind == "bins",
+            self.measure.workload == "bins",
             len(self.arrays),
             self.measure.fill,
         )
 
     def sums(self) -> tuple[Array, ...]:
         """Return the measure's sums over all slabs."""
-        totals, _ = self._sweep(self.measure.halo, lambda slab, first, last: (self.measure.sums(slab), ()))
+        totals, _ = self._sweep(self.measure.value_halo, lambda slab, first, last: (self.measure.sums(slab), ()))
         return totals
 
     def finish(self, sums: tuple[Array, ...]) -> tuple[Array, list[Array]]:
         """Return the value and the gradient's coefficients."""
-        return finished(self.measure, self.backend.xp, self.dtype, sums, self.count, self.parts)
+        return finalize(self.measure, self.backend.xp, self.dtype, sums, self.count, self.parts)
 
     def of_parts(self, values: Array) -> Array:
         """Return a value of every sample for each of its parts."""
@@ -113,7 +115,7 @@ class Run:
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the gradients."""
-        return self.measure.in_another_pass(self, coefficients, wrt)
+        return self.measure.gradient_pass(self, coefficients, wrt)
 
     def slab_gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the gradients, slab by slab."""
@@ -121,7 +123,7 @@ class Run:
         def body(slab: Slab, first: int, last: int | None) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             return (), self._gradient(slab, tuple(_of(c, first, last) for c in coefficients), wrt)
 
-        return self.restore(self._sweep(self.measure.reach, body)[1], wrt)
+        return self.restore(self._sweep(self.measure.gradient_halo, body)[1], wrt)
 
     def sums_and_gradients(self, scale: float, wrt: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sums, and ``scale`` times the gradients of a mean, in one sweep."""
@@ -133,28 +135,36 @@ class Run:
             own = _of(factor, first, last) if self.weights else factor
             return self.measure.sums(slab), self._gradient(slab, (own,), wrt)
 
-        sums, gradients = self._sweep(self.measure.reach, body)
+        sums, gradients = self._sweep(self.measure.gradient_halo, body)
         return sums, self.restore(gradients, wrt)
 
     def _gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         gradients = self.measure.gradient(slab, coefficients, wrt)
         if not slab.weights:
             return gradients
-        # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
-        return filled(self.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
+        return self.measure.leave_out(slab, gradients)
 
     def share(self) -> Array:
         """Return 1 by how much of each sample counts, where there is a mask, ``(b,)``; no voxel has no gradient."""
         xp = self.backend.xp
         return xp.astype(xp.where(self.count > 0.0, 1.0 / self.count, xp.zeros_like(self.count)), self.dtype)
 
-    def pass_by(
-        self, lag: int, plane: int, begin: Any, step: Any, more: tuple[Array, ...] = ()
+    def stream_planes(
+        self, delay: int, plane: int, begin: Any, step: Any, more: tuple[Array, ...] = ()
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Let the planes pass by, and weights after the inputs' own; ``more`` constants follow those there are."""
         arrays, constants = (*self.arrays, *self.weights), (*self.constants, *more)
-        return pass_by(
-            self.backend, self.dtype, arrays, lag, plane, self.elements, begin, step, constants, len(self.arrays)
+        return stream_planes(
+            self.backend,
+            self.dtype,
+            arrays,
+            delay,
+            plane,
+            self.elements,
+            begin,
+            step,
+            constants,
+            len(self.arrays),
         )
 
     def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
@@ -164,10 +174,10 @@ class Run:
             step = self.measure.step_size
             gradients = tuple(self._cropped(gradient, step) for gradient in gradients)
             shapes = [self._own_shape(shape) for shape in shapes]
-        return tuple(self.measure.arrange_back(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
+        return tuple(self.measure.from_canonical(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
 
 
-def finished(
+def finalize(
     measure: "Measure", xp: Any, dtype: Any, sums: tuple[Array, ...], count: Any, parts: int
 ) -> tuple[Array, list[Array]]:
     """Return the value ``(B,)`` and the gradient's coefficients, in this dtype, where a sample was made ``parts``."""

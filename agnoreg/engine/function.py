@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, backend_of, per_sample
+from agnoreg.backend import Backend, backend_of, broadcast_samples
 from agnoreg.engine.masks import combined
 from agnoreg.engine.native import _native
 
@@ -24,9 +24,9 @@ class Differentiable:
     #: Whether it is made of functions each of which has its gradient hung on the framework's autodiff.
     composed: ClassVar[bool] = False
     #: Whether `backward` reads the arrays.
-    rereads: bool = False
+    backward_needs_inputs: bool = False
     #: Whether `value_and_gradients` goes over the arrays once for both.
-    one_pass: bool = False
+    fused_value_and_gradient: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,20 +87,20 @@ class Differentiable:
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
         gradients = [saved[of.index(index)] for index in wrt]
-        return tuple(gradient * per_sample(backend.xp, cotangent, gradient) for gradient in gradients)
+        return tuple(gradient * broadcast_samples(backend.xp, cotangent, gradient) for gradient in gradients)
 
 
 def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...]) -> Array:
     """Return the function's value with its gradient hung on the framework's autodiff."""
     if _native.wanted or function.composed or not function.closed_form:
         return function.value(backend, arrays)
-    return backend.differentiable(function, arrays)
+    return backend.autodiff.differentiable(function, arrays)
 
 
 def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
     """Check the arrays and return the function's value ``(B,)``, differentiable where the framework can."""
     backend, arrays = checked(function, arrays, masks)
-    with backend.at(arrays[0]):
+    with backend.execution.at(arrays[0]):
         if backend.shape(arrays[0])[0] == 0:
             return _of_no_sample(backend, arrays[: function.inputs])
         return apply(function, backend, arrays)
@@ -108,7 +108,7 @@ def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array
 
 def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
     """Return the values of an empty batch, ``(0,)``, which hang on the arrays as those of any other do."""
-    xp, dtype = backend.xp, backend.compute_dtype(*arrays)
+    xp, dtype = backend.xp, backend.dtypes.compute(*arrays)
     sums = [xp.sum(xp.astype(x, dtype), axis=tuple(range(1, len(x.shape)))) for x in arrays]
     return sum(sums[1:], start=sums[0])
 
@@ -125,10 +125,10 @@ def checked(
     shapes = [backend.shape(array) for array in arrays]
     function.check(*shapes)
     if doubt := function.doubt(*shapes):
-        backend.warn(doubt)
+        backend.execution.warn(doubt)
     if given:
         function.check_masked()
-        with backend.at(arrays[0]):
+        with backend.execution.at(arrays[0]):
             arrays = (*arrays, combined(backend, given, shapes[0], function.channel_axis(len(shapes[0]))))
     function.look(backend, arrays)
     return backend, arrays

@@ -33,13 +33,13 @@ def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | No
     """
     xp, product = backend.xp, None
     for name, mask in masks.items():
-        mask = _fitted(backend, name, backend.detach(backend.prepare(mask)), shape, channel_axis)
+        mask = _fitted(backend, name, backend.autodiff.detach(backend.prepare(mask)), shape, channel_axis)
         if product is None:
             product = mask
         elif mask.dtype == xp.bool and product.dtype == xp.bool:
             product = product & mask
         else:
-            dtype = backend.compute_dtype(product, mask)
+            dtype = backend.dtypes.compute(product, mask)
             product = xp.astype(product, dtype) * xp.astype(mask, dtype)
     assert product is not None
     if _leaves_nothing(backend, product):
@@ -60,7 +60,7 @@ def _leaves_nothing(backend: Backend, mask: Array) -> bool:
         return False
 
     def empty(part: Array) -> bool:
-        return backend.known(lambda: xp.any(xp.reshape(part, (samples or 1, -1)), axis=1)) is False
+        return backend.autodiff.known(lambda: xp.any(xp.reshape(part, (samples or 1, -1)), axis=1)) is False
 
     return empty(there[:, (planes or 1) // 2, ...]) and empty(there)
 

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, per_sample
-from agnoreg.engine.evaluator import Run
+from agnoreg.backend import Backend, broadcast_samples
+from agnoreg.engine.chosen import evaluator_of
+from agnoreg.engine.evaluator import Evaluator
 from agnoreg.engine.function import Differentiable
-from agnoreg.engine.slabs import Slab
+from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.sums import spread
 from agnoreg.engine.validate import check_same_shape, voxels
 
@@ -21,16 +22,16 @@ class Measure(Differentiable):
     gradient at a slab's own planes.
     """
 
-    rereads: ClassVar[bool] = True  # type: ignore[misc]
-    #: The kind of work, which decides the size of a slab: "passing", "windows", "bins" or "voxels".
-    kind: ClassVar[str] = "voxels"
+    backward_needs_inputs: ClassVar[bool] = True  # type: ignore[misc]
+    #: The kind of work, which decides the size of a slab: "streaming", "windows", "bins" or "voxels".
+    workload: ClassVar[str] = "voxels"
     #: How many arrays `constants` returns.
     constant_count: ClassVar[int] = 0
     #: What is read in the place of an input that a mask leaves out.
     fill: ClassVar[float] = 0.0
 
     @property
-    def entries(self) -> int:
+    def numbers_per_voxel(self) -> int:
         """How many numbers are made of each voxel at once, which a slab must hold."""
         return 1
 
@@ -39,7 +40,7 @@ class Measure(Differentiable):
         return tuple(axis for axis in range(1, rank) if axis != self.channel_axis(rank))
 
     @property
-    def extent(self) -> tuple[int, int, int]:
+    def window_radius(self) -> tuple[int, int, int]:
         """How many voxels away a voxel's value reads, at most, along each axis of arranged inputs."""
         return 0, 0, 0
 
@@ -49,12 +50,12 @@ class Measure(Differentiable):
         return 1
 
     @property
-    def halo(self) -> int:
+    def value_halo(self) -> int:
         """Planes beyond its own that `sums` reads on each side."""
         return 0
 
     @property
-    def reach(self) -> int:
+    def gradient_halo(self) -> int:
         """Planes beyond its own that `gradient` reads on each side."""
         return 0
 
@@ -76,27 +77,27 @@ class Measure(Differentiable):
         """Return the mask that follows the inputs, if there is one."""
         return arrays[self.inputs] if len(arrays) > self.inputs else None
 
-    def weigh(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return what a slab gets of a mask, arranged; ``arrays`` are the inputs as they came."""
-        return self.arrange(backend, (spread(backend, mask, arrays[0]),))
+        return self.to_canonical(backend, (spread(backend, mask, arrays[0]),))
 
-    def counted_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
-        """Return images whose sums say how much of each sample counts, from what `weigh` returned."""
+    def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+        """Return images whose sums say how much of each sample counts, from what `slab_weights` returned."""
         return weights[:1]
 
     def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Return how much of each sample counts, ``(b,)``, in the place of `count`, and more constants.
 
-        ``sums`` are those of `counted_weights`.
+        ``sums`` are those of `count_weights`.
         """
         return sums[0], ()
 
-    def weight_or_nan(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def effective_count_or_nan(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Return the same, but nothing is no number of voxels: what is made of it is NaN."""
         count, more = self.weight(xp, dtype, sums)
         return xp.where(count > 0.0, count, xp.full_like(count, math.nan)), more
 
-    def of_whole(self, shape: tuple[int | None, ...]) -> "Measure":
+    def for_global_shape(self, shape: tuple[int | None, ...]) -> "Measure":
         """Return the measure for blocks of one whole image, whose arranged shape this is."""
         return self
 
@@ -115,33 +116,46 @@ class Measure(Differentiable):
         """Return the gradient of the value with respect to each input in ``wrt`` at the slab's own planes."""
         raise NotImplementedError
 
-    def arrange(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    def leave_out(self, slab: Slab, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return a slab's gradients times its weights, 0 where the mask leaves voxels out."""
+        # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
+        return fill_masked(slab.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
+
+    def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the inputs as views of one common shape; a sample may become several, of which the mean is taken."""
         return arrays
 
     def parts(self, shape: tuple[int | None, ...]) -> int:
-        """Return how many samples `arrange` makes of each."""
+        """Return how many samples `to_canonical` makes of each."""
         return 1
 
-    def arrange_back(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
+    def from_canonical(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
         """Return an image of the arranged inputs' shape with the shape of an input as it came."""
         return x if backend.shape(x) == shape else backend.xp.reshape(x, (-1, *shape[1:]))
 
+    def fitted(self, shape: tuple[int | None, ...]) -> "Measure":
+        """Return the same measure for inputs of this shape, where it can be had for less."""
+        return self
+
+    def chosen(self, backend: Backend, arrays: tuple[Array, ...]) -> Any:
+        """Return what computes the measure of these arrays."""
+        return evaluator_of(self.fitted(backend.shape(arrays[0])), backend, arrays)
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
-        return backend.override(self, arrays).compute(backend, arrays)
+        return self.chosen(backend, arrays).compute(backend, arrays)
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        return backend.override(self, arrays).compute_with_gradients(backend, arrays, wrt, scale)
+        return self.chosen(backend, arrays).compute_with_gradients(backend, arrays, wrt, scale)
 
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and what `backward` needs beside the arrays."""
-        return backend.override(self, arrays).compute_forward(backend, arrays, wrt)
+        return self.chosen(backend, arrays).compute_forward(backend, arrays, wrt)
 
     def backward(
         self,
@@ -153,21 +167,21 @@ class Measure(Differentiable):
         cotangent: Array,
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
-        return backend.override(self, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
+        return self.chosen(backend, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
 
     # How one evaluation goes over the slabs of its arrays.
 
-    def sum_up(self, run: "Run") -> tuple[Array, ...]:
+    def sum_up(self, run: "Evaluator") -> tuple[Array, ...]:
         """Return the sums of all slabs."""
         return run.sums()
 
-    def in_one_pass(
-        self, run: "Run", wrt: tuple[int, ...], scale: float
+    def value_and_gradient_pass(
+        self, run: "Evaluator", wrt: tuple[int, ...], scale: float
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sums of all slabs, and ``scale`` times the gradients."""
         raise NotImplementedError
 
-    def in_another_pass(self, run: "Run", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+    def gradient_pass(self, run: "Evaluator", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the gradients, with the coefficients that `finish` made of all sums."""
         return run.slab_gradients(coefficients, wrt)
 
@@ -176,16 +190,16 @@ class Measure(Differentiable):
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
-        run = Run(self, backend, arrays)
+        run = Evaluator(self, backend, arrays)
         return run.finish(self.sum_up(run))[0]
 
     def compute_with_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        run = Run(self, backend, arrays)
-        if self.one_pass:
-            sums, gradients = self.in_one_pass(run, wrt, scale)
+        run = Evaluator(self, backend, arrays)
+        if self.fused_value_and_gradient:
+            sums, gradients = self.value_and_gradient_pass(run, wrt, scale)
             return run.finish(sums)[0], gradients
         value, coefficients = run.finish(self.sum_up(run))
         return value, run.gradients([coefficient * scale for coefficient in coefficients], wrt)
@@ -194,7 +208,7 @@ class Measure(Differentiable):
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and the gradient's coefficients and the constants."""
-        run = Run(self, backend, arrays)
+        run = Evaluator(self, backend, arrays)
         if len(run.constants) != self.constant_count:
             raise TypeError(
                 f"{type(self).__name__}.constant_count must be {len(run.constants)}, as constants() returns."
@@ -213,9 +227,9 @@ class Measure(Differentiable):
     ) -> tuple[Array, ...]:
         """Return the gradients for ``wrt`` times a cotangent, in which they are linear as in the coefficients."""
         count = len(saved) - self.constant_count
-        run = Run(self, backend, arrays, saved[count:])
+        run = Evaluator(self, backend, arrays, saved[count:])
         cotangent = run.of_parts(cotangent)
-        return run.gradients([c * per_sample(backend.xp, cotangent, c) for c in saved[:count]], wrt)
+        return run.gradients([c * broadcast_samples(backend.xp, cotangent, c) for c in saved[:count]], wrt)
 
 
 class MeanMeasure(Measure):
@@ -226,10 +240,10 @@ class MeanMeasure(Measure):
         value = sums[0] / count
         return value, (xp.ones_like(value) / count,)
 
-    one_pass: ClassVar[bool] = True  # type: ignore[misc]
+    fused_value_and_gradient: ClassVar[bool] = True  # type: ignore[misc]
 
-    def in_one_pass(
-        self, run: "Run", wrt: tuple[int, ...], scale: float
+    def value_and_gradient_pass(
+        self, run: "Evaluator", wrt: tuple[int, ...], scale: float
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sums of all slabs, and ``scale`` times the gradients."""
         return run.sums_and_gradients(scale, wrt)

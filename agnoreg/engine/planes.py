@@ -12,38 +12,38 @@ Array = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class PlaneBatch:
     """Planes ``start`` to ``start + count`` of an image of ``total`` planes that pass by; zeros follow the last one.
 
-    Their results are complete ``lag`` planes later. ``start`` is an array while a function is traced.
+    Their results are complete ``delay`` planes later. ``start`` is an array while a function is traced.
     """
 
     start: Any
     count: int
     total: int
-    lag: int
+    delay: int
 
-    def past(self, lag: int) -> bool:
-        """Say whether the planes that came ``lag`` before these are known to follow the image's last one."""
-        return isinstance(self.start, int) and self.start >= self.total + lag
+    def past(self, delay: int) -> bool:
+        """Say whether the planes that came ``delay`` before these are known to follow the image's last one."""
+        return isinstance(self.start, int) and self.start >= self.total + delay
 
-    def existing(self, xp: Any, lag: int, device: Any) -> Array | None:
-        """Say which of the planes that came ``lag`` before these are the image's: ``(count,)``, None for all."""
-        if isinstance(self.start, int) and self.lag <= self.start <= self.total - self.count:
+    def existing(self, xp: Any, delay: int, device: Any) -> Array | None:
+        """Say which of the planes that came ``delay`` before these are the image's: ``(count,)``, None for all."""
+        if isinstance(self.start, int) and self.delay <= self.start <= self.total - self.count:
             return None
-        place = xp.arange(self.count, dtype=xp.int32, device=device) + (self.start - lag)
+        place = xp.arange(self.count, dtype=xp.int32, device=device) + (self.start - delay)
         return (place >= 0) & (place < self.total)
 
 
-def pass_by(
+def stream_planes(
     backend: Backend,
     dtype: Any,
     arrays: tuple[Array, ...],
-    lag: int,
+    delay: int,
     plane: int,
     elements: int,
     begin: Callable[[Slab], Any],
-    step: Callable[[Slab, Chunk, Any], tuple[Any, tuple[Array, ...], tuple[Array, ...]]],
+    step: Callable[[Slab, PlaneBatch, Any], tuple[Any, tuple[Array, ...], tuple[Array, ...]]],
     constants: tuple[Array, ...] = (),
     inputs: int | None = None,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -56,7 +56,7 @@ def pass_by(
     xp = backend.xp
     samples, total = backend.shape(arrays[0])[:2]
     assert total is not None
-    group, count = samples or 1, total + lag
+    group, count = samples or 1, total + delay
     if group * count * plane > elements:
         group = 1 if samples is None else max(1, elements // (count * plane))
         if group == 1:
@@ -67,21 +67,21 @@ def pass_by(
     def slab_of(planes: tuple[Array, ...], own: slice, values: tuple[Array, ...]) -> Slab:
         return Slab(backend, planes[:inputs], own, values, planes[inputs:] if inputs else ())
 
-    passing = [Chunk(start, count, total, lag) for start in range(0, total + lag, count)]
+    passing = [PlaneBatch(start, count, total, delay) for start in range(0, total + delay, count)]
     results = []
     for first in [0] if whole else range(0, samples or 1, group):
         selected = arrays if whole else tuple(array[first : first + group, ...] for array in arrays)
         values = constants if whole else tuple(constant[first : first + group, ...] for constant in constants)
 
-        def body(chunk: Chunk, state: Any, selected: Any = selected, values: Any = values) -> Any:
-            pieces = (backend.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
+        def body(chunk: PlaneBatch, state: Any, selected: Any = selected, values: Any = values) -> Any:
+            pieces = (backend.execution.planes(array, chunk.start, chunk.count, beyond=True) for array in selected)
             planes = tuple(_cast(backend, dtype, x) for x in pieces)
             return step(slab_of(planes, slice(0, chunk.count), values), chunk, state)
 
-        few = min(count, max(lag, 1), total)
+        few = min(count, max(delay, 1), total)
         zeros = tuple(xp.zeros_like(_cast(backend, dtype, array[:, :few, ...])) for array in selected)
         state = begin(slab_of(zeros, slice(0, few), values))
-        results.append(backend.scan(passing, body, state, slice(lag, lag + total)))
+        results.append(backend.execution.scan(passing, body, state, slice(delay, delay + total)))
     if len(results) == 1:
         return results[0]
     totals, images = zip(*results, strict=True)

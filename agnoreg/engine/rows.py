@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agnoreg.backend.shifts import pad
-from agnoreg.backend.windows import Joining, boxes, paired_sum, sliding
+from agnoreg.backend.windows import WindowMerge, boxes, paired_sum, sliding
 
 Array = Any
 
@@ -33,7 +33,9 @@ class Layout:
 
     @property
     def line(self) -> int:
-        """The distance from a line to the next."""
+        """The distance from a line to the next; of single columns that no window joins they lie side by side."""
+        if self.columns == 1 and self.gap == self.side == 0:
+            return 1
         return math.ceil((self.columns + self.side) / ALIGNED) * ALIGNED
 
     @property
@@ -41,13 +43,13 @@ class Layout:
         """The entries of one sample's plane."""
         return (self.rows + self.gap) * self.line
 
-    def lay(self, xp: Any, image: Array) -> Array:
+    def pack(self, xp: Any, image: Array) -> Array:
         """Lay out ``(b, planes, rows, columns)``, with zeros in the gaps."""
         x = xp.permute_dims(pad(xp, image, 3, 0, self.line - self.columns), (1, 0, 2, 3))
         x = xp.reshape(x, (x.shape[0], -1, self.rows * self.line))
         return pad(xp, x, 2, 0, self.gap * self.line)
 
-    def outside(self, xp: Any, values: Array, before: tuple[int, int], device: Any) -> Array:
+    def border_values(self, xp: Any, values: Array, before: tuple[int, int], device: Any) -> Array:
         """Return ``(b, size)`` of one value for each sample, its surroundings included.
 
         The last lines and entries of the gap below a sample, as many as ``before`` says, belong to the next one.
@@ -68,22 +70,23 @@ class Layout:
     def windows(
         self,
         xp: Any,
-        joining: Joining,
+        joining: WindowMerge,
         planes: Item,
         taps: tuple[tuple[float, ...], tuple[float, ...]],
         before: tuple[int, int],
         after: tuple[int, int],
+        unit: float = 1.0,
     ) -> Item:
         """Return what is known of windows in planes, of ``before`` and ``after`` lines and entries around each voxel.
 
-        ``taps`` are along axes 2 and 3. Ahead of the first plane stands what stands after the last, for which `outside`
-        and gaps of zeros are made.
+        ``taps`` are along axes 2 and 3, and an entry weighs ``unit``. Ahead of the first plane stands what stands after
+        the last, for which `outside` and gaps of zeros are made.
         """
         count = planes[0].shape[0]
         ahead, behind = self._distance(after), self._distance(before)
         rows = _like(planes, [None if x is None else self._row(xp, x, behind, ahead) for x in planes])
         axes = ((1, taps[1]), (self.line, taps[0]))
-        rows = along_rows(joining, rows, axes, 1.0, behind + ahead + self.slack)
+        rows = along_rows(joining, rows, axes, unit, behind + ahead + self.slack)
         return _like(rows, [None if x is None else xp.reshape(x, (count, -1, self.size)) for x in rows])
 
     def _row(self, xp: Any, x: Array, before: int, after: int) -> Array:
@@ -100,37 +103,37 @@ class Layout:
         x = xp.reshape(x, (x.shape[0], -1, self.rows + self.gap, self.line))
         return xp.permute_dims(x, (1, 0, 2, 3))
 
-    def lift(self, xp: Any, x: Array) -> Array:
+    def unpack(self, xp: Any, x: Array) -> Array:
         """Return ``(b, planes, rows, columns)`` of planes."""
         return self.lines(xp, x)[:, :, : self.rows, : self.columns]
 
-    def inside(self, xp: Any, device: Any) -> Array:
+    def voxel_mask(self, xp: Any, device: Any) -> Array:
         """Say for each entry of a plane whether it is a voxel, in no gap: ``(size,)``."""
         index = xp.arange(self.size, device=device)
         return (index % self.line < self.columns) & (index // self.line < self.rows)
 
 
-class JoiningSums(Joining):
+class SumMerge(WindowMerge):
     """What is known of a window is the sums of some images in it."""
 
-    def double(self, a: Item, b: Item, count: int, unit: float) -> Item:
+    def merge_equal(self, a: Item, b: Item, count: int, unit: float) -> Item:
         """Add the sums."""
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
-    def join(self, a: Item, na: int, b: Item, nb: int, unit: float) -> Item:
+    def merge(self, a: Item, na: int, b: Item, nb: int, unit: float) -> Item:
         """Add the sums."""
-        return self.double(a, b, na, unit)
+        return self.merge_equal(a, b, na, unit)
 
-    def spread(self, near: Sequence[Item], taps: Sequence[float], unit: float) -> Item:
+    def weighted(self, near: Sequence[Item], taps: Sequence[float], unit: float) -> Item:
         """Add the sums, each times its tap."""
         return tuple(paired_sum(taps, column) for column in zip(*near, strict=True))
 
 
-SUMS = JoiningSums()
+SUMS = SumMerge()
 
 
 def along_rows(
-    joining: Joining, item: Item, axes: Sequence[tuple[int, tuple[float, ...]]], unit: float, surplus: int
+    joining: WindowMerge, item: Item, axes: Sequence[tuple[int, tuple[float, ...]]], unit: float, surplus: int
 ) -> Item:
     """Join windows of weight ``unit``, along one ``(stride, taps)`` after the other, where the first of them begins.
 
@@ -146,7 +149,7 @@ def along_rows(
         if not widths:
             last = len(taps) - 1
             near = [_rows(item, i * stride, (i - last) * stride or None) for i in range(last + 1)]
-            item = joining.spread(near, taps, unit)
+            item = joining.weighted(near, taps, unit)
             lost, unit = lost + last * stride, unit * sum(taps)
     return _rows(item, None, lost - surplus or None)
 

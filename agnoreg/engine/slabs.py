@@ -17,7 +17,7 @@ ROUND = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class PlaneRange:
     """Planes ``start`` to ``start + count`` of axis 1, and how many halo planes there are on each side."""
 
     start: Any
@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
     first: int
     last: int | None
-    tiles: tuple[Tile, ...]
+    tiles: tuple[PlaneRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def plan(shape: tuple[int | None, ...], halo: int, elements: int) -> list[Block]
     row = math.prod([size for size in shape[2:] if size is not None])
     together = 1 if samples is None else samples
     if together * planes * row <= elements or len(shape) == 1:
-        return [Block(0, None, (Tile(0, planes, 0, 0),))]
+        return [Block(0, None, (PlaneRange(0, planes, 0, 0),))]
     if samples is None:
         return [Block(0, None, _tiles(planes, row, halo, elements))]
     group = max(1, elements // (planes * row))
@@ -84,7 +84,7 @@ def plan(shape: tuple[int | None, ...], halo: int, elements: int) -> list[Block]
     return [Block(first, min(first + group, samples), tiles) for first in range(0, samples, group)]
 
 
-def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
+def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[PlaneRange, ...]:
     count = min(planes, max(1, elements // row, 2 * halo))
     # As even as can be: a thin last slab would pay for its halo and little else.
     count = math.ceil(planes / math.ceil(planes / count))
@@ -97,7 +97,7 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[Tile, ...]:
         starts.pop()
     ends = [*starts[1:], planes]
     return tuple(
-        Tile(start, end - start, min(halo, start), min(halo, planes - end))
+        PlaneRange(start, end - start, min(halo, start), min(halo, planes - end))
         for start, end in zip(starts, ends, strict=True)
     )
 
@@ -144,15 +144,18 @@ def sweep(
         values = constants if whole else tuple(constant[samples, ...] for constant in constants)
 
         def run(
-            tile: Tile, selected: tuple[Array, ...] = selected, values: tuple[Array, ...] = values, block: Block = block
+            tile: PlaneRange,
+            selected: tuple[Array, ...] = selected,
+            values: tuple[Array, ...] = values,
+            block: Block = block,
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             slab = _read(backend, dtype, selected, tile, values, len(shape))
             if inputs and len(selected) > inputs:
-                images, (weights,) = slab.arrays[:inputs], slab.arrays[inputs:]
-                slab = replace(slab, arrays=filled(backend, images, weights, fill), weights=(weights,))
+                images, weights = slab.arrays[:inputs], slab.arrays[inputs:]
+                slab = replace(slab, arrays=fill_masked(backend, images, weights[0], fill), weights=weights)
             return body(slab, block.first, block.last)
 
-        results.append(backend.loop(block.tiles, run, parallel))
+        results.append(backend.execution.loop(block.tiles, run, parallel))
     if whole:
         return results[0]
     totals, images = zip(*results, strict=True)
@@ -160,21 +163,21 @@ def sweep(
 
 
 def _read(
-    backend: Backend, dtype: Any, arrays: tuple[Array, ...], tile: Tile, constants: tuple[Array, ...], rank: int
+    backend: Backend, dtype: Any, arrays: tuple[Array, ...], tile: PlaneRange, constants: tuple[Array, ...], rank: int
 ) -> Slab:
     width = tile.before + tile.count + tile.after
     pieces = []
     for array in arrays:
         if rank > 1 and array.shape[1] != width:
-            array = backend.planes(array, tile.start - tile.before, width)
+            array = backend.execution.planes(array, tile.start - tile.before, width)
         pieces.append(_cast(backend, dtype, array))
     return Slab(backend, tuple(pieces), slice(tile.before, tile.before + tile.count), constants)
 
 
-def filled(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
+def fill_masked(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
     """Replace what has no weight, whatever it is, NaN too."""
     there = weights if weights.dtype == backend.xp.bool else weights != 0
-    return backend.keep(there, arrays, fill) if arrays else ()
+    return backend.operations.keep(there, arrays, fill) if arrays else ()
 
 
 def _cast(backend: Backend, dtype: Any, array: Array) -> Array:

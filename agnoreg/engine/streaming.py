@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agnoreg.backend import Backend, per_sample
-from agnoreg.engine.evaluator import Run
+from agnoreg.backend import Backend, broadcast_samples
+from agnoreg.engine.evaluator import Evaluator
 from agnoreg.engine.function import Differentiable, checked
 from agnoreg.engine.measure import Measure
-from agnoreg.engine.planes import Chunk
+from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
 from agnoreg.engine.sums import _total
@@ -16,10 +16,10 @@ from agnoreg.engine.sums import _total
 Array = Any
 
 
-class PassingMeasure(Measure):
+class StreamingMeasure(Measure):
     """A mean over voxels of a function of windows, computed once for each plane while the planes pass by."""
 
-    kind: ClassVar[str] = "passing"
+    workload: ClassVar[str] = "streaming"
 
     @property
     def counts(self) -> bool:
@@ -27,12 +27,12 @@ class PassingMeasure(Measure):
         return False
 
     @property
-    def rereads(self) -> bool:  # type: ignore[override]
+    def backward_needs_inputs(self) -> bool:  # type: ignore[override]
         """Whether the gradients are another pass."""
         return self.counts
 
     @property
-    def one_pass(self) -> bool:  # type: ignore[override]
+    def fused_value_and_gradient(self) -> bool:  # type: ignore[override]
         """Whether value and gradients share one pass."""
         return not self.counts
 
@@ -41,12 +41,12 @@ class PassingMeasure(Measure):
         raise NotImplementedError
 
     @property
-    def lag(self) -> int:
+    def value_delay(self) -> int:
         """After how many planes more a plane's windows are complete."""
-        return self.extent[0]
+        return self.window_radius[0]
 
     @property
-    def back_lag(self) -> int:
+    def gradient_delay(self) -> int:
         """After how many planes more still the windows are complete that a plane lies in."""
         raise NotImplementedError
 
@@ -55,8 +55,8 @@ class PassingMeasure(Measure):
         raise NotImplementedError
 
     def step(
-        self, slab: Slab, layout: Layout, chunk: Chunk, state: Any, wrt: tuple[int, ...] | None
-    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: Any, wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Any, tuple[Array, ...]]:
         """Return the next state, the values of the windows complete now, and half their gradients.
 
         Both are planes ``(planes, b, size)``. Values that belong to no voxel are 0. ``wrt`` is None where no
@@ -81,7 +81,7 @@ class PassingMeasure(Measure):
 
     def _passes(
         self,
-        run: "Run",
+        run: "Evaluator",
         wrt: tuple[int, ...] | None,
         scale: float = 1.0,
         image: bool = False,
@@ -89,39 +89,41 @@ class PassingMeasure(Measure):
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sums and the gradients, times ``scale`` and each sample's share; or the values of an image."""
         layout = self.layout(run.shape)
-        lag = self.lag + (self.back_lag if wrt else 0)
+        delay = self.value_delay + (self.gradient_delay if wrt else 0)
         if share is None and run.weights and not self.counts:
             share = run.share()
 
         def begin(slab: Slab) -> Any:
             return self.begin(slab, layout, wrt)
 
-        def step(slab: Slab, chunk: Chunk, state: Any) -> Any:
+        def step(slab: Slab, chunk: PlaneBatch, state: Any) -> Any:
             state, found, gradients = self.step(slab, layout, chunk, state, wrt)
-            values: tuple[Array, ...] = found if self.counts else (found,)
-            own = run.own_entries(slab, layout, chunk.start - self.lag, values[0]) if run.own else None
-            lifted = [layout.lift(slab.xp, x) for x in (values[:1] if image else gradients)]
+            values: tuple[Array, ...] = tuple(found) if self.counts else (found,)
+            own = run.own_entries(slab, layout, chunk.start - self.value_delay, values[0]) if run.own else None
+            lifted = [layout.unpack(slab.xp, x) for x in (values[:1] if image else gradients)]
             if image and self.counts:
-                lifted = [_or_nan(slab.xp, lifted[0], layout.lift(slab.xp, values[1]))]
+                lifted = [_or_nan(slab.xp, lifted[0], layout.unpack(slab.xp, values[1]))]
             if wrt:
                 own_share = scale / run.count if share is None else slab.constants[-1] * scale
-                lifted = [x * (own_share if share is None else per_sample(slab.xp, own_share, x)) for x in lifted]
+                lifted = [
+                    x * (own_share if share is None else broadcast_samples(slab.xp, own_share, x)) for x in lifted
+                ]
             return state, tuple(_total(slab, layout.lines(slab.xp, x), own) for x in values), tuple(lifted)
 
-        return run.pass_by(lag, layout.size, begin, step, () if share is None else (share,))
+        return run.stream_planes(delay, layout.size, begin, step, () if share is None else (share,))
 
-    def sum_up(self, run: "Run") -> tuple[Array, ...]:
+    def sum_up(self, run: "Evaluator") -> tuple[Array, ...]:
         """Return the sums of all values, and of how much they count."""
         return self._passes(run, None)[0]
 
-    def in_one_pass(
-        self, run: "Run", wrt: tuple[int, ...], scale: float
+    def value_and_gradient_pass(
+        self, run: "Evaluator", wrt: tuple[int, ...], scale: float
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Return the sum of all values, and ``scale`` times the gradients."""
         sums, gradients = self._passes(run, wrt, scale * self.units[1] / run.parts)
         return sums, run.restore(gradients, wrt)
 
-    def in_another_pass(self, run: "Run", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
+    def gradient_pass(self, run: "Evaluator", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
         """Return the gradients, with each sample's share of what counts."""
         return run.restore(self._passes(run, wrt, self.units[1], share=coefficients[0])[1], wrt)
 
@@ -152,17 +154,17 @@ class PassingMeasure(Measure):
         """Return the value at every voxel, by the framework's operations; NaN where masks leave it out."""
         backend, arrays = checked(self, arrays, masks)
         if backend.shape(arrays[0])[0] == 0:
-            return backend.xp.zeros_like(arrays[0], dtype=backend.compute_dtype(*arrays[: self.inputs]))
-        with backend.at(arrays[0]):
+            return backend.xp.zeros_like(arrays[0], dtype=backend.dtypes.compute(*arrays[: self.inputs]))
+        with backend.execution.at(arrays[0]):
             there = tuple(x if x.dtype == backend.xp.bool else x != 0 for x in arrays[self.inputs :])
             arrays = (*arrays[: self.inputs], *there)
-            return backend.override(self, arrays).compute_image(backend, arrays)
+            return self.chosen(backend, arrays).compute_image(backend, arrays)
 
     def compute_image(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value at every voxel."""
-        return self.voxel_values(Run(self, backend, arrays))
+        return self.voxel_values(Evaluator(self, backend, arrays))
 
-    def voxel_values(self, run: "Run") -> Array:
+    def voxel_values(self, run: "Evaluator") -> Array:
         """Return the value at every voxel; NaN where weights, which are bools here, leave it out."""
         (image,) = self._passes(run, None, image=True)[1]
         if run.weights and not self.counts:

@@ -27,9 +27,9 @@ def spread(backend: Backend, mask: Array, like: Array) -> Array:
     return backend.xp.broadcast_to(mask, wanted_shape)
 
 
-def summed(backend: Backend, dtype: Any, weights: Array) -> Array:
+def weight_sum(backend: Backend, dtype: Any, weights: Array) -> Array:
     """Return the sum of each sample's weights, ``(b,)``."""
-    elements = backend.slab_elements(weights, "voxels")
+    elements = backend.execution.slab_elements(weights, "voxels")
     totals, _ = sweep(
         backend, dtype, (weights,), 0, elements, lambda slab, first, last: ((_total(slab, slab.arrays[0]),), ())
     )
@@ -53,7 +53,7 @@ def _total(slab: Slab, x: Array, y: Array | None = None) -> Array:
     1e-6 relative whatever the size and however a framework orders its additions, and counts of voxels exact.
     """
     xp = slab.xp
-    wide = slab.backend.accumulator(x)
+    wide = slab.backend.dtypes.accumulator(x)
     if len(x.shape) == 1:
         return xp.astype(x if y is None else x * y, wide)
     count, row = _rows(x.shape[1:])
@@ -66,7 +66,7 @@ def _total(slab: Slab, x: Array, y: Array | None = None) -> Array:
         first, rest = (_total(slab, x[:, part], None if y is None else y[:, part]) for part in parts)
         return first + rest
     rows = xp.reshape(x, shape)
-    rows = xp.sum(rows, axis=2) if y is None else slab.backend.dot(rows, xp.reshape(y, shape))
+    rows = xp.sum(rows, axis=2) if y is None else slab.backend.operations.dot(rows, xp.reshape(y, shape))
     return xp.sum(xp.astype(rows, wide), axis=1)
 
 

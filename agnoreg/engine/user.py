@@ -83,7 +83,7 @@ class FromCall(Differentiable):
         if len(arrays) > self.inputs:
             function, arrays = self._masked(arrays)
             return function.value(backend, arrays)
-        dtype = backend.compute_dtype(*arrays)
+        dtype = backend.dtypes.compute(*arrays)
         values = self._called(tuple(backend.xp.astype(array, dtype) for array in arrays))
         batch = backend.shape(arrays[0])[:1]
         shape = backend.shape(values) if backend.owns(values) else None
@@ -99,7 +99,7 @@ class FromCall(Differentiable):
         if len(arrays) > self.inputs:
             masked, arrays = self._masked(arrays)
             return masked.value_and_gradients(backend, arrays, wrt, scale)
-        dtype = backend.compute_dtype(*arrays)
+        dtype = backend.dtypes.compute(*arrays)
         arrays = tuple(backend.xp.astype(array, dtype) for array in arrays)
         if self.gradient is None:
 
@@ -107,7 +107,7 @@ class FromCall(Differentiable):
                 return self.value(backend, arrays)
 
             function.__name__ = self.title
-            value, gradients = backend.value_and_grad(function, arrays, wrt)
+            value, gradients = backend.autodiff.value_and_grad(function, arrays, wrt)
         else:
             value, gradients = self.value(backend, arrays), self.gradient(*arrays, wrt=wrt)
             found = [backend.shape(gradient) for gradient in gradients] if isinstance(gradients, tuple | list) else None

@@ -46,6 +46,14 @@ def check_number(name: str, value: Any, *, above: bool = False) -> float:
     return number
 
 
+def check_share(name: str, value: Any) -> float:
+    """Return a number in [0, 1]; raise ValueError where a parameter is no such number."""
+    number = as_number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be within [0, 1], got {shown(value)}.")
+    return number
+
+
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
     number = as_number(value)

@@ -32,7 +32,7 @@ from agnoreg.evaluate.nifti import (
     read_labels,
 )
 from agnoreg.evaluate.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
-from agnoreg.loss.base import Loss
+from agnoreg.objects.loss import Loss
 
 __all__ = [
     "Evaluation",

@@ -15,7 +15,7 @@ from agnoreg.evaluate.nifti import InputError
 from agnoreg.evaluate.records import Record
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
-from agnoreg.loss.base import Loss
+from agnoreg.objects.loss import Loss
 
 if TYPE_CHECKING:
     from agnoreg.evaluate.evaluation import _Pair

@@ -8,9 +8,10 @@ from typing import Any
 
 from agnoreg.evaluate.nifti import InputError, Volume
 from agnoreg.files import one_line
-from agnoreg.loss import deform, image, label, util
-from agnoreg.loss.base import Loss
-from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.mixins import metric_of
+from agnoreg.objects.options import FieldOptions
+from agnoreg.objects.registry import registered_losses
 
 __all__ = ["Metric", "arguments_of", "measured_on", "metric_of"]
 
@@ -19,28 +20,12 @@ CENTROID_DISTANCE = "compute_centroid_distance"
 #: The spacing that stands for the voxel size in a header.
 HEADER = "header"
 
-_MODULES = {"images": image, "labels": label, "field": deform}
 #: Arguments of every loss that say nothing about one sample's value.
 _ASIDE = ("name", "reduction", "native")
 #: Arguments that may have a value for each axis.
 _PER_AXIS = ("kernel_size", "spacing")
 #: What a volume is called that has more than one voxel along one axis, or along two.
 FLAT = {1: "line", 2: "slice"}
-#: Losses of a displacement field, in the unit of its spacing.
-REGULARISERS = (deform.GradientNorm, deform.BendingEnergy)
-
-#: What the field calls a metric.
-_TITLES: dict[type[Loss], str] = {
-    label.SumSquaredDifference: "SSD",
-    image.GlobalNormalizedCrossCorrelation: "GNCC",
-    image.LocalNormalizedCrossCorrelation: "LNCC",
-    image.GlobalMutualInformation: "mutual information",
-    label.DiceScore: "Dice",
-    label.JaccardIndex: "Jaccard",
-    label.CrossEntropy: "cross-entropy",
-    deform.GradientNorm: "gradient norm",
-    deform.BendingEnergy: "bending energy",
-}
 
 
 @dataclass(frozen=True)
@@ -85,11 +70,9 @@ class Metric:
             return "centroid distance"
         kind = type(self.loss)
         plain = metric_of(kind)
-        title = _TITLES.get(plain)
-        if title is None or not (kind is plain or kind.__module__ in (image.__name__, label.__name__)):
+        title = self.loss.own_title
+        if not title or not (kind is plain or kind in registered_losses().values()):
             return kind.__name__
-        if plain is image.GlobalNormalizedCrossCorrelation and not getattr(self.loss, "squared", True):
-            title = "Pearson's r"
         return title if kind is plain else f"{title} loss"
 
     @property
@@ -97,11 +80,10 @@ class Metric:
         """The unit of its value; empty where it has none, as a gradient in mm per mm."""
         if self.loss is None:
             return "mm"
-        if not isinstance(self.loss, deform.BendingEnergy):
+        if not self.loss.per_length:
             return ""
-        if self.in_mm:
-            return "1/mm^2"
-        return "1/voxel^2" if set(self.spacing) == {1.0} else "1/unit^2"
+        length = "mm" if self.in_mm else "voxel" if set(self.spacing) == {1.0} else "unit"
+        return f"1/{length}^{self.loss.per_length}"
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -122,7 +104,7 @@ class Metric:
     @property
     def spacing(self) -> tuple[float, ...]:
         """The distance of voxels along each axis; displacements in voxels times it are in its unit."""
-        spacing = getattr(self.loss, "spacing", 1.0) if isinstance(self.loss, REGULARISERS) else 1.0
+        spacing = getattr(self.loss, "spacing", 1.0) if isinstance(self.loss, FieldOptions) else 1.0
         return tuple(map(float, spacing)) if isinstance(spacing, tuple) else (float(spacing),)
 
     def of(self, volume: Volume) -> "Metric":
@@ -156,22 +138,9 @@ class Metric:
             raise InputError(f"{self.name}{what}: {one_line(error)}") from error
 
 
-def metric_of(kind: type[Loss]) -> type[Loss]:
-    """Return the metric whose sign a loss reverses, or which it averages over scales; else the class itself."""
-    changed = (NegativeLossMixin, MultiScaleMixin)
-    plain = (base for base in kind.__mro__ if not issubclass(base, changed) and base.__module__ != util.__name__)
-    return next(base for base in plain if issubclass(base, Loss))
-
-
 def measured_on(kind: type[Loss]) -> tuple[str, ...]:
     """Return what a loss can be computed on: ``"images"``, ``"labels"``, ``"field"``."""
-    if issubclass(kind, label.SumSquaredDifference):
-        return ("images", "labels")
-    for base in kind.__mro__:
-        for measured, module in _MODULES.items():
-            if base.__module__ == module.__name__:
-                return (measured,)
-    return ("field",) if kind.inputs == 1 else ("images",)
+    return ("field",) if kind.inputs == 1 else kind.measured_on
 
 
 def arguments_of(kind: type[Loss]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 from agnoreg.evaluate.metric import (
     CENTROID_DISTANCE,
     HEADER,
-    REGULARISERS,
     Metric,
     arguments_of,
     measured_on,
@@ -22,12 +21,12 @@ from agnoreg.evaluate.metric import (
 )
 from agnoreg.evaluate.nifti import InputError
 from agnoreg.files import one_line
-from agnoreg.functional.conventions import CONVENTIONS
-from agnoreg.loss import deform, image, label
-from agnoreg.loss.base import Loss
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
-from agnoreg.loss.names import loss_class, registered_losses
-from agnoreg.registry import build_loss
+from agnoreg.measures.conventions import CONVENTIONS
+from agnoreg.objects.build import build_loss
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.loss import Loss
+from agnoreg.objects.options import FieldOptions
+from agnoreg.objects.registry import loss_class, registered_losses
 
 __all__ = ["Series", "asked_metrics", "default_metrics", "parse_loss", "planned"]
 
@@ -111,7 +110,7 @@ def _of_class(
     # What has no constants to leave out is exact already.
     if convention is not None and "convention" in known and (convention != EXACT or _follows(kind, EXACT)):
         given.setdefault("convention", convention)
-    if issubclass(kind, REGULARISERS):
+    if issubclass(kind, FieldOptions):
         given.setdefault("spacing", _spacing_of(units, given.get("convention")))
         in_mm = given["spacing"] == HEADER
     own = {key: value for key, value in given.items() if key != "rescale" or "rescale" in known}
@@ -162,17 +161,11 @@ def _follows(kind: type[Loss], convention: str) -> bool:
 
 # --- by default -------------------------------------------------------------------------------------------------------
 
-#: By what is given, the classes and their arguments.
-_DEFAULTS: dict[str, dict[type[Loss], dict[str, Any]]] = {
-    "images": {
-        label.SumSquaredDifference: {},
-        image.GlobalNormalizedCrossCorrelation: {"convention": EXACT, "squared": False},
-        image.LocalNormalizedCrossCorrelation: {"convention": EXACT},
-        image.GlobalMutualInformation: {"rescale": True},
-    },
-    "labels": {label.DiceScore: {}, label.JaccardIndex: {}},
-    "field": {deform.GradientNorm: {}, deform.BendingEnergy: {}},
-}
+
+def evaluated_by_default(group: str) -> dict[type[Loss], Mapping[str, Any]]:
+    """Return the metrics that say what they are evaluated with on a group, and those arguments."""
+    metrics = dict.fromkeys(metric_of(cls) for cls in registered_losses().values())
+    return {kind: kind.evaluated[group] for kind in metrics if group in kind.evaluated}
 
 
 def default_metrics(
@@ -191,7 +184,7 @@ def default_metrics(
     """
     chosen = []
     for group in measured:
-        for kind, exact in _DEFAULTS[group].items():
+        for kind, exact in evaluated_by_default(group).items():
             named = convention is not None and convention != EXACT and _follows(kind, convention)
             given = {"convention": convention} if named else dict(exact)
             metric = _of_class(kind, given, True, None, regulariser_units)

@@ -10,7 +10,8 @@ import numpy as np
 from agnoreg.evaluate.nifti_data import FileData, HeldData, first_bytes
 from agnoreg.evaluate.nifti_grids import displacement, is_grid
 from agnoreg.evaluate.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
-from agnoreg.files import one_line
+from agnoreg.files import hidden, one_line
+from agnoreg.messages import named
 
 Array = Any
 
@@ -142,6 +143,8 @@ def unreadable(what: str, error: Exception) -> InputError:
 
 
 def _header(path: Path, role: str) -> bytes:
+    if why := hidden(path):
+        raise InputError(f"{role} {named(path)} cannot be read: {why}.")
     if path.is_dir():
         raise InputError(f"{role} {path} is a folder, not a file.")
     if not path.exists():

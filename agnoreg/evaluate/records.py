@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.nifti import GridDifference, InputError, Intensities
-from agnoreg.files import one_line, write_whole
+from agnoreg.files import hidden, one_line, write_whole
+from agnoreg.messages import named
 
 __all__ = ["Evaluation", "Input", "Record", "check_outputs", "to_csv", "to_json", "write_files"]
 
@@ -197,6 +198,8 @@ def _row(record: Record) -> dict[str, Any]:
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Raise InputError where a file could not be written, or would take the place of an input or of another output."""
     for index, output in enumerate(outputs):
+        if reason := hidden(output):
+            raise InputError(f"{named(output)} cannot be written: {reason}.")
         taken = {path.resolve(): "an input" for path in inputs} | {
             path.resolve(): "written twice" for path in outputs[:index]
         }

@@ -100,7 +100,7 @@ def print_losses() -> None:
 
     from agnoreg.evaluate.metric import Metric, arguments_of, measured_on, metric_of
     from agnoreg.evaluate.metrics import CENTROID_NAMES
-    from agnoreg.loss.names import registered_losses
+    from agnoreg.objects.registry import registered_losses
 
     console = _console()
     # A class's name is to be typed, so it is kept whole: where there is little room, in the second table alone.

@@ -4,7 +4,7 @@ from typing import Any
 
 from agnoreg.backend import backend_of
 from agnoreg.engine.validate import check_rank, check_same_shape
-from agnoreg.functional.overlap import binarised
+from agnoreg.measures.families.images import binarised
 
 Array = Any
 
@@ -53,9 +53,9 @@ def compute_centroid(mask: Array, grid: Array) -> Array:
             f"mask must be (batch, dim1, dim2, dim3) and grid (1, dim1, dim2, dim3, 3), got mask {shape} "
             f"and grid {points}."
         )
-    with backend.at(mask):
-        dtype = backend.compute_dtype(mask, grid)
-        wide = backend.accumulator(xp.astype(mask, dtype))
+    with backend.execution.at(mask):
+        dtype = backend.dtypes.compute(mask, grid)
+        wide = backend.dtypes.accumulator(xp.astype(mask, dtype))
         weights = xp.expand_dims(binarised(xp, xp.astype(mask, dtype)), axis=-1)
         axes = tuple(range(1, dims + 1))
         weighted = xp.sum(weights * xp.astype(grid, dtype), axis=axes, dtype=wide)
@@ -93,7 +93,7 @@ def compute_centroid_distance(y_true: Array, y_pred: Array, grid: Array) -> Arra
     """
     backend = backend_of(y_true, y_pred, grid)
     check_same_shape(backend.shape(y_true), backend.shape(y_pred))
-    with backend.at(backend.prepare(y_true)):
+    with backend.execution.at(backend.prepare(y_true)):
         difference = compute_centroid(y_true, grid) - compute_centroid(y_pred, grid)
         xp = backend.xp
         square = xp.sum(difference * difference, axis=1)
@@ -132,6 +132,6 @@ def foreground_proportion(y: Array) -> Array:
     shape = backend.shape(y)
     check_rank("y", shape, 2, "(batch, dim1, dim2, dim3)")
     axes = tuple(range(1, len(shape)))
-    with backend.at(y):
-        y = xp.astype(y, backend.compute_dtype(y))
-        return xp.astype(xp.mean(xp.astype(binarised(xp, y), backend.accumulator(y)), axis=axes), y.dtype)
+    with backend.execution.at(y):
+        y = xp.astype(y, backend.dtypes.compute(y))
+        return xp.astype(xp.mean(xp.astype(binarised(xp, y), backend.dtypes.accumulator(y)), axis=axes), y.dtype)

@@ -48,8 +48,8 @@ def separable_filter(tensor: Array, kernel: Array | Sequence[float], *, spatial_
     spatial_dims = check_spatial_dims(spatial_dims)
     axes = ", ".join(f"dim{i + 1}" for i in range(spatial_dims))
     check_rank("tensor", backend.shape(tensor), spatial_dims + 1, f"(batch, {axes}, 1)")
-    with backend.at(tensor):
-        return _filtered(backend, backend.xp.astype(tensor, backend.compute_dtype(tensor)), kernel, spatial_dims)
+    with backend.execution.at(tensor):
+        return _filtered(backend, backend.xp.astype(tensor, backend.dtypes.compute(tensor)), kernel, spatial_dims)
 
 
 def _filtered(backend: Backend, tensor: Array, kernel: Array | Sequence[float], spatial_dims: int) -> Array:
@@ -58,7 +58,7 @@ def _filtered(backend: Backend, tensor: Array, kernel: Array | Sequence[float], 
         if taps.ndim != 1 or taps.size == 0:
             raise ValueError(f"kernel must be one-dimensional and not empty, got shape {taps.shape}.")
         own = tuple(taps.tolist())
-        return backend.conv3d(tensor, [own if axis < spatial_dims else None for axis in range(3)])
+        return backend.operations.conv3d(tensor, [own if axis < spatial_dims else None for axis in range(3)])
     # A kernel on the tensor's own device stays there: its taps are 0-d arrays, and a gradient reaches them.
     backend_of(tensor, kernel)
     kernel = backend.xp.astype(backend.prepare(kernel), tensor.dtype)

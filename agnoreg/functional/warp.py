@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from agnoreg.backend import Backend, backend_of
 from agnoreg.backend.shifts import pad
-from agnoreg.engine.slabs import Tile, plan
+from agnoreg.engine.slabs import PlaneRange, plan
 
 Array = Any
 Corner = tuple[int, ...]
@@ -63,7 +63,7 @@ def warp(image: Array, ddf: Array) -> Array:
     array([0.5, 1.5, 1. ])
     """
     backend, (image, ddf) = _checked(image, ddf)
-    with backend.at(image):
+    with backend.execution.at(image):
         return _warped(backend, image, ddf)
 
 
@@ -112,8 +112,8 @@ def warp_adjoint(image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...
         If the image's gradient is wanted and the backend has no ``scatter_add``.
     """
     backend, arrays = _checked(image, ddf, cotangent)
-    with backend.at(arrays[0]):
-        image, ddf, cotangent = (backend.detach(array) for array in arrays)
+    with backend.execution.at(arrays[0]):
+        image, ddf, cotangent = (backend.autodiff.detach(array) for array in arrays)
         return _gradients(backend, image, ddf, cotangent, wrt)
 
 
@@ -159,7 +159,7 @@ def _image_gradient(backend: Backend, image: Array, ddf: Array, cotangent: Array
     def body(cells: _Cells, c: Array) -> Results:
         voxels, channels = cells.rows.shape
         c = xp.reshape(c, (-1, channels))
-        channel = xp.arange(channels, dtype=backend.index_dtype(), device=backend.device(ddf))
+        channel = xp.arange(channels, dtype=backend.dtypes.index(), device=backend.device(ddf))
         index, weights = [], []
         for corner, offset in cells.offsets.items():
             weight = c
@@ -167,15 +167,15 @@ def _image_gradient(backend: Backend, image: Array, ddf: Array, cotangent: Array
                 weight = weight * (fraction if ahead else 1.0 - fraction)
             weights.append(xp.reshape(weight, (-1,)))
             index.append(xp.reshape(xp.reshape(cells.index + offset, (-1, 1)) * channels + channel, (-1,)))
-        return (backend.scatter_add(xp.concat(index), xp.concat(weights), voxels * channels),), ()
+        return (backend.operations.scatter_add(xp.concat(index), xp.concat(weights), voxels * channels),), ()
 
     # Every slab's result is as large as the sample, so slabs are larger here: the indices of 8 corners fill one sample.
     batch, *sizes = image.shape[:4]
-    elements = max(backend.slab_elements(image, "voxels"), math.prod(sizes) // 8)
+    elements = max(backend.execution.slab_elements(image, "voxels"), math.prod(sizes) // 8)
     gradient = _over_slabs(backend, image, ddf, (cotangent,), body, elements)[0][0]
     gradient = xp.reshape(gradient, (batch, *(size + 2 * _BORDER for size in sizes), *image.shape[4:]))
     inside = (slice(None), *(slice(_BORDER, _BORDER + size) for size in sizes), ...)
-    return xp.astype(gradient[inside], backend.compute_dtype(image, ddf), copy=False)
+    return xp.astype(gradient[inside], backend.dtypes.compute(image, ddf), copy=False)
 
 
 # --- the cells that the displacements point to ------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _locate(backend: Backend, rows: Array, sizes: tuple[int, ...], u: Array, sta
     # Infinity less its floor would warn, and so would NaN as an integer: a displacement with either becomes a NaN point
     # of the image's first cell.
     finite = xp.isfinite(u[..., 0]) & xp.isfinite(u[..., 1]) & xp.isfinite(u[..., 2])
-    index = positions(0, backend.index_dtype()) * (bordered[0] * strides[0])
+    index = positions(0, backend.dtypes.index()) * (bordered[0] * strides[0])
     fractions = []
     for i in range(3):
         component = xp.where(finite, u[..., i], nan)
@@ -233,7 +233,7 @@ def _locate(backend: Backend, rows: Array, sizes: tuple[int, ...], u: Array, sta
         if i == 0:
             lowest = lowest + xp.asarray(start, dtype=dtype, device=device)
         lowest = xp.where(finite, xp.clip(lowest, -_BORDER, sizes[i]), zero)
-        index = index + (xp.astype(lowest, backend.index_dtype()) + _BORDER) * strides[i]
+        index = index + (xp.astype(lowest, backend.dtypes.index()) + _BORDER) * strides[i]
     offsets: dict[Corner, int] = {
         (i, j, k): i * strides[0] + j * strides[1] + k for i, j, k in product((0, 1), repeat=3)
     }
@@ -252,25 +252,25 @@ def _over_slabs(
 
     It returns two tuples: arrays that add up over the planes of one sample, and pieces of the result.
     """
-    xp, dtype = backend.xp, backend.compute_dtype(image, ddf)
+    xp, dtype = backend.xp, backend.dtypes.compute(image, ddf)
     sizes = tuple(image.shape[1:4])
     channels = image.shape[4] if len(image.shape) == 5 else 1
     results = []
-    for block in plan(tuple(image.shape[:4]), 0, elements or backend.slab_elements(image, "voxels")):
+    for block in plan(tuple(image.shape[:4]), 0, elements or backend.execution.slab_elements(image, "voxels")):
         samples = slice(block.first, block.last)
         rows = xp.astype(image[samples, ...], dtype, copy=False)
         for axis in (1, 2, 3):
             rows = pad(xp, rows, axis, _BORDER, _BORDER)
         rows = xp.reshape(rows, (-1, channels))
 
-        def run(tile: Tile, rows: Array = rows, samples: slice = samples) -> Results:
+        def run(tile: PlaneRange, rows: Array = rows, samples: slice = samples) -> Results:
             u, *planes = (
-                xp.astype(backend.planes(array[samples, ...], tile.start, tile.count), dtype, copy=False)
+                xp.astype(backend.execution.planes(array[samples, ...], tile.start, tile.count), dtype, copy=False)
                 for array in (ddf, *others)
             )
             return body(_locate(backend, rows, sizes, u, tile.start), *planes)
 
-        results.append(backend.loop(block.tiles, run))
+        results.append(backend.execution.loop(block.tiles, run))
     if len(results) == 1:
         return results[0]
     totals, pieces = (

@@ -1,28 +1,12 @@
 """The losses and metrics as objects, of `image`, `label` and `deform`, and what they are made of."""
 
-from agnoreg.loss import composite, deform, image, kernel, label, names, util
-from agnoreg.loss.base import Loss
-from agnoreg.loss.composite import RegistrationLoss, WeightedLoss
-from agnoreg.loss.deform import BendingEnergy, GradientNorm
-from agnoreg.loss.image import (
-    GlobalMutualInformation,
-    GlobalMutualInformationLoss,
-    GlobalNormalizedCrossCorrelation,
-    GlobalNormalizedCrossCorrelationLoss,
-    LocalNormalizedCrossCorrelation,
-    LocalNormalizedCrossCorrelationLoss,
-)
-from agnoreg.loss.label import (
-    CrossEntropy,
-    CrossEntropyLoss,
-    DiceLoss,
-    DiceScore,
-    JaccardIndex,
-    JaccardLoss,
-    SumSquaredDifference,
-    SumSquaredDifferenceLoss,
-)
+from agnoreg.loss import deform, image, kernel, label, util
+from agnoreg.loss.deform import *
+from agnoreg.loss.image import *
+from agnoreg.loss.label import *
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
+from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
+from agnoreg.objects.loss import Loss
 
 __all__ = [
     "BendingEnergy",
@@ -40,17 +24,21 @@ __all__ = [
     "LocalNormalizedCrossCorrelation",
     "LocalNormalizedCrossCorrelationLoss",
     "Loss",
+    "MeanAbsoluteDifference",
+    "MeanAbsoluteDifferenceLoss",
     "MultiScaleMixin",
     "NegativeLossMixin",
+    "NormalizedGradientField",
+    "NormalizedGradientFieldLoss",
     "RegistrationLoss",
     "SumSquaredDifference",
     "SumSquaredDifferenceLoss",
+    "TverskyIndex",
+    "TverskyLoss",
     "WeightedLoss",
-    "composite",
     "deform",
     "image",
     "kernel",
     "label",
-    "names",
     "util",
 ]

@@ -1,5 +1,6 @@
 """What the metrics of two masks or label maps take: the arrays checked, and the adapter that counts in them."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ Array = Any
 
 def refuse_gradient(backend: Backend, arrays: tuple[Array, ...], metric: str, instead: str) -> None:
     """Raise TypeError where a gradient by an array is asked for, and say which loss has one."""
-    if any(backend.recorded(array) for array in arrays):
+    if any(backend.counting.recorded(array) for array in arrays):
         raise TypeError(
             f"{metric} has no gradient and needs the numbers: train with {instead}, and call this on arrays without a "
             "gradient (detached), outside transformations."
@@ -41,6 +42,10 @@ class Maps:
     def arrays(self) -> tuple[Array, ...]:
         """The maps, and the mask if there is one."""
         return (self.true, self.pred) if self.mask is None else (self.true, self.pred, self.mask)
+
+    def at(self) -> AbstractContextManager[Any]:
+        """Return a context in which the adapter works where the maps are."""
+        return self.backend.execution.at(self.true)
 
     def result(self, values: Array) -> Array:
         """Return ``(B, labels)`` as an array of the caller's, where its maps are: ``(B,)`` for a single label."""
@@ -71,7 +76,7 @@ def read(
     true, pred = (_without_channel(owner, array, dims) for array in given[:2])
     _check_shapes(owner.shape(true), owner.shape(pred), dims)
     device = owner.device(given[0])
-    backend, arrays = owner.counted((true, pred, *given[2:]))
+    backend, arrays = owner.counting.take((true, pred, *given[2:]))
     xp = backend.xp
     for array in arrays:
         if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):

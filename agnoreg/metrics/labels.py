@@ -11,10 +11,6 @@ from agnoreg.messages import shown
 
 Array = Any
 
-#: Voxels that are looked up and counted at a time: they stay in a CPU's cache.
-SLAB = 1 << 17
-#: The same on a card, which is to be filled.
-CARD_SLAB = 1 << 24
 #: A table by value is made for labels up to so far apart; others are searched for.
 WIDEST_TABLE = 1 << 20
 #: Up to this value the values of maps themselves are counted, and nothing is looked up.
@@ -112,7 +108,7 @@ def _not_integral(values: Any) -> str:
 def slabs(backend: Backend, *samples: Array) -> Iterator[tuple[Array, ...]]:
     """Yield the arrays of one sample, flat, a slab after the other."""
     flat = [backend.xp.reshape(sample, (-1,)) for sample in samples]
-    size, step = flat[0].shape[0], SLAB if backend.slab_sizes["bins"] < SLAB << 8 else CARD_SLAB
+    size, step = flat[0].shape[0], backend.execution.slab_elements(flat[0], "voxels")
     for start in range(0, size, step):
         yield tuple(x[start : min(start + step, size)] for x in flat)
 
@@ -121,7 +117,7 @@ def occurring(backend: Backend, *maps: Array) -> tuple[int, ...]:
     """Return the labels that occur in the maps, without 0, the background, in order."""
     found: set[int] = set()
     for x in maps:
-        values = backend.distinct(x)
+        values = backend.counting.distinct(x)
         if values.dtype.kind == "f":
             bad = ~((np.floor(values) == values) & (np.abs(values) <= LARGEST))
             if bad.any():
@@ -134,7 +130,7 @@ def dense(backend: Backend, *maps: Array) -> int | None:
     """Return the greatest value of maps whose values are few and none below 0, else None."""
     if any(0 in x.shape for x in maps):
         return 0
-    found = [backend.bounds(x) for x in maps]
+    found = [backend.counting.bounds(x) for x in maps]
     if any(bounds is None for bounds in found):
         return None
     least, most = min(bounds[0] for bounds in found if bounds), max(bounds[1] for bounds in found if bounds)

@@ -171,13 +171,18 @@ def overlap(
     """
     maps = read(y_true, y_pred, labels, mask, spatial_dims, "overlap", INSTEAD)
     steps = (1.0,) * spatial_dims if spacing is None else check_spacing(spacing, spatial_dims)
+    with maps.at():
+        return _overlap(maps, math.prod(steps))
+
+
+def _overlap(maps: Maps, voxel: float) -> Overlap:
+    """Return the measures of two maps, whose voxels are so large."""
     backend = maps.backend
     labels, counts = _labels_and_counts(maps)
     count = len(labels)
     xp = backend.xp
     counts = xp.astype(counts, xp.float64)
     true, pred, both = (counts[:, part * count : (part + 1) * count] for part in range(3))
-    voxel = math.prod(steps)
     nowhere = true + pred == 0
 
     def ratio(part: Array, whole: Array) -> Array:
@@ -210,7 +215,7 @@ def _labels_and_counts(maps: Maps) -> tuple[tuple[int, ...], Array]:
         if not labels:
             return (), xp.zeros((maps.true.shape[0], 0), dtype=xp.float64)
         counting = partial(_counts, Lookup, labels, len(labels) + 1, False)
-        return labels, backend.over_blocks(counting, maps.arrays, 3 * len(labels))
+        return labels, backend.counting.over_blocks(counting, maps.arrays, 3 * len(labels))
     counts = _counts(Dense, most, most + 1, True, backend, *maps.arrays)
     if labels is None:
         there = backend.to_numpy(xp.any(counts > 0, axis=0))
@@ -255,10 +260,10 @@ def _of_sample(lookup: Any, size: int, backend: Backend, true: Array, pred: Arra
         if joint:
             t *= size
             t += p
-            counts = backend.bincount(t, size * size)
+            counts = backend.counting.bincount(t, size * size)
         else:
             same = xp.where(t == p, t, xp.zeros_like(t))
-            counts = xp.concat([backend.bincount(x, size) for x in (t, p, same)])
+            counts = xp.concat([backend.counting.bincount(x, size) for x in (t, p, same)])
         total = counts if total is None else total + counts
     if not joint:
         return xp.reshape(total, (3, size))

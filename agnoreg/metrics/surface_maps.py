@@ -90,6 +90,16 @@ def surface_distances(
             "in voxels)."
         )
     steps = check_spacing(spacing, spatial_dims)
+    with maps.at():
+        labels, pairs = _pairs(maps, surface, steps)
+    diagonal = math.hypot(*(size * step for size, step in zip(maps.true.shape[1:], steps, strict=True)))
+    return SurfaceDistances(labels, pairs, preset, maps, diagonal)
+
+
+def _pairs(
+    maps: Maps, surface: str, steps: tuple[float, ...]
+) -> tuple[tuple[int, ...], tuple[tuple[Surfaces, ...], ...]]:
+    """Return the labels, and the distances of each in each sample."""
     labels, ids, places = _places(maps)
     boxes = _boxes(maps.backend, places, max(ids, default=0))
     if maps.labels is None:
@@ -100,8 +110,7 @@ def surface_distances(
         tuple(_surfaces(*_crop(maps, places, b, place, boxes[b]), surface, steps) for place in ids)
         for b in range(len(boxes))
     )
-    diagonal = math.hypot(*(size * step for size, step in zip(places[0].shape[1:], steps, strict=True)))
-    return SurfaceDistances(tuple(labels), pairs, preset, maps, diagonal)
+    return tuple(labels), pairs
 
 
 def _places(maps: Maps) -> tuple[Sequence[int], Sequence[int], tuple[Array, Array]]:
@@ -116,7 +125,7 @@ def _places(maps: Maps) -> tuple[Sequence[int], Sequence[int], tuple[Array, Arra
     look_up = partial(_looked_up, tuple(labels))
     if not labels:
         return (), (), (maps.true, maps.pred)
-    places = tuple(backend.by_voxel(look_up, x, xp.int32) for x in (maps.true, maps.pred))
+    places = tuple(backend.counting.by_voxel(look_up, x, xp.int32) for x in (maps.true, maps.pred))
     return labels, range(1, len(labels) + 1), (places[0], places[1])
 
 
@@ -139,7 +148,7 @@ def _boxes(backend: Backend, places: tuple[Array, Array], count: int) -> Any:
     found = np.zeros((samples, 2, count, dims, 2), dtype=np.int64)
     for b in range(samples if count else 0):
         for k, x in enumerate(places):
-            found[b, k] = backend.boxes(x[b, ...], count)
+            found[b, k] = backend.counting.boxes(x[b, ...], count)
     return found
 
 
@@ -154,9 +163,9 @@ def _crop(
         high = around[:, :, 1].max(axis=0) if len(around) else low
         low = around[:, :, 0].min(axis=0) if len(around) else low
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    backend, a = maps.backend.loaded(true[box], LARGEST_BOX)
-    _, b = maps.backend.loaded(pred[box], LARGEST_BOX)
-    counts = None if maps.mask is None else maps.backend.loaded(maps.mask[sample, ...][box], LARGEST_BOX)[1]
+    backend, a = maps.backend.counting.loaded(true[box], LARGEST_BOX)
+    _, b = maps.backend.counting.loaded(pred[box], LARGEST_BOX)
+    counts = None if maps.mask is None else maps.backend.counting.loaded(maps.mask[sample, ...][box], LARGEST_BOX)[1]
     return backend, a == place, b == place, counts
 
 
@@ -196,7 +205,7 @@ def _on_grid(
         apart = here & ~there
         host = backend.to_numpy(here)
         distances = np.zeros(np.count_nonzero(host))
-        distances[backend.to_numpy(apart)[host]] = backend.to_numpy(backend.distances(apart, there, steps))
+        distances[backend.to_numpy(apart)[host]] = backend.to_numpy(backend.counting.distances(apart, there, steps))
         areas = surfel_areas(steps)[backend.to_numpy(codes)[host]] if codes is not None else np.ones(len(distances))
         if counted is not None:
             distances, areas = distances[counted[host]], areas[counted[host]]

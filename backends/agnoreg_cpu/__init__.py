@@ -19,29 +19,45 @@ framework uses; how many they are changes no digit of float32.
 from functools import lru_cache
 from typing import Any
 
-from agnoreg.engine.measure import Measure
-from agnoreg.engine.native import natively_differentiated
+__all__ = ["HostKernels", "accelerator", "usable"]
 
-__all__ = ["ALIGNED", "fused", "usable"]
-
-#: Gradients' memory begins at multiples of so many bytes, so that any framework takes it for its own.
-ALIGNED = 64
+SLOWER = "several times slower"
 
 
 @lru_cache(maxsize=1)
-def usable() -> bool:
-    """Say whether Numba compiles: it may be absent, broken, told not to, or not know this NumPy yet."""
+def missing() -> str:
+    """Return why Numba does not compile: it may be absent, broken, told not to, or not know this NumPy yet."""
     try:
+        import filelock  # noqa: F401
         import numba
-    except Exception:  # A broken library raises what it likes.
-        return False
-    return not getattr(numba.config, "DISABLE_JIT", False)
+    except ModuleNotFoundError as error:
+        if error.name in ("filelock", "numba"):
+            return f"without {error.name.capitalize()}: {SLOWER}; pip install numba filelock"
+        return f"Numba is broken, {error}: {SLOWER}"
+    except Exception as error:  # A broken library raises what it likes.
+        return f"Numba is broken, {' '.join(str(error).split())}: {SLOWER}"
+    return f"Numba is told not to compile: {SLOWER}" if getattr(numba.config, "DISABLE_JIT", False) else ""
 
 
-def fused(measure: Measure, backend: Any, arrays: tuple[Any, ...], otherwise: Any) -> Any:
-    """Return the evaluation of a measure by kernels, where they can do it with such arrays; or what else there is."""
-    if natively_differentiated() or not usable():
-        return otherwise
-    from agnoreg_cpu.measures import of_kernels
+def usable() -> bool:
+    """Return whether kernels can be compiled here."""
+    return not missing()
 
-    return of_kernels(measure, backend, arrays, otherwise)
+
+class HostKernels:
+    """The accelerator of arrays in the host's memory."""
+
+    def missing(self) -> str:
+        """Return what is missing, and what that would bring."""
+        return missing()
+
+    def evaluation(self, measure: Any, backend: Any, memory: Any, arrays: tuple[Any, ...], otherwise: Any) -> Any:
+        """Return the evaluation of a measure by kernels; None where they cannot do it with such arrays."""
+        if not usable():
+            return None
+        from agnoreg_cpu.measures import evaluation
+
+        return evaluation(measure, backend, memory, arrays, otherwise)
+
+
+accelerator = HostKernels()

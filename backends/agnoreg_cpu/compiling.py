@@ -1,4 +1,4 @@
-"""How the kernels are compiled, by Numba; what is compiled is kept on disk, beside this file or in the user's cache."""
+"""How the kernels are compiled, by Numba; what is compiled is kept on disk."""
 
 import os
 from collections.abc import Callable
@@ -8,9 +8,8 @@ from typing import Any
 
 from filelock import FileLock
 from numba import njit
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
-# Numba compiles a file again where that file has changed, not where this one has: remove what it kept then.
+from agnoreg_cpu import _private, kept
 
 #: A product and a sum may be one operation, and 0 may lose its sign. Nothing is assumed of NaN and infinity.
 ROUNDING = {"contract", "nsz"}
@@ -20,46 +19,44 @@ SUMMING = ROUNDING | {"reassoc"}
 PATIENCE = 60.0
 
 
-def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles a function when it is called, once for all processes if there is a disk."""
+def kernel(apart: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function when it is called, once for all processes if there is a disk.
+
+    A function that is ``apart`` reaches what it writes through one argument only: its loops can be vectorised then.
+    What is read through one argument and written through another must be different places, though it may be one array.
+    """
+    more = _private.writing_apart() if apart else {}
 
     def decorate(function: Callable[..., Any]) -> Any:
-        compiled = njit(nogil=True, error_model="numpy", **options)(function)
-        # Numba raises an error where there is no place to keep anything.
-        with suppress(RuntimeError):
-            compiled.enable_caching()
-            _take_turns(compiled._cache)
+        compiled = njit(nogil=True, error_model="numpy", **options, **more)(function)
+        folder = kept.folder()
+        cache = None if folder is None else _private.keep(compiled, folder, kept.stamp)
+        if cache is not None:
+            _take_turns(cache)
         return compiled
 
     return decorate
 
 
-def _take_turns(kept: Any) -> None:
+def _take_turns(cache: Any) -> None:
     """Let one process at a time read or write what is kept.
 
     Numba writes which file belongs to which dtypes, and then that file. A process that reads in between gets what an
     older version left there, and of two that write, one may get the other's file.
     """
     for name in ("load_overload", "save_overload"):
-        setattr(kept, name, partial(_alone, kept.cache_path, getattr(kept, name)))
+        method = getattr(cache, name, None)
+        if method is not None:
+            setattr(cache, name, partial(_alone, cache.cache_path, method))
 
 
 def _alone(place: str, method: Callable[..., Any], *arguments: Any) -> Any:
     """Call a method while no other process does; a disk that is full, say, is no reason not to compute a loss."""
     with suppress(OSError):
+        if os.path.isdir(place) and not os.access(place, os.W_OK):
+            # A folder that was filled before, and that nobody writes to now.
+            return method(*arguments)
         os.makedirs(place, exist_ok=True)
         with FileLock(os.path.join(place, "agnoreg.lock"), timeout=PATIENCE):
             return method(*arguments)
     return None
-
-
-class Apart(CompilerBase):
-    """Compile a function that reaches what it writes through one argument only: its loops can be vectorised then.
-
-    What is read through one argument and written through another must be different places, though it may be one array.
-    """
-
-    def define_pipelines(self) -> list[Any]:
-        """Say so to LLVM."""
-        self.state.flags.noalias = True
-        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, SUMMING, Apart, kernel
+from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
 
 Array = Any
 
@@ -48,9 +48,12 @@ def power(x: Any) -> Any:
     return q * np.int32((whole + BIAS) << FRACTION).view(np.float32)
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Array) -> None:
-    """Write the bin below each voxel, which is its first one, counted from `BELOW` before the histogram's; how far."""
+    """Write each voxel's first bin, counted from `BELOW` before the histogram's, and where it is between two bins.
+
+    That is its distance from the middle between the bin below it, `BELOW` after its first, and the next.
+    """
     last = np.float32(bins - 1)
     for i in range(image.shape[0]):
         x = image[i]
@@ -66,23 +69,29 @@ def _place(image: Array, weights: Array, bins: Any, first: Array, distances: Arr
         leading *= last
         whole = np.int32(leading + rest) if x >= ZERO else np.int32(0)
         first[i] = whole
-        distances[i] = (leading - np.float32(whole)) + rest
+        distances[i] = (leading - np.float32(whole) - HALF) + rest
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _weigh(first: Array, distances: Array, bins: Any, scale: Any, windows: Array, total: Array) -> None:
-    """Write the weights ``(LANES, voxels)`` in those bins that there are, and their sums."""
+    """Write the weights ``(LANES, voxels)`` in those bins that there are, and their sums.
+
+    Exponents are relative to the nearest bin's: `d` from the middle between the bins 0 and 1 that of bin `j` is
+    ``(d + 1/2 - j)^2 - (1/2 - |d|)^2 = (|d| + (1 - 2 j) d) + j (j - 1)``, which is exact in 0 and 1.
+    """
     last = np.int32(bins - 1 + BELOW)
     for i in range(np.uintp(total.shape[0])):
         total[i] = ZERO
     for j in range(WIDTH):
         lane = np.int32(j)
+        bin = lane - np.int32(BELOW)
+        slope, more = np.float32(1 - 2 * bin), np.float32(bin * (bin - 1))
         for i in range(np.uintp(total.shape[0])):
-            far = distances[i] - np.float32(lane - np.int32(BELOW))
-            weight = power(max(far * far * -scale, LEAST_POWER))
+            d = distances[i]
+            weight = power(max(((abs(d) + slope * d) + more) * -scale, LEAST_POWER))
             # NaN lies at the first bins, before which there are none: it passes on to the sum.
             there = (first[i] + lane >= np.int32(BELOW)) & (first[i] + lane <= last)
-            windows[j, i] = weight if there else ZERO * far
+            windows[j, i] = weight if there else ZERO * d
             total[i] += windows[j, i]
 
 
@@ -104,7 +113,7 @@ def _weigh_both(
             rows[i, j] = windows[1, j, i]
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _count(of_t: Array, of_p: Array, first_t: Array, first_p: Array, shares: Array, histograms: Array) -> None:
     """Add each voxel's products of weights, times its share, to one of the histograms."""
     entries, size, lanes = histograms.reshape(-1), np.uintp(histograms.shape[1]), np.uintp(of_p.shape[1])
@@ -150,11 +159,11 @@ def histogram(t: Array, p: Array, weights: Array, bins: Any, scale: Any) -> Arra
     return total[BELOW : BELOW + bins, BELOW : BELOW + bins]
 
 
-@kernel(fastmath=SUMMING, pipeline_class=Apart)
+@kernel(fastmath=SUMMING, apart=True)
 def _moments(windows: Array, rows: Array, own: Array, other: Array, matrix: Array, by_bin: Array) -> None:
     """Write two sums of each voxel, over its own bins ``k`` and the other image's.
 
-    Of the products of both weights and the matrix's entry, and of the same times ``k``.
+    Of the products of both weights and the matrix's entry, and of the same times ``k``, counted from the bin below.
     """
     size, lanes = np.uintp(matrix.shape[1]), np.uintp(rows.shape[1])
     entries = matrix.reshape(-1)
@@ -175,8 +184,8 @@ def _moments(windows: Array, rows: Array, own: Array, other: Array, matrix: Arra
             a6 = w6 * entries[at + size * np.uintp(6)]
             a7 = w7 * entries[at + size * np.uintp(7)]
             sum_0 += (a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7) * rows[i, j]
-            once, twice, thrice = a1 + a3 + a5 + a7, a2 + a3 + a6 + a7, a4 + a5 + a6 + a7
-            sum_1 += (once + np.float32(2) * twice + np.float32(4) * thrice) * rows[i, j]
+            near = (a4 - a2) + np.float32(2) * (a5 - a1)
+            sum_1 += (near + (np.float32(3) * (a6 - a0) + np.float32(4) * a7)) * rows[i, j]
         by_bin[0, i] = sum_0
         by_bin[1, i] = sum_1
 
@@ -201,7 +210,7 @@ def slope(own: Array, other: Array, weights: Array, matrix: Array, scale: Any, o
         mean[:] = ZERO
         for k in range(WIDTH):
             for i in range(n):
-                mean[i] += windows[0, k, i] * np.float32(np.int32(k))
+                mean[i] += windows[0, k, i] * np.float32(np.int32(k) - np.int32(BELOW))
         for i in range(n):
             x, j = own[start + i], start + i
             value = (by_bin[1, i] - by_bin[0, i] * (mean[i] / sums[0, i])) / (sums[0, i] * sums[1, i])

@@ -1,24 +1,27 @@
-"""Measures whose whole value and gradients are kernels; values and coefficients are made of the sums by the core."""
+"""Measures whose sums and gradients are kernels; values and coefficients are made of the sums by the core."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend import Backend, get_backend, per_sample
+from agnoreg.backend import Backend
+from agnoreg.backend.accelerators import ALIGNED, HostMemory
 from agnoreg.backend.windows import boxes
-from agnoreg.engine.evaluator import Run, finished
+from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
-from agnoreg.functional.distance import BinaryCrossEntropy, SquaredDifference
-from agnoreg.functional.gncc import GlobalCorrelation
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
-from agnoreg.functional.overlap import DiceOverlap, JaccardOverlap
-from agnoreg_cpu import ALIGNED, histograms, pointwise, windows
+from agnoreg.measures.cross_entropy import BinaryCrossEntropy
+from agnoreg.measures.dice import DiceOverlap
+from agnoreg.measures.gncc import GlobalCorrelation
+from agnoreg.measures.jaccard import JaccardOverlap
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
+from agnoreg.measures.ssd import SquaredDifference
+from agnoreg_cpu import histograms, pointwise, windows
 from agnoreg_cpu.threads import Part, parts, run
 
 Array = Any
@@ -32,122 +35,32 @@ VOXELS_A_THREAD = 1 << 15
 quiet = partial(np.errstate, all="ignore")
 
 
-class Call:
-    """One evaluation of a measure of kernels, as `Backend.override` returns it for these arrays.
+class HostEvaluation(Evaluation):
+    """One evaluation in the host's memory, of NumPy arrays."""
 
-    It has the images in the host's memory and their constants, and makes what the caller gets. It is asked as a measure
-    would be, with the arrays that it has.
-    """
+    memory: HostMemory
 
-    def __init__(
-        self, measure: "Kernels", backend: Any, given: Arrays, images: Arrays, mask: Array | None, otherwise: Any
-    ) -> None:
-        self.measure, self.backend, self.given, self.mask = measure, backend, given, mask
-        #: What computes the same, and more, without kernels.
-        self.otherwise = otherwise
-        self.weights: Array | None = None
-        self.shapes = [array.shape for array in given]
-        self.images = tuple(map(_read_only, images))
-        self.dtype, self.shape = images[0].dtype, images[0].shape
-        self.samples, self.parts = self.shape[0], measure.parts(self.shapes[0])
-        #: How many voxels of a sample count; with a mask, of each, their weight.
-        self.count: Any = voxels(self.shape)
-        self.constants: Arrays = ()
+    def __init__(self, measure: Any, memory: HostMemory, given: Arrays, images: Arrays, *more: Any) -> None:
+        super().__init__(measure, memory, given, tuple(map(_read_only, images)), *more)
+        self.xp = np
         most = self.samples * self.count // VOXELS_A_THREAD
-        self.threads: int = min(backend.kernel_threads(), most) if most > 1 else 1
+        self.threads: int = min(memory.threads(), most) if most > 1 else 1
 
-    # What a measure does for its caller, and what it saves, is the core's.
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context without warnings."""
+        return quiet()
 
-    def compute(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value, ``(B,)``."""
-        with quiet():
-            self._read_constants()
-            return self._returned(self._finish(self.measure.add_up(self))[0])
+    def arranged_weights(self, weights: Array) -> Array:
+        """Return the weights of every voxel, in the images' dtype."""
+        return _read_only(np.ascontiguousarray(np.broadcast_to(weights, self.shape), self.dtype))
 
-    def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value at every voxel, which no kernel does."""
-        return self.otherwise.compute_image(backend, arrays)
-
-    def compute_with_gradients(
-        self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float = 1.0
-    ) -> tuple[Array, Arrays]:
-        """Return the value and ``scale`` times the gradient of its sum over the batch."""
-        with quiet():
-            self._read_constants()
-            sums, made = self.measure.in_one_go(self, wrt, scale)
-            value, coefficients = self._finish(sums)
-            scaled = [(coefficient * scale).astype(self.dtype) for coefficient in coefficients]
-            made |= {index: self.measure.slope(self, scaled, index) for index in set(wrt) - made.keys()}
-            return self._returned(value), self._restored(made, wrt)
-
-    def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
-        """Return the value, and the gradient's coefficients and the constants; or the gradients, where those serve."""
-        if not self.measure.rereads:
-            return self.compute_with_gradients(backend, arrays, wrt)
-        with quiet():
-            self._read_constants()
-            value, coefficients = self._finish(self.measure.add_up(self))
-        return self._returned(value), tuple(map(self._returned, (*coefficients, *self.constants)))
-
-    def compute_backward(
-        self,
-        backend: Backend,
-        arrays: Arrays,
-        wrt: tuple[int, ...],
-        of: tuple[int, ...],
-        saved: Arrays,
-        cotangent: Array,
-    ) -> Arrays:
-        """Return the gradients for ``wrt`` times a cotangent ``(B,)``."""
-        numbers = [self.backend.on_host(array) for array in (*saved, cotangent)]
-        if any(array is None for array in numbers):
-            # The framework maps over the cotangent, or differentiates by it.
-            return self.otherwise.compute_backward(backend, arrays, wrt, of, saved, cotangent)
-        count = len(saved) - self.measure.constant_count
-        factor = numbers[-1]
-        if self.parts > 1:
-            factor = np.repeat(factor, self.parts)
-        with quiet():
-            if self.mask is not None:
-                self._read_constants()
-            self.constants = tuple(numbers[count:-1])
-            coefficients = [coefficient * per_sample(np, factor, coefficient) for coefficient in numbers[:count]]
-        return self._restored({index: self.measure.slope(self, coefficients, index) for index in set(wrt)}, wrt)
-
-    def _read_constants(self) -> None:
-        if self.mask is not None:
-            run = Run(self.measure, get_backend("numpy"), (*self.given, self.mask))
-            self.constants, self.count = run.constants, run.count
-            self.weights = _read_only(np.ascontiguousarray(np.broadcast_to(run.weights[0], self.shape), self.dtype))
-        elif self.measure.constant_count:
-            self.constants = tuple(
-                np.asarray([pointwise.centre(sample) for sample in _boxed(image)], self.dtype) for image in self.images
-            )
-
-    def _finish(self, sums: Arrays) -> tuple[Array, list[Array]]:
-        """Return the value and the gradient's coefficients, by the core's formulas."""
-        return finished(self.measure, np, self.dtype, sums, self.count, self.parts)
-
-    def _returned(self, numbers: Array) -> Array:
-        """Return numbers of each sample as the caller's array."""
-        return self.backend.from_host(numbers)
-
-    def _restored(self, gradients: dict[int, Array], wrt: Sequence[int]) -> Arrays:
-        """Return gradients as the caller's arrays, of the shape of the inputs as they came."""
-        host = get_backend("numpy")
-        restored: list[Array] = []
-        for index in wrt:
-            gradient = self.measure.arrange_back(host, gradients[index], self.shapes[index])
-            if not gradient.flags.c_contiguous:
-                there = _room(gradient.shape, self.dtype)
-                there[...] = gradient
-                gradient = there
-            if index in wrt[: len(restored)]:
-                gradient = gradient.copy()
-            restored.append(self.backend.from_host(gradient))
-        return tuple(restored)
-
-    # What its measure needs.
+    def to_give(self, gradient: Array) -> Array:
+        """Return a gradient whose numbers lie one after the other."""
+        if gradient.flags.c_contiguous:
+            return gradient
+        there = _room(gradient.shape, self.dtype)
+        there[...] = gradient
+        return there
 
     def room(self) -> Array:
         """Return memory for a gradient by an arranged image."""
@@ -190,8 +103,8 @@ def _read_only(image: Array) -> Array:
     return view
 
 
-class Kernels(Measure):
-    """A measure of kernels: one adds up sums, one makes a gradient of coefficients."""
+class Kernels(KernelMeasure):
+    """A measure of kernels in the host's memory."""
 
     #: Whether there is so much to do that images which do not lie in one piece are copied.
     worth_a_copy: ClassVar[bool] = False
@@ -204,17 +117,13 @@ class Kernels(Measure):
         """Say whether the kernels know masks."""
         return False
 
-    def add_up(self, call: Call) -> Arrays:
-        """Return the core's sums, ``(samples, ...)`` each."""
-        raise NotImplementedError
-
-    def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
-        """Return the sums, and ``scale`` times such gradients as are made by the way, by their images' indices."""
-        return self.add_up(call), {}
-
-    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
-        """Return the gradient by one image, arranged."""
-        raise NotImplementedError
+    def constants_of(self, call: Any) -> Arrays:
+        """Return the images' centres, where the measure has constants."""
+        if not self.constant_count:
+            return ()
+        return tuple(
+            np.asarray([pointwise.centre(sample) for sample in _boxed(image)], call.dtype) for image in call.images
+        )
 
 
 # --- voxel by voxel ---------------------------------------------------------------------------------------------------
@@ -223,7 +132,7 @@ class Kernels(Measure):
 class _Linear(Kernels):
     """A function of two images' moments, whose gradient is a linear combination of the images and 1."""
 
-    def moments(self, call: Call) -> Array:
+    def moments(self, call: HostEvaluation) -> Array:
         """Return the sums of both images less their centres, of their squares and product: ``(5, samples)``."""
         centres = self.centres(call)
 
@@ -232,7 +141,7 @@ class _Linear(Kernels):
 
         return np.sum(call.over_voxels(body, *call.images), axis=1).T
 
-    def centres(self, call: Call) -> Arrays:
+    def centres(self, call: HostEvaluation) -> Arrays:
         """Return what the images are less by."""
         return call.constants or (np.zeros(call.samples, call.dtype),) * 2
 
@@ -240,7 +149,7 @@ class _Linear(Kernels):
         """Return the factors of an image itself (None for 0), of the other one, and of 1, ``(samples,)`` each."""
         raise NotImplementedError
 
-    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+    def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
         """Return the gradient by one image."""
         by_own, by_other, constant = self.factors(coefficients, index)
         own, other, out = call.images[index], call.images[1 - index], call.room()
@@ -265,7 +174,7 @@ class _Overlap(_Linear):
         """Say whether the labels are taken as they are."""
         return not self.binary
 
-    def add_up(self, call: Call) -> Arrays:
+    def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the sums of the product, and of the labels or their squares."""
         t, p, tt, pp, tp = self.moments(call)
         return tp, tt + pp if self.squared else t + p
@@ -291,7 +200,7 @@ class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
         """Say whether there are constants; the kernels divide by no intensities."""
         return not self.exact
 
-    def add_up(self, call: Call) -> Arrays:
+    def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the first and second moments."""
         return tuple(self.moments(call))
 
@@ -304,7 +213,7 @@ class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
 class _Mean(Kernels):
     """A mean over voxels, whose one coefficient is known before its value."""
 
-    def add_up(self, call: Call) -> Arrays:
+    def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the sum."""
         return _sums(call.over_voxels(lambda _, t, p: self.part(t, p), *call.images))
 
@@ -320,7 +229,7 @@ class _Mean(Kernels):
         """Write the gradient by one image times a factor."""
         raise NotImplementedError
 
-    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+    def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
         """Return the gradient by one image."""
         (factor,), out = coefficients, call.room()
         call.over_voxels(
@@ -329,7 +238,7 @@ class _Mean(Kernels):
         )  # fmt: skip
         return out
 
-    def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+    def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
         """Return the sum, and ``scale`` times one gradient."""
         if not wrt:
             return self.add_up(call), {}
@@ -415,12 +324,12 @@ class CpuInformation(Kernels, ParzenInformation):
         """What a window's exponent of 2 is the square of the distance in bins times."""
         return np.float32(0.5 / (self.sigma_ratio**2 * math.log(2.0)))
 
-    def weights(self, call: Call) -> Array:
+    def weights(self, call: HostEvaluation) -> Array:
         """Return the mask's weights, or, where there is none, what stands for it."""
         nothing = np.empty((call.samples, 0), call.dtype)
         return _read_only(nothing) if call.weights is None else call.weights
 
-    def add_up(self, call: Call) -> Arrays:
+    def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the joint histogram."""
 
         def body(_: int, t: Array, p: Array, weights: Array) -> Any:
@@ -429,7 +338,7 @@ class CpuInformation(Kernels, ParzenInformation):
         results = call.over_voxels(body, *call.images, self.weights(call))
         return (np.stack([np.sum(parts, axis=0) for parts in results]),)
 
-    def slope(self, call: Call, coefficients: Sequence[Array], index: int) -> Array:
+    def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
         """Return the gradient by one image."""
         out, bins = call.room(), slice(histograms.BELOW, histograms.BELOW + self.num_bins)
         matrices = np.zeros((call.samples, *(self.num_bins + histograms.LANES - 1,) * 2), call.dtype)
@@ -478,11 +387,11 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         """Say whether the windows are made of boxes."""
         return all(map(boxes, self.taps))
 
-    def add_up(self, call: Call) -> Arrays:
+    def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the sum of the values."""
         return self.in_one_go(call, (), 1.0)[0]
 
-    def in_one_go(self, call: Call, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+    def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
         """Return the sum of the values, and ``scale`` times the gradients."""
         made, number = {index: call.room() for index in set(wrt)}, call.dtype.type
         nothing = np.empty((0, 0, 0), call.dtype)
@@ -521,41 +430,37 @@ KINDS: dict[type, Any] = {
 }
 
 
-@lru_cache(maxsize=256)
-def _of_kernels(measure: Measure) -> Kernels:
-    parameters = {item.name: getattr(measure, item.name) for item in fields(measure)}  # type: ignore[arg-type]
-    return KINDS[type(measure)](**parameters)
-
-
-def of_kernels(measure: Measure, backend: Any, arrays: Arrays, otherwise: Any) -> Any:
-    """Return the evaluation of a measure by kernels, where they can do it with such arrays; or what else there is."""
+def evaluation(
+    measure: Measure, backend: Backend, memory: HostMemory, arrays: Arrays, otherwise: Any
+) -> HostEvaluation | None:
+    """Return the evaluation of a measure by kernels, where they can do it with such arrays."""
     if type(measure) not in KINDS:
-        return otherwise
-    own, host = _of_kernels(measure), get_backend("numpy")
+        return None
+    own = in_kernels(measure, KINDS[type(measure)])
     mask = measure.mask(backend, arrays)
     if mask is not None:
         if not own.takes_mask():
-            return otherwise
-        mask = _mask_on_host(backend, mask, arrays[0].dtype)
+            return None
+        mask = _mask_on_host(backend, memory, mask, arrays[0].dtype)
         if mask is None:
-            return otherwise
-    given = tuple(map(backend.on_host, arrays[:2]))
+            return None
+    given: Any = tuple(map(memory.take, arrays[:2]))
     if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
-        return otherwise
+        return None
     if not own.suits(given[0].dtype):
-        return otherwise
-    images = measure.arrange(host, given)
+        return None
+    images = measure.to_canonical(memory.inner, given)
     if own.worth_a_copy:
         images = tuple(np.require(image, requirements=("C", "A")) for image in images)
     elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):
-        return otherwise
-    return Call(own, backend, given, images, mask, otherwise)
+        return None
+    return HostEvaluation(own, memory, given, images, otherwise, mask)
 
 
-def _mask_on_host(backend: Any, mask: Array, dtype: Any) -> Array | None:
+def _mask_on_host(backend: Backend, memory: HostMemory, mask: Array, dtype: Any) -> Array | None:
     """Return a mask in the host's memory; one of numbers that kernels do not know as the images' numbers."""
-    found = backend.on_host(mask)
-    return backend.on_host(backend.xp.astype(mask, dtype)) if found is None else found
+    found = memory.take(mask)
+    return memory.take(backend.xp.astype(mask, dtype)) if found is None else found
 
 
 def _in_one_piece(image: Array, given: Array) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, SUMMING, Apart, kernel
+from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
 
 Array = Any
 
@@ -18,7 +18,7 @@ BLOCK = np.uintp(1024)
 
 @kernel()
 def centre(image: Array) -> Any:
-    """Return a rough centre of an image ``(d1, d2, d3)``, which the core's `agnoreg.functional.ncc.centre` explains."""
+    """Return a rough centre of an image ``(d1, d2, d3)``; `agnoreg.measures.intensities.centre` says why."""
     a, b, c = image.shape
     x, y, z = max(1, a // 16), max(1, b // 16), max(1, c // 16)
     total, most, count = 0.0, image.dtype.type(0.0), 0
@@ -61,7 +61,7 @@ def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, fl
     return of_t, of_p, of_tt, of_pp, of_tp
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def combination(
     own: Array, other: Array, own_centre: Any, other_centre: Any, by_own: Any, by_other: Any, constant: Any, out: Array
 ) -> None:
@@ -70,7 +70,7 @@ def combination(
         out[j] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def line(other: Array, by_other: Any, constant: Any, out: Array) -> None:
     """Write a linear function of an image."""
     for j in range(out.shape[0]):
@@ -91,14 +91,14 @@ def squares(t: Array, p: Array) -> float:
     return total
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def difference(own: Array, other: Array, factor: Any, out: Array) -> None:
     """Write the differences times a factor."""
     for j in range(out.shape[0]):
         out[j] = (own[j] - other[j]) * factor
 
 
-@kernel(fastmath=SUMMING, pipeline_class=Apart)
+@kernel(fastmath=SUMMING, apart=True)
 def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
     """Return the sum of the squared differences, and write the differences times a factor."""
     total = 0.0
@@ -209,7 +209,7 @@ def entropy(t: Array, p: Array, smooth: Any, weight: Any) -> float:
     return total
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def entropy_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> None:
     """Write the derivative of that sum by ``p`` times a factor."""
     foreground, background = factor * -(ONE - weight), factor * weight
@@ -222,7 +222,7 @@ def entropy_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out
             out[j] = t[j] / _argument(p[j], smooth, False) * foreground + of_background
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> None:
     """Write the derivative of that sum by ``t`` times a factor."""
     foreground, background = factor * -(ONE - weight), factor * weight
@@ -235,7 +235,7 @@ def entropy_slope_of_true(p: Array, smooth: Any, weight: Any, factor: Any, out: 
             out[j] = logarithm(_argument(p[j], smooth, False)) * foreground + of_background
 
 
-@kernel(fastmath=SUMMING, pipeline_class=Apart)
+@kernel(fastmath=SUMMING, apart=True)
 def _sum_and_slope(
     t: Array, p: Array, start: Any, stop: Any, smooth: Any, background: bool, factor: Any, out: Array
 ) -> Any:
@@ -251,7 +251,7 @@ def _sum_and_slope(
     return total if furthest < NORMALS else _sum_of_logarithms(t, p, start, stop, smooth, background)
 
 
-@kernel(pipeline_class=Apart)
+@kernel(apart=True)
 def entropy_and_slope(t: Array, p: Array, smooth: Any, weight: Any, factor: Any, out: Array) -> float:
     """Return the sum, and write its derivative by ``p`` times a factor."""
     total, count = 0.0, np.uintp(t.shape[0])

@@ -11,11 +11,6 @@ from typing import Any
 Part = tuple[int, int]
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def parts(size: int, count: int, grain: int = 1) -> list[Part]:
     """Divide a range into so many parts that are as good as alike, of whole grains but for the last."""
     grains = -(-size // grain)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, SUMMING, Apart, kernel
+from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
 
 Array = Any
 
@@ -46,7 +46,7 @@ def _join_entry(
     out[io, 4, j] = a[ia, 4, j] + b[ib, 4, k] + dt * dp * between
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _join(
     a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, share: Any, between: Any, count: Any
 ) -> None:
@@ -56,7 +56,7 @@ def _join(
         _join_entry(a, ia, j, b, ib, ahead + j, out, io, share, between)
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _add(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, count: Any) -> None:
     """Add windows' sums; those of ``b`` begin ``ahead`` entries further on."""
     ahead, count = np.uintp(ahead), np.uintp(count)
@@ -65,7 +65,7 @@ def _add(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, 
             out[io, m, j] = a[ia, m, j] + b[ib, m, ahead + j]
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, count: Any) -> None:
     """Join the moments of windows that weigh what their voxels do; nothing has a weight and means of 0."""
     zero = a.dtype.type(0.0)
@@ -79,7 +79,7 @@ def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array,
         out[io, WEIGHT, j] = weight
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _begin(out: Array, io: int, count: Any) -> None:
     """Write zeros."""
     zero = out.dtype.type(0.0)
@@ -88,7 +88,7 @@ def _begin(out: Array, io: int, count: Any) -> None:
             out[io, m, j] = zero
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _add_times(a: Array, ia: int, ahead: Any, tap: Any, out: Array, io: int, count: Any) -> None:
     """Add windows' sums times a tap."""
     ahead, count = np.uintp(ahead), np.uintp(count)
@@ -97,7 +97,7 @@ def _add_times(a: Array, ia: int, ahead: Any, tap: Any, out: Array, io: int, cou
             out[io, m, j] += tap * a[ia, m, ahead + j]
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _add_about(
     a: Array, ia: int, ahead: Any, middle: int, half: Any, tap: Any, factor: Any, out: Array, io: int, count: Any
 ) -> None:
@@ -113,7 +113,7 @@ def _add_about(
         out[io, 4, j] += tap * a[ia, 4, ahead + j] + factor * dt * dp
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _settle(a: Array, middle: int, half: Any, inverse: Any, factor: Any, out: Array, io: int, count: Any) -> None:
     """Make such sums moments about their own means."""
     half, count = np.uintp(half), np.uintp(count)
@@ -299,7 +299,7 @@ def _extent(boxes: Array, taps: Array) -> tuple[int, float]:
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _read(image: Array, z: int, y: int, centre: Any, before: Any, out: Array, io: int, m: int) -> None:
     """Read a line of an image less its centre, with the zeros beyond the border, which the centre moves, too."""
     planes, lines, entries = image.shape
@@ -314,7 +314,7 @@ def _read(image: Array, z: int, y: int, centre: Any, before: Any, out: Array, io
             out[io, m, j] = -centre
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _read_weights(weights: Array, z: int, y: int, beyond: Any, before: Any, out: Array, io: int) -> None:
     """Read a line of weights, with those beyond the border, and let what weighs nothing be 0."""
     planes, lines, entries = weights.shape
@@ -331,7 +331,7 @@ def _read_weights(weights: Array, z: int, y: int, beyond: Any, before: Any, out:
         out[io, 1, j] = out[io, 1, j] if out[io, WEIGHT, j] != zero else zero
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _values(moments: Array, nr: Any, dr: Any, value: Array, inverse: Array) -> None:
     """Write the value of each window, and 1 by its denominator."""
     one = moments.dtype.type(1.0)
@@ -343,7 +343,7 @@ def _values(moments: Array, nr: Any, dr: Any, value: Array, inverse: Array) -> N
         value[j] = ((square if square < product else product) + nr) * inverse[j]
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _weigh(weights: Array, z: int, y: int, inverse: Array, value: Array, share: Array) -> None:
     """Multiply values by the weights of their windows' middles, and write these times 1 by the denominators."""
     for j in range(value.shape[0]):
@@ -351,7 +351,7 @@ def _weigh(weights: Array, z: int, y: int, inverse: Array, value: Array, share: 
         share[j] = inverse[j] * weights[z, y, j]
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _factors(
     moments: Array, value: Array, inverse: Array, share: Array, own: int, first: int, after: Any, out: Array
 ) -> None:
@@ -376,7 +376,7 @@ def _sum(row: Array) -> float:
     return total
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _combine(
     sums: Array,
     first: int,
@@ -395,7 +395,7 @@ def _combine(
         out[z, y, j] = (gradient - sums[0, first + 1, j]) * factor
 
 
-@kernel(fastmath=ROUNDING, pipeline_class=Apart)
+@kernel(fastmath=ROUNDING, apart=True)
 def _combine_weighted(
     sums: Array,
     first: int,

@@ -16,7 +16,27 @@ All else takes the core's path, which is the oracle of this one: triangular and 
 local correlations, 2^31 voxels or more, and whatever PyTorch traces, batches or differentiates itself.
 """
 
-from agnoreg_cuda.launch import Queue, usable
-from agnoreg_cuda.measures import fused
+from typing import Any
 
-__all__ = ["Queue", "fused", "usable"]
+from agnoreg_cuda.launch import Queue, usable
+
+__all__ = ["CudaKernels", "Queue", "accelerator", "usable"]
+
+
+class CudaKernels:
+    """The accelerator of arrays on an NVIDIA card."""
+
+    def missing(self) -> str:
+        """Return ``""``: without CuPy nobody knows whether there is a card that it would serve."""
+        return ""
+
+    def evaluation(self, measure: Any, backend: Any, memory: Any, arrays: tuple[Any, ...], otherwise: Any) -> Any:
+        """Return the evaluation of a measure by kernels; None where they cannot do it with such arrays."""
+        if not usable():
+            return None
+        from agnoreg_cuda.measures import evaluation
+
+        return evaluation(measure, backend, memory, arrays, otherwise)
+
+
+accelerator = CudaKernels()

@@ -357,13 +357,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// Each sample's value: the sum of its blocks' partial sums, divided by the number of voxels. A block a sample.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    mean_of_partial(const double* partial, int count, double voxels, float* value) {
+// Each sample's sum of values: that of its blocks' partial sums. A block a sample.
+extern "C" __global__ void __launch_bounds__(THREADS) total_of_partial(const double* partial, int count, double* total) {
   double sum = 0.0;
   for (int i = threadIdx.x; i < count; i += THREADS) sum += partial[static_cast<long long>(blockIdx.x) * count + i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) value[blockIdx.x] = static_cast<float>(sum / voxels);
+  if (threadIdx.x == 0) total[blockIdx.x] = sum;
 }
 
 #endif  // WINDOW

@@ -1,20 +1,23 @@
-"""Measures whose whole value and gradients are kernels."""
+"""Measures whose sums and gradients are kernels; values and coefficients are made of the sums by the core."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import Backend, per_sample
+from agnoreg.backend import Backend
+from agnoreg.backend.accelerators import CudaMemory
+from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
-from agnoreg.functional.mutual_information import ParzenInformation
-from agnoreg.functional.ncc import LocalCorrelation
+from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg_cuda.launch import Queue, bins_options, window_options
 
 Array = Any
+Arrays = tuple[Array, ...]
 
 #: Threads of a block, and of one that holds a histogram in registers, as in kernels.cu.
 THREADS, FEW = 256, 128
@@ -31,23 +34,26 @@ def divide_up(a: int, b: int) -> int:
     return -(-a // b)
 
 
-class _Call:
-    """One evaluation on a card: its images, the queue, and memory from the framework of the images."""
+class CudaEvaluation(Evaluation):
+    """One evaluation on a card, by arrays of the framework; they are kept until every kernel is launched.
 
-    def __init__(self, measure: Any, backend: Any, arrays: tuple[Array, ...]) -> None:
-        xp = self.xp = backend.xp
-        self.backend, self.given = backend, arrays
-        arranged = measure.arrange(backend, arrays)
-        #: Kept until every kernel is launched; then memory is only used again by what comes later on the stream.
-        self.images = [backend.contiguous(xp.astype(array, xp.float32, copy=False)) for array in arranged]
-        self.shape: tuple[int, ...] = tuple(arranged[0].shape)
-        self.queue: Queue = backend.queue(self.images[0])
+    Then their memory is only used again by what comes later on the stream.
+    """
+
+    memory: CudaMemory
+
+    def __init__(self, measure: Any, memory: CudaMemory, given: Arrays, images: Arrays, otherwise: Any) -> None:
+        super().__init__(measure, memory, given, images, otherwise)
+        self.queue = Queue(*memory.stream(images[0]))
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context in which the images' card and the framework's stream are CuPy's current ones."""
+        return self.queue.active()
 
     def empty(self, shape: Sequence[int], wide: bool = False) -> Array:
         """Return memory of the images' framework, on their card and stream."""
-        xp = self.xp
-        dtype = xp.float64 if wide else xp.float32
-        return xp.empty(tuple(shape), dtype=dtype, device=self.backend.device(self.images[0]))
+        dtype = self.xp.float64 if wide else self.xp.float32
+        return self.xp.empty(tuple(shape), dtype=dtype, device=self.memory.inner.device(self.images[0]))
 
     def launch(
         self, options: tuple[str, ...], name: str, grid: tuple[int, int, int], *arguments: Any, threads: int = THREADS
@@ -62,14 +68,10 @@ class _Call:
             return argument
         if isinstance(argument, int):
             return np.int32(argument)
-        return np.float32(argument) if isinstance(argument, float) else self.backend.address(argument)
-
-    def restore(self, gradients: dict[int, Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Give the gradients the shapes of the inputs as they came."""
-        return tuple(self.xp.reshape(gradients[index], tuple(self.given[index].shape)) for index in wrt)
+        return np.float32(argument) if isinstance(argument, float) else self.memory.address(argument)
 
 
-class CudaLocalCorrelation(LocalCorrelation):
+class CudaLocalCorrelation(KernelMeasure, LocalCorrelation):
     """`LocalCorrelation` of rectangular windows: two kernels that slide over the planes, and two small ones."""
 
     @property
@@ -89,6 +91,7 @@ class CudaLocalCorrelation(LocalCorrelation):
             and self.spatial_dims == 3
             and self.data_format is None
             and self.convention == "deepreg"
+            and self.padding == "zero"
             and self.squared
             and self.flat_value is None
             and divide_up(shape[2], tile_y) <= MOST_BLOCKS
@@ -116,46 +119,40 @@ class CudaLocalCorrelation(LocalCorrelation):
         chunk = divide_up(depth, min(range(1, depth + 1), key=cost))
         return (across, down, samples * divide_up(depth, chunk)), chunk
 
-    def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the value, ``(B,)``, in the compute dtype."""
-        return self.compute_with_gradients(backend, arrays, ())[0]
+    def add_up(self, call: CudaEvaluation) -> Arrays:
+        """Return the sum of the values."""
+        return self.in_one_go(call, (), 1.0)[0]
 
-    def compute_with_gradients(
-        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        call = _Call(self, backend, arrays)
+    def in_one_go(self, call: CudaEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        """Return the sum of the values, and ``scale`` times the gradients."""
         shape, (t, p), options = call.shape, call.images, window_options(self.width)
         samples, size = shape[0], shape[1:]
-        with call.queue.active():
-            grid, chunk = self._grid(shape, call.queue.multiprocessors)
-            centres, value = call.empty((2, samples)), call.empty((samples,))
-            partial = call.empty((math.prod(grid),), wide=True)
-            # By the correlation, and for each image by its variance and by its mean.
-            by_cross = call.empty(shape) if wrt else None
-            pairs = [(call.empty(shape), call.empty(shape)) if index in wrt else (None, None) for index in (0, 1)]
-            factor = float(scale) / voxels(shape)
-            call.launch(options, "centre", (samples, 2, 1), t, p, *size, centres)
+        grid, chunk = self._grid(shape, call.queue.multiprocessors)
+        centres, total = call.empty((2, samples)), call.empty((samples,), wide=True)
+        partial = call.empty((math.prod(grid),), wide=True)
+        # By the correlation, and for each image by its variance and by its mean.
+        by_cross = call.empty(shape) if wrt else None
+        pairs = [(call.empty(shape), call.empty(shape)) if index in wrt else (None, None) for index in (0, 1)]
+        call.launch(options, "centre", (samples, 2, 1), t, p, *size, centres)
+        call.launch(
+            options, "correlate", grid,
+            t, p, centres, *size, chunk, float(self.smooth_nr or 0.0), float(self.smooth_dr or 0.0),
+            float(scale) / voxels(shape), partial, by_cross, *pairs[0], *pairs[1],
+        )  # fmt: skip
+        call.launch(options, "total_of_partial", (samples, 1, 1), partial, math.prod(grid) // samples, total)
+        gradients = {}
+        for index in set(wrt):
+            own, other = call.images[index], call.images[1 - index]
+            gradients[index] = call.empty(shape)
             call.launch(
-                options, "correlate", grid,
-                t, p, centres, *size, chunk, float(self.smooth_nr or 0.0), float(self.smooth_dr or 0.0), factor,
-                partial, by_cross, *pairs[0], *pairs[1],
+                options, "correlation_gradient", grid,
+                by_cross, *pairs[index], own, other, centres[index, :], centres[1 - index, :], *size, chunk,
+                gradients[index],
             )  # fmt: skip
-            count = math.prod(grid) // samples
-            call.launch(options, "mean_of_partial", (samples, 1, 1), partial, count, np.float64(voxels(shape)), value)
-            gradients = {}
-            for index in set(wrt):
-                own, other = call.images[index], call.images[1 - index]
-                gradients[index] = call.empty(shape)
-                call.launch(
-                    options, "correlation_gradient", grid,
-                    by_cross, *pairs[index], own, other, centres[index, :], centres[1 - index, :], *size, chunk,
-                    gradients[index],
-                )  # fmt: skip
-        return value, call.restore(gradients, wrt)
+        return (total,), gradients
 
 
-class CudaParzenInformation(ParzenInformation):
+class CudaParzenInformation(KernelMeasure, ParzenInformation):
     """`ParzenInformation` of few bins: a kernel for the joint histogram, and one for the gradient at every voxel."""
 
     @property
@@ -170,91 +167,48 @@ class CudaParzenInformation(ParzenInformation):
         """Say whether the kernels can do this, with images of this shape."""
         return self.num_bins <= MOST_BINS and self.radius <= FARTHEST and shape[0] <= MOST_BLOCKS
 
-    def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the value, ``(B,)``, in the compute dtype."""
-        return self.compute_forward(backend, arrays, ())[0]
-
-    def compute_with_gradients(
-        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
-        call = _Call(self, backend, arrays)
-        value, coefficients = self._histogram(call)
-        return value, self._gradients(call, coefficients, wrt, lambda c: c * float(scale))
-
-    def compute_forward(
-        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value, and the gradient's coefficients."""
-        return self._histogram(_Call(self, backend, arrays))
-
-    def compute_backward(
-        self,
-        backend: Backend,
-        arrays: tuple[Array, ...],
-        wrt: tuple[int, ...],
-        of: tuple[int, ...],
-        saved: tuple[Array, ...],
-        cotangent: Array,
-    ) -> tuple[Array, ...]:
-        """Return the gradients for ``wrt`` times a cotangent."""
-        call = _Call(self, backend, arrays)
-        return self._gradients(call, saved, wrt, lambda c: c * per_sample(backend.xp, cotangent, c))
-
     @property
     def _rate(self) -> float:
         return math.log2(math.e) / (2.0 * self.sigma_ratio**2)
 
-    def _histogram(self, call: _Call) -> tuple[Array, tuple[Array, ...]]:
-        xp, samples, bins, count = call.xp, call.shape[0], self.num_bins, voxels(call.shape)
+    def add_up(self, call: CudaEvaluation) -> Arrays:
+        """Return the joint histogram."""
+        samples, bins, count = call.samples, self.num_bins, voxels(call.shape)
         options = bins_options(bins, self.radius)
-        with call.queue.active():
-            # Three blocks fill a multiprocessor's registers.
-            blocks = min(divide_up(count, FEW), divide_up(3 * call.queue.multiprocessors, samples))
-            partial = call.empty((samples, blocks, bins, bins), wide=True)
-            joint = call.empty((samples, bins, bins), wide=True)
-            call.launch(
-                options, "histogram", (blocks, samples, 1), *call.images, count, self._rate, partial, threads=FEW
-            )
-            cells = divide_up(bins * bins, THREADS)
-            call.launch(options, "sum_of_partial", (cells, samples, 1), partial, blocks, joint)
-            value, coefficients = self.finish(xp, (joint,), voxels(call.shape))
-            return xp.astype(value, xp.float32), tuple(xp.astype(c, xp.float32) for c in coefficients)
+        # Three blocks fill a multiprocessor's registers.
+        blocks = min(divide_up(count, FEW), divide_up(3 * call.queue.multiprocessors, samples))
+        partial = call.empty((samples, blocks, bins, bins), wide=True)
+        joint = call.empty((samples, bins, bins), wide=True)
+        call.launch(options, "histogram", (blocks, samples, 1), *call.images, count, self._rate, partial, threads=FEW)
+        call.launch(options, "sum_of_partial", (divide_up(bins * bins, THREADS), samples, 1), partial, blocks, joint)
+        return (joint,)
 
-    def _gradients(
-        self, call: _Call, coefficients: Sequence[Array], wrt: tuple[int, ...], scaled: Callable[[Array], Array]
-    ) -> tuple[Array, ...]:
-        samples, count = call.shape[0], voxels(call.shape)
-        options = bins_options(self.num_bins, self.radius)
-        gradients = {}
-        with call.queue.active():
-            blocks = min(divide_up(count, THREADS), divide_up(16 * call.queue.multiprocessors, samples))
-            for index in set(wrt):
-                own, other = call.images[index], call.images[1 - index]
-                # The product is of the images' card, like all that is made while its queue is active.
-                matrix = call.backend.contiguous(scaled(coefficients[index]))
-                gradients[index] = call.empty(call.shape)
-                call.launch(
-                    options, "histogram_gradient", (blocks, samples, 1),
-                    own, other, count, self._rate, matrix, gradients[index],
-                )  # fmt: skip
-        return call.restore(gradients, wrt)
+    def slope(self, call: CudaEvaluation, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image."""
+        own, other, gradient = call.images[index], call.images[1 - index], call.empty(call.shape)
+        count = voxels(call.shape)
+        blocks = min(divide_up(count, THREADS), divide_up(16 * call.queue.multiprocessors, call.samples))
+        call.launch(
+            bins_options(self.num_bins, self.radius), "histogram_gradient", (blocks, call.samples, 1),
+            own, other, count, self._rate, call.memory.contiguous(coefficients[index]), gradient,
+        )  # fmt: skip
+        return gradient
 
 
 KINDS: dict[type, Any] = {LocalCorrelation: CudaLocalCorrelation, ParzenInformation: CudaParzenInformation}
 
 
-def fused(measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> Measure:
-    """Return the measure as one of kernels, where they can do it with such arrays; else the measure itself."""
-    kind = KINDS.get(type(measure))
-    if (
-        kind is None
-        or measure.mask(backend, arrays) is not None
-        or backend.compute_dtype(*arrays) != backend.xp.float32
-    ):
-        return measure
-    shape = tuple(arrays[0].shape)
-    if math.prod(shape) > MOST_VOXELS:
-        return measure
-    own = kind(**{item.name: getattr(measure, item.name) for item in fields(measure)})  # type: ignore[arg-type]
-    return own if own.suits(shape) else measure
+def evaluation(
+    measure: Measure, backend: Backend, memory: CudaMemory, arrays: Arrays, otherwise: Any
+) -> CudaEvaluation | None:
+    """Return the evaluation of a measure by kernels, where they can do it with such arrays."""
+    kind, float32 = KINDS.get(type(measure)), backend.xp.float32
+    if kind is None or measure.mask(backend, arrays) is not None or backend.dtypes.compute(*arrays) != float32:
+        return None
+    own = in_kernels(measure, kind)
+    arranged = measure.to_canonical(backend, arrays)
+    shape = tuple(arranged[0].shape)
+    if math.prod(shape) > MOST_VOXELS or not own.suits(shape):
+        return None
+    images = tuple(memory.contiguous(backend.xp.astype(array, float32, copy=False)) for array in arranged)
+    return CudaEvaluation(own, memory, arrays, images, otherwise)

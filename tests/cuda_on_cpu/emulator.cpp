@@ -112,7 +112,7 @@ static std::function<void()> find(const char* name, void** arguments) {
   KERNEL(correlate)
   KERNEL(correlation_gradient)
   KERNEL(centre)
-  KERNEL(mean_of_partial)
+  KERNEL(total_of_partial)
 #endif
 #ifdef BINS
   KERNEL(histogram)

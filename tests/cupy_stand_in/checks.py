@@ -159,7 +159,7 @@ def test_no_loss_waits_copies_or_leaves_its_card(case, dtype, maker):
 
 @pytest.mark.parametrize("case", FORMULAS, ids=str)
 def test_no_loss_waits_between_its_slabs(case, maker, monkeypatch):
-    monkeypatch.setattr(CUPY, "slab_elements", lambda array, kind: 100)
+    monkeypatch.setattr(CUPY.execution, "slab_elements", lambda array, kind: 100)
     arrays = maker.all(case.arrays((2, 17, 5, 5)), "float32")
     with nothing_but_kernels():
         result = agnoreg.value_and_grad(case.build(), *arrays, argnums=tuple(range(len(arrays))))
@@ -245,7 +245,7 @@ def test_no_function_waits_copies_or_leaves_its_card(name, maker):
 def test_scattered_weights_are_added_up_in_float64():
     weights = np.full(2**12, 1.0, dtype=np.float32)
     weights[0] = 2.0**24
-    found = CUPY.scatter_add(cp.zeros(weights.size, dtype=cp.int64), cp.asarray(weights), 2)
+    found = CUPY.operations.scatter_add(cp.zeros(weights.size, dtype=cp.int64), cp.asarray(weights), 2)
     assert found.dtype == np.float32
     # In float32 each 1 would be lost beside 2^24.
     assert np.array_equal(found.get(), np.asarray([2.0**24 + 2**12 - 1, 0.0], dtype=np.float32))
@@ -253,7 +253,7 @@ def test_scattered_weights_are_added_up_in_float64():
 
 def test_so_many_weights_that_cupy_cannot_count_them_are_added_up_too(monkeypatch):
     monkeypatch.setattr(agnoreg_cupy, "MOST", 3)
-    found = CUPY.scatter_add(cp.asarray([1, 0, 1, 1]), cp.asarray([1.0, 2.0, 4.0, 8.0]), 3)
+    found = CUPY.operations.scatter_add(cp.asarray([1, 0, 1, 1]), cp.asarray([1.0, 2.0, 4.0, 8.0]), 3)
     assert np.array_equal(found.get(), [2.0, 13.0, 0.0])
 
 

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import SPACINGS, pairs
+from mask_pairs import SPACINGS, pairs
 
 from agnoreg.metrics import assd, hausdorff, masd, nsd, surface_distances
 from agnoreg.metrics.conventions import CONVENTIONS

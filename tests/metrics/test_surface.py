@@ -7,9 +7,9 @@ import array_api_strict
 import dask.array as da
 import numpy as np
 import pytest
-from conftest import SPACINGS, blobs, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_pairs import SPACINGS, blobs, pairs
 
 from agnoreg.metrics import assd, hausdorff, masd, nsd, surface_distances, surface_maps
 from agnoreg.metrics.surface_elements import surfel_areas
@@ -382,7 +382,7 @@ def test_tensorflow_eager():
 def test_distances_by_the_generic_transform_are_those_by_the_tree():
     from agnoreg.backend.counting import Counting, on_host
 
-    host = on_host()
+    host = on_host().counting
     for true, pred in pairs(3).values():
         found = Counting.distances(host, true, pred, (1.0, 2.0, 3.0))
         np.testing.assert_allclose(host.distances(true, pred, (1.0, 2.0, 3.0)), found, rtol=1e-15)
@@ -393,7 +393,7 @@ def test_distances_by_the_generic_transform_are_those_by_the_tree():
 def test_boxes_by_counting_are_those_of_scipy():
     from agnoreg.backend.counting import Counting, on_host
 
-    host, places = on_host(), np.zeros((6, 7, 8), dtype=np.int32)
+    host, places = on_host().counting, np.zeros((6, 7, 8), dtype=np.int32)
     places[1:3, 2, 3:], places[5, 0, 0], places[0, 6, 7] = 1, 3, 4
     found = Counting.boxes(host, places, 5)
     assert found.tolist() == host.boxes(places, 5).tolist()

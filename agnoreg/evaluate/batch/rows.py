@@ -12,7 +12,8 @@ from typing import Any
 
 from agnoreg.evaluate.batch.table_in import Pair
 from agnoreg.evaluate.evaluation import InputError
-from agnoreg.files import one_line, target_of, write_whole
+from agnoreg.files import hidden, one_line, target_of, write_whole
+from agnoreg.messages import named
 
 try:
     import fcntl
@@ -49,6 +50,8 @@ class RowStore:
         self.earlier = earlier
         #: Whether the files of rows are kept when the run ends.
         self.kept = True
+        if why := hidden(self.folder):
+            raise InputError(f"Finished rows cannot be kept in {named(self.folder)}: {why}.")
         if self.folder.exists() and not (self.folder.is_dir() and os.access(self.folder, os.W_OK | os.X_OK)):
             raise InputError(f"Finished rows are kept in {self.folder}, which is no folder that can be written to.")
 

@@ -1,0 +1,178 @@
+"""A measure computed by an accelerator's kernels: the books are kept here, the numbers come from there.
+
+Value and coefficients are the core's, made of the kernels' sums. What is saved between the value and the gradient means
+the same as what the core itself saves, so either may go on with it.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from agnoreg.backend import Backend, broadcast_samples
+from agnoreg.backend.accelerators import Memory
+from agnoreg.engine.evaluator import Evaluator, finalize
+from agnoreg.engine.measure import Measure
+from agnoreg.engine.validate import voxels
+
+Array = Any
+Arrays = tuple[Array, ...]
+Kernel = TypeVar("Kernel", bound="KernelMeasure")
+
+
+class KernelMeasure(Measure):
+    """A measure whose sums and gradients are kernels'; its other base is the measure of the core that it computes."""
+
+    def constants_of(self, call: Any) -> Arrays:
+        """Return the measure's constants, of a call without masks, ``(samples,)`` each."""
+        return ()
+
+    def add_up(self, call: Any) -> Arrays:
+        """Return the core's sums, ``(samples, ...)`` each."""
+        raise NotImplementedError
+
+    def in_one_go(self, call: Any, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        """Return the sums, and ``scale`` times such gradients as are made by the way, by their images' indices."""
+        return self.add_up(call), {}
+
+    def slope(self, call: Any, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image, arranged, for coefficients ``(samples, ...)``."""
+        raise NotImplementedError
+
+
+@lru_cache(maxsize=256)
+def in_kernels(measure: Measure, kind: type[Kernel]) -> Kernel:
+    """Return a measure as one of kernels, with the same parameters."""
+    parameters = {item.name: getattr(measure, item.name) for item in fields(measure)}  # type: ignore[arg-type]
+    return kind(**parameters)
+
+
+class Evaluation:
+    """One evaluation of a measure by kernels, for these arrays; it has the ``compute...`` methods of a measure.
+
+    An accelerator subclasses it with what its kernels need.
+
+    Parameters
+    ----------
+    measure
+        The measure of kernels.
+    memory
+        How kernels reach the arrays.
+    given
+        The inputs as `Memory.take` returns them.
+    images
+        The same, arranged, as the kernels read them.
+    mask
+        The mask that follows the inputs, likewise, if there is one.
+    otherwise
+        What computes the same, and more, without kernels.
+    """
+
+    def __init__(
+        self, measure: Any, memory: Memory, given: Arrays, images: Arrays, otherwise: Any, mask: Array | None = None
+    ) -> None:
+        self.measure, self.memory, self.otherwise = measure, memory, otherwise
+        self.given, self.images, self.mask = given, images, mask
+        self.xp: Any = memory.inner.xp
+        self.shapes: list[tuple[int, ...]] = [tuple(array.shape) for array in given]
+        self.dtype, self.shape = images[0].dtype, tuple(images[0].shape)
+        self.samples: int = self.shape[0]
+        self.parts: int = measure.parts(self.shapes[0])
+        #: How many voxels of a sample count; with a mask, of each, their weight.
+        self.count: Any = voxels(self.shape)
+        self.constants: Arrays = ()
+        self.weights: Array | None = None
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context in which kernels run."""
+        return nullcontext()
+
+    def compute(self, backend: Backend, arrays: Arrays) -> Array:
+        """Return the value, ``(B,)``."""
+        with self.active():
+            self._read_constants()
+            return self.memory.give(self._finish(self.measure.add_up(self))[0])
+
+    def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
+        """Return the value at every voxel, which no kernel does."""
+        return self.otherwise.compute_image(backend, arrays)
+
+    def compute_with_gradients(
+        self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, Arrays]:
+        """Return the value and ``scale`` times the gradient of its sum over the batch."""
+        with self.active():
+            self._read_constants()
+            sums, made = self.measure.in_one_go(self, wrt, scale)
+            value, coefficients = self._finish(sums)
+            more = set(wrt) - made.keys()
+            if more:
+                scaled = [self.xp.astype(c * scale, self.dtype) for c in coefficients]
+                made |= {index: self.measure.slope(self, scaled, index) for index in more}
+            return self.memory.give(value), self._restored(made, wrt)
+
+    def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
+        """Return the value, and the gradient's coefficients and the constants; or the gradients, where those serve."""
+        if not self.measure.backward_needs_inputs:
+            return self.compute_with_gradients(backend, arrays, wrt)
+        with self.active():
+            self._read_constants()
+            value, coefficients = self._finish(self.measure.add_up(self))
+        return self.memory.give(value), tuple(map(self.memory.give, (*coefficients, *self.constants)))
+
+    def compute_backward(
+        self,
+        backend: Backend,
+        arrays: Arrays,
+        wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: Arrays,
+        cotangent: Array,
+    ) -> Arrays:
+        """Return the gradients for ``wrt`` times a cotangent ``(B,)``."""
+        numbers = [self.memory.take(array) for array in (*saved, cotangent)]
+        if any(array is None for array in numbers):
+            # The framework maps over the cotangent, or differentiates by it.
+            return self.otherwise.compute_backward(backend, arrays, wrt, of, saved, cotangent)
+        count, xp = len(saved) - self.measure.constant_count, self.xp
+        factor = numbers[-1]
+        if self.parts > 1:
+            factor = xp.repeat(factor, self.parts)
+        with self.active():
+            if self.mask is not None:
+                self._read_constants()
+            self.constants = tuple(numbers[count:-1])
+            coefficients = [coefficient * broadcast_samples(xp, factor, coefficient) for coefficient in numbers[:count]]
+            made = {index: self.measure.slope(self, coefficients, index) for index in set(wrt)}
+            return self._restored(made, wrt)
+
+    def _read_constants(self) -> None:
+        if self.mask is None:
+            self.constants = self.measure.constants_of(self)
+            return
+        run = Evaluator(self.measure, self.memory.inner, (*self.given, self.mask))
+        self.constants, self.count = run.constants, run.count
+        self.weights = self.arranged_weights(run.weights[0])
+
+    def arranged_weights(self, weights: Array) -> Array:
+        """Return the weights of a mask, of the images' shape or of one that broadcasts to it, as kernels read them."""
+        raise NotImplementedError
+
+    def _finish(self, sums: Arrays) -> tuple[Array, list[Array]]:
+        return finalize(self.measure, self.xp, self.dtype, sums, self.count, self.parts)
+
+    def _restored(self, gradients: dict[int, Array], wrt: Sequence[int]) -> Arrays:
+        """Return gradients as the caller's arrays, of the shape of the inputs as they came."""
+        restored: list[Array] = []
+        for place, index in enumerate(wrt):
+            gradient = self.measure.from_canonical(self.memory.inner, gradients[index], self.shapes[index])
+            gradient = self.to_give(gradient)
+            if index in wrt[:place]:
+                gradient = self.xp.asarray(gradient, copy=True)
+            restored.append(self.memory.give(gradient))
+        return tuple(restored)
+
+    def to_give(self, gradient: Array) -> Array:
+        """Return a gradient in memory that the framework takes."""
+        return gradient

@@ -1,0 +1,122 @@
+"""Local correlation from the moments of windows: with small constants, or exact."""
+
+from typing import Any
+
+Array = Any
+
+
+def smoothed(
+    xp: Any,
+    m: Any,
+    here: Array,
+    weights: Array | None,
+    wrt: tuple[int, ...] | None,
+    *,
+    smooth_nr: float,
+    smooth_dr: float,
+    squared: bool,
+    flat_value: float | None,
+    flat_up_to: float,
+    bounded: bool,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return each window's value, and what the gradients are window sums of, times the weight of its middle.
+
+    ``bounded``: each second moment is at least ``smooth_dr``, as in MONAI. Windows whose product of second moments is
+    at most ``flat_up_to`` have the ``flat_value``, if there is one.
+
+    What belongs to no voxel is multiplied by 0. Where it may come from another sample, whose NaN times 0 would
+    still be NaN, it is left out.
+    """
+    mask = xp.astype(here, m.t.dtype) if weights is None else weights
+    alone = m.t.shape[1] == 1
+
+    def only(x: Array) -> Array:
+        return x if alone else xp.where(here, x, xp.zeros_like(x))
+
+    tt, pp, product = m.tt, m.pp, m.tt * m.pp
+    if bounded:
+        tt, pp = (xp.maximum(x, xp.zeros_like(x) + smooth_dr) for x in (tt, pp))
+        denominator = tt * pp
+    else:
+        denominator = product + smooth_dr
+    flat = None if flat_value is None else product <= flat_up_to
+    if flat is not None:
+        denominator = xp.where(flat, xp.ones_like(denominator), denominator)
+    if squared:
+        inverse = mask / denominator
+        # Cauchy and Schwarz's bound, which rounding must not break.
+        value = only((xp.minimum(m.tp * m.tp, product) + smooth_nr) * inverse)
+        half_by_cross = m.tp * inverse
+    else:
+        inverse = mask / xp.sqrt(denominator)
+        value = only((m.tp + smooth_nr) * inverse)
+        half_by_cross = 0.5 * inverse
+    weight = value / denominator if squared else value / (denominator * 2.0)
+    if flat is not None:
+        zeros = xp.zeros_like(value)
+        value = xp.where(flat, only(mask * flat_value), value)
+        half_by_cross, weight = xp.where(flat, zeros, half_by_cross), xp.where(flat, zeros, weight)
+    if wrt is None:
+        return value, ()
+    by_cross = only(half_by_cross)
+    sums = [by_cross]
+    for index in wrt:
+        own, other = (m.t, m.tt, tt), (m.p, m.pp, pp)
+        (own_mean, own_moment, _), (other_mean, _, factor) = (own, other) if index == 0 else (other, own)
+        # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
+        moves = own_moment > smooth_dr if bounded else own_moment != 0.0
+        by_variance = only(weight * factor * xp.astype(moves, weight.dtype))
+        means = by_cross * other_mean
+        means -= by_variance * own_mean
+        sums += [by_variance, only(means)]
+    return value, tuple(sums)
+
+
+def exact(
+    xp: Any,
+    m: Any,
+    centres: tuple[Array, ...],
+    here: Array,
+    weights: Array | None,
+    wrt: tuple[int, ...] | None,
+    *,
+    squared: bool,
+    flat_value: float | None,
+    volume: float,
+) -> tuple[Any, tuple[Array, ...]]:
+    """Return the same without constants, of images that were divided by their largest intensities.
+
+    A window is flat if its standard deviation is no more than a rounding of its own intensities; of the products of
+    variances there are only roots, which stay in the dtype's range. Where flat windows do not count, the values
+    come with how much each counts.
+    """
+    eps = float(xp.finfo(m.t.dtype).eps)
+    zeros = xp.zeros_like(m.t)
+    mask = zeros + xp.astype(here, m.t.dtype) if weights is None else weights
+    whole = volume if weights is None else m.w
+    flat, roots = ~here, []
+    for mean, moment, index in ((m.t, m.tt, 0), (m.p, m.pp, 1)):
+        rounding = (xp.abs(mean) + xp.abs(centres[index] / centres[2 + index])) * eps
+        flat = flat | (moment <= rounding * rounding * whole)
+    for moment in (m.tt, m.pp):
+        roots.append(1.0 / xp.sqrt(xp.where(flat, xp.ones_like(moment), moment)))
+    both = roots[0] * roots[1]
+    value = xp.where(flat, zeros, m.tp) * roots[0] * roots[1]
+    # Cauchy and Schwarz's bound, which rounding must not break; what is no number passes no comparison.
+    for bound in (1.0, -1.0):
+        value = xp.where(value * bound > 1.0, zeros + bound, value)
+    half_by_cross = value * both if squared else 0.5 * both
+    value = value * value if squared else value
+    weight = mask * (value if squared else 0.5 * value)
+    value = xp.where(flat, zeros + (flat_value or 0.0), value) * mask
+    counted = xp.where(flat, zeros, mask)
+    value = value if flat_value is not None else (value, counted)
+    if wrt is None:
+        return value, ()
+    by_cross = xp.where(flat, zeros, mask * half_by_cross)
+    sums = [by_cross]
+    for index in wrt:
+        own_mean, other_mean = (m.t, m.p) if index == 0 else (m.p, m.t)
+        by_variance = xp.where(flat, zeros, weight * roots[index] * roots[index])
+        sums += [by_variance, xp.where(flat, zeros, by_cross * other_mean - by_variance * own_mean)]
+    return value, tuple(sums)

@@ -1,0 +1,318 @@
+"""Smoothness of a field by compact differences, which see a field that alternates from voxel to voxel."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from agnoreg.backend import Backend
+from agnoreg.backend.shifts import cut
+from agnoreg.engine.delay import delayed, keep_last, zero_history
+from agnoreg.engine.planes import PlaneBatch
+from agnoreg.engine.rows import Layout
+from agnoreg.engine.slabs import Slab
+from agnoreg.measures.families.fields import (
+    FirstDifferences,
+    SecondDifferences,
+    across,
+    lesser,
+    plus_across,
+    times,
+    trim,
+)
+
+Array = Any
+
+
+class CompactGradientEnergy(FirstDifferences):
+    """The sum over the axes of the mean of the squares, or absolute values, of ``u[i+1] - u[i]``.
+
+    Every axis has a grid of its own, one voxel shorter along it.
+    """
+
+    #: The sizes of the whole arranged field, where it comes in blocks: the axes' means are of different numbers.
+    sizes: tuple[int, int, int] | None = None
+
+    crop: ClassVar[int] = 0
+    least: ClassVar[int] = 2
+    rate: ClassVar[float] = 1.0
+
+    def for_global_shape(self, shape: tuple[int | None, ...]) -> "CompactGradientEnergy":
+        """Return the measure that knows the whole field's sizes."""
+        planes, lines, entries = shape[1:4]
+        assert planes is not None
+        assert lines is not None
+        assert entries is not None
+        return replace(self, sizes=(planes, lines, entries))
+
+    @property
+    def window_radius(self) -> tuple[int, int, int]:
+        """A difference reads the next voxel."""
+        x, y, z = (int(axis >= 3 - self.spatial_dims) for axis in range(3))
+        return x, y, z
+
+    @property
+    def gradient_delay(self) -> int:
+        """No plane after a plane has a difference that reads it."""
+        return 0
+
+    def count(self, shape: tuple[int | None, ...]) -> int:
+        """Return the number of differences along the last axis."""
+        planes, lines, entries = shape[1:4]
+        assert planes is not None
+        assert lines is not None
+        assert entries is not None
+        return planes * lines * (entries - self.step_size)
+
+    def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the mask."""
+        return (self.voxel_mask(backend, mask, arrays[0]),)
+
+    def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
+        """Return how much the differences along each axis count: the lesser of two voxels each."""
+        (mask,) = weights
+        return (
+            lesser(backend.xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1))
+            for axis in range(4 - self.spatial_dims, 4)
+        )
+
+    def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Return how much the differences along the last axis count.
+
+        The constants are the factors of differences along axes 1 and 2, relative to those.
+        """
+        *others, last = sums
+        count, zero = last, xp.zeros_like(last)
+        factors = [zero] * (2 - len(others))
+        for other in others:
+            # Without a difference along an axis there is no mean.
+            count = xp.where(other > 0.0, count, zero)
+            factor = last / xp.where(other > 0.0, other, xp.ones_like(other))
+            factors.append(factor if self.l1 else xp.sqrt(factor))
+        return count * self.step_size, tuple(xp.astype(factor, dtype) for factor in factors)
+
+    def along(self, planes: int, layout: Layout) -> tuple[float, float]:
+        """Return the factors of differences along axes 1 and 2, relative to those along the last."""
+        planes, rows, columns = self.sizes or (planes, layout.rows, layout.columns)
+        entries = columns // self.step_size
+        shares = [n * (entries - 1) / (entries * (n - 1)) if n > 1 else 0.0 for n in (planes, rows)]
+        x, y = (share if self.l1 else share**0.5 for share in shares)
+        along_x, along_y, _ = self.relative
+        return x * along_x, y * along_y
+
+    def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
+        """Return which entries are voxels, have a line after their own, and a voxel after them; and planes of zeros."""
+        xp = slab.xp
+        zeros = layout.pack(xp, slab.arrays[0])
+        index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
+        y, z = index // layout.line, index % layout.line
+        voxel = (y < layout.rows) & (z < layout.columns)
+        inside = voxel, voxel & (y < layout.rows - 1), voxel & (z < layout.columns - self.step_size)
+        memory = (self.value_delay, self.value_delay) if wrt is not None else (self.value_delay,)
+        known = tuple(xp.astype(x, zeros.dtype) for x in inside)
+        if slab.weights:
+            known += zero_history((zeros,), (self.value_delay,))
+        return known, *zero_history((zeros,), memory)
+
+    def step(
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the energies, and the gradients: ``g[i-1] - g[i]`` along every axis."""
+        xp, line, value_delay, stride = slab.xp, layout.line, self.value_delay, self.step_size
+        known, fields, *slopes = state
+
+        def planes(row: Array) -> Array:
+            return xp.reshape(row, (chunk.count, -1, layout.size))
+
+        u = layout.pack(xp, self.field(slab))
+        fields = (*fields, (u,))
+        middle = delayed(xp, fields, value_delay)[0]
+        if slab.weights:
+            known, there, masks = self._weights(slab, layout, known)
+            along_x, along_y, _ = self.relative
+        else:
+            there, masks = self._counting(slab, layout, chunk, known, u)
+            along_x, along_y = self.along(chunk.total, layout)
+        row = self.row(xp, middle, layout, 2)
+        in_plane = [(line, along_y)] if self.spatial_dims >= 2 else []
+        in_plane.append((stride, 1.0))
+        energies, differences = None, []
+        for (step, factor), mask in zip(in_plane, masks[1:], strict=True):
+            difference = across(row, step, line, 0)
+            difference *= mask
+            difference = times(difference, factor)
+            differences.append(difference)
+            more = self.energy(xp, difference)
+            energies = more if energies is None else energies + more
+        energies = planes(trim(energies, line))
+        ux = None
+        if self.spatial_dims == 3:
+            ux = u - middle
+            ux *= masks[0]
+            ux = times(ux, along_x)
+            energies = energies + self.energy(xp, ux)
+        state = known, keep_last(fields, value_delay)
+        energies = self.counted(xp, energies, there != 0.0)
+        if wrt is None:
+            return state, energies, ()
+        other = None
+        for (step, factor), mask, difference in zip(in_plane, masks[1:], differences, strict=True):
+            # Ahead is the difference itself, behind the one before: the adjoint's negative.
+            other = plus_across(other, self.back(slab, difference, factor, mask), 0, line, step)
+        gradient = -planes(other)
+        if ux is not None:
+            ux = self.back(slab, ux, along_x, masks[0])
+            line_of_slopes = (*slopes[0], (ux,))
+            gradient += delayed(xp, line_of_slopes, 1)[0]
+            gradient -= ux
+            return (*state, keep_last(line_of_slopes, 1)), energies, (gradient,) * len(wrt)
+        return (*state, *slopes), energies, (gradient,) * len(wrt)
+
+    def _counting(
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, known: tuple[Array, ...], like: Array
+    ) -> tuple[Array, list[Array]]:
+        """Return 1 for the entries that are voxels, and for those with a neighbour along each axis; others are 0."""
+        xp, value_delay, device = slab.xp, self.value_delay, slab.backend.device(like)
+        voxel, before_line, before_voxel = known
+        there = self._masked(xp, like, voxel, chunk.existing(xp, value_delay, device))
+        masks = [there]
+        if self.spatial_dims == 3:
+            masks = [self._masked(xp, there, voxel, chunk.existing(xp, value_delay - 1, device)) * there]
+        inside = [before_line] if self.spatial_dims >= 2 else []
+        return there, masks + [self.row(xp, there * one, layout, 1) for one in (*inside, before_voxel)]
+
+    def _weights(
+        self, slab: Slab, layout: Layout, known: tuple[Any, ...]
+    ) -> tuple[tuple[Any, ...], Array, list[Array]]:
+        """Return what is kept, the voxels' weights, and the differences' (the roots of squared ones') by axis.
+
+        A difference counts as much as the lesser of its voxels.
+        """
+        xp, value_delay, line = slab.xp, self.value_delay, layout.line
+        now = self.pack_weights(slab, layout, slab.weights[0])
+        *inside, remembered = known
+        remembered = (*remembered, (now,))
+        (there,) = delayed(xp, remembered, value_delay)
+        row = self.row(xp, there, layout, 2)
+        masks = [lesser(xp, there, now)]
+        for step in (line, self.step_size)[2 - min(2, self.spatial_dims) :]:
+            masks.append(lesser(xp, row[line:-line], row[line + step : step - line or None]))
+        # A line's last voxel has no neighbour, though a component of the next line's first one may follow as closely.
+        masks[-1] = masks[-1] * self.row(xp, xp.zeros_like(there) + inside[2], layout, 1)
+        if self.quadratic:
+            masks = [xp.sqrt(mask) for mask in masks]
+        ones = xp.zeros_like(there) + 1.0
+        along_x, along_y = (factor[:, None] for factor in slab.constants[:2])
+        masks[0] = masks[0] * along_x
+        if self.spatial_dims >= 2:
+            masks[1] = masks[1] * self.row(xp, ones * along_y, layout, 1)
+        return (*inside, keep_last(remembered, value_delay)), there, masks
+
+    def _masked(self, xp: Any, like: Array, inside: Array, there: Array | None) -> Array:
+        """Return 1 for entries ``inside`` of planes that are ``there``, 0 for others."""
+        if there is not None:
+            inside = inside * xp.astype(xp.reshape(there, (-1, 1, 1)), inside.dtype)
+        return xp.zeros_like(like) + inside
+
+
+class CompactSecondDerivativeEnergy(SecondDifferences):
+    """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, with ``uxx = u[i+1] - 2 u[i] + u[i-1]``.
+
+    The mixed ones are central differences of central differences; one voxel is lost at each end of every axis.
+    """
+
+    def memory(self, back: bool) -> tuple[int, ...]:
+        """Return how many planes are remembered of ``u``; of ``uxx``, the mixed ones and the rest of the gradient."""
+        value_delay = self.value_delay
+        return (2 * value_delay, 2 * value_delay, 2 * value_delay, value_delay) if back else (2 * value_delay,)
+
+    def step(
+        self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
+    ) -> tuple[Any, Array, tuple[Array, ...]]:
+        """Return the next state, the energies, and the gradients; a second difference is its own adjoint.
+
+        Where a mixed difference has a factor of 1/4, which `units` puts back, the others have one of 1: they get 4.
+        """
+        xp, line, stride, dims, value_delay = slab.xp, layout.line, self.step_size, self.spatial_dims, self.value_delay
+        along_x, along_y, _ = self.relative
+        known, fields, *rest = state
+
+        def planes(row: Array) -> Array:
+            return xp.reshape(row, (chunk.count, -1, layout.size))
+
+        def second(row: Array, step: int) -> Array:
+            result = row[line:-line] * -2.0
+            result += row[line + step : step - line or None]
+            result += row[line - step : -line - step]
+            return result
+
+        u = layout.pack(xp, self.field(slab))
+        fields = (*fields, (u,))
+        middle, before = delayed(xp, fields, value_delay)[0], delayed(xp, fields, 2 * value_delay)[0]
+        known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 2)
+        row = self.row(xp, middle, layout, 4)
+        # The mixed ones are twice what they should be: half their squares are twice the right ones.
+        twice = row_mask * 2.0
+        pure = trim(twice, line) * 2.0
+        zz = trim(second(row, stride), 2 * line) * pure
+        energies = zz * zz
+        yy = yz = None
+        if dims >= 2:
+            yy = times(trim(second(row, line), 2 * line) * pure, along_y**2)
+            energies += yy * yy
+            yz = across(across(row, line, line), stride, line)
+            yz *= twice
+            yz = times(yz, along_y)
+            half = yz * yz
+            half *= 0.5
+            energies += trim(half, line)
+        energies = planes(trim(energies, line))
+        xx = xy = xz = None
+        if dims == 3:
+            xx = middle * -2.0
+            xx += u
+            xx += before
+            xx *= mask * (4.0 * along_x**2)
+            ux = self.row(xp, u - before, layout, 2)
+            xy, xz = across(ux, line, line), across(ux, stride, line)
+            twice = trim(twice, line)
+            xy *= twice
+            xz *= twice
+            xy, xz = times(xy, along_x * along_y), times(xz, along_x)
+            mixed = xy * xy
+            mixed += xz * xz
+            mixed *= 0.5
+            energies = energies + planes(trim(mixed, line))
+            energies += xx * xx
+        energies = self.counted(xp, energies, there)
+        state = known, keep_last(fields, 2 * value_delay)
+        if wrt is None:
+            return state, energies, ()
+        seconds, slopes, others = rest
+        inner = trim(row_mask, line)
+        other = second(self.again(slab, times(zz, 4.0), inner), stride)
+        if yy is not None:
+            other += second(self.again(slab, times(yy, 4.0 * along_y**2), inner), line)
+            other += across(across(self.again(slab, times(yz, along_y), row_mask), line, line), stride, line)
+        others = (*others, (planes(other),))
+        gradient = delayed(xp, others, value_delay)[0]
+        if xx is not None:
+            xx = self.again(slab, times(xx, 4.0 * along_x**2), mask)
+            seconds = (*seconds, (xx,))
+            xy = self.again(slab, times(xy, along_x * along_y), inner)
+            xz = self.again(slab, times(xz, along_x), inner)
+            by_slopes = plus_across(across(xy, line, line), xz, stride, line)
+            slopes = (*slopes, (planes(by_slopes),))
+            by_x = delayed(xp, seconds, 1)[0] * -2.0
+            by_x += xx
+            by_x += delayed(xp, seconds, 2)[0]
+            by_x += slopes[-1][0]
+            by_x -= delayed(xp, slopes, 2)[0]
+            by_x += gradient
+            gradient = by_x
+        state = (
+            *state,
+            keep_last(seconds, 2 * value_delay),
+            keep_last(slopes, 2 * value_delay),
+            keep_last(others, value_delay),
+        )
+        return state, energies, (gradient,) * len(wrt)

@@ -1,0 +1,181 @@
+"""Closed-form gradients behind one autograd.Function."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+
+from agnoreg.backend import Autodiff, broadcast_samples
+from agnoreg_torch import _private
+from agnoreg_torch._state import batched, mapped, recorded, traced
+
+Array = torch.Tensor
+
+SECOND_DERIVATIVE = (
+    "The second derivative of an agnoreg loss is not defined through its closed-form gradient: compute the loss inside "
+    "`with agnoreg.native_autodiff():` to have PyTorch differentiate it twice."
+)
+
+
+class _Value(torch.autograd.Function):
+    """A function's value."""
+
+    @staticmethod
+    def forward(ctx: Any, backend: Any, function: Any, wrt: tuple[int, ...], *arrays: Array) -> Array:
+        if function.fused_value_and_gradient and function.backward_needs_inputs:
+            # A gradient that costs no pass of its own is made now, and given away at the first time it is asked for.
+            value, gradients = function.value_and_gradients(backend, arrays, wrt)
+            _Value.keep(ctx, backend, function, wrt, arrays, ())
+            ctx.gradients = gradients
+        else:
+            value, saved = function.forward(backend, arrays, wrt)
+            _Value.keep(ctx, backend, function, wrt, arrays, saved)
+        return value
+
+    @staticmethod
+    def keep(
+        ctx: Any, backend: Any, function: Any, wrt: tuple[int, ...], arrays: Sequence[Array], saved: Sequence[Array]
+    ) -> None:
+        """Keep what the gradients need, or at least those arrays whose dtype they get."""
+        ctx.backend, ctx.function, ctx.wrt, ctx.count = backend, function, wrt, len(arrays)
+        ctx.kept = tuple(range(len(arrays))) if function.backward_needs_inputs else wrt
+        ctx.save_for_backward(*(arrays[index] for index in ctx.kept), *saved)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
+        backend = ctx.backend
+        # Read once: a checkpoint computes them for that.
+        tensors = ctx.saved_tensors
+        kept, saved = tensors[: len(ctx.kept)], tensors[len(ctx.kept) :]
+        # An array that is not kept is not read.
+        arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
+        with torch.no_grad(), _without_autocast(cotangent.device.type):
+            if saved and batched(cotangent):
+                # Of many cotangents at once the gradient is made once, at unit cotangent: they are factors of samples.
+                unit = torch.ones(cotangent.shape, dtype=cotangent.dtype, device=cotangent.device)
+                made = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, unit)
+                gradients = _scaled(backend, made, cotangent)
+            elif saved:
+                gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
+            else:
+                made, ctx.gradients = ctx.gradients, None
+                if made is None:
+                    _, made = ctx.function.value_and_gradients(backend, arrays, ctx.wrt)
+                gradients = _scaled(backend, made, cotangent)
+        results: list[Array | None] = [None] * ctx.count
+        for index, gradient in zip(ctx.wrt, gradients, strict=True):
+            result = gradient.to(arrays[index].dtype)
+            # Recorded only where somebody may differentiate once more.
+            results[index] = (
+                _Gradient.apply(result, cotangent, kept[0], kept[ctx.kept.index(ctx.wrt[-1])])
+                if torch.is_grad_enabled()
+                else result
+            )
+        return None, None, None, *results
+
+
+class _MappedValue(torch.autograd.Function):
+    """The same for torch.func and compilers, which take longer: what the gradients need is of its results."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(backend: Any, function: Any, wrt: tuple[int, ...], *arrays: Array) -> tuple[Array, ...]:
+        value, saved = function.forward(backend, arrays, wrt)
+        return value, *saved
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Array, ...]) -> None:
+        backend, function, wrt, *arrays = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        _Value.keep(ctx, backend, function, wrt, arrays, output[1:])
+
+    backward = _Value.backward
+
+
+class _Gradient(torch.autograd.Function):
+    """A gradient, as a function of the cotangent and the arrays.
+
+    Its derivatives by them are unknown, so it refuses to be differentiated; if they were no inputs, a second derivative
+    would silently be zero.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Array, cotangent: Array, first: Array, last: Array) -> Array:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(SECOND_DERIVATIVE)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """Return a context in which float32 means float32: autocast would halve the histogram's products."""
+    try:
+        active = torch.is_autocast_enabled(device_type)
+    except RuntimeError:  # a device that knows no autocast
+        active = False
+    return torch.autocast(device_type, enabled=False) if active else nullcontext()
+
+
+def _scaled(backend: Any, gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
+    """Return gradients times a cotangent ``(B,)``, in their own memory where that is known to be no batch of them."""
+    unchanged = backend.autodiff.known(lambda: cotangent == 1.0)
+    if unchanged:
+        return gradients
+    multiply = torch.mul if unchanged is None else torch.Tensor.mul_
+    return [multiply(gradient, broadcast_samples(xp, cotangent, gradient)) for gradient in gradients]
+
+
+class TorchAutodiff(Autodiff):
+    """PyTorch's autograd and torch.func."""
+
+    def detach(self, array: Array) -> Array:
+        """Return the tensor detached."""
+        return array.detach()
+
+    def known(self, condition: Callable[[], Array]) -> bool | None:
+        """Say whether all entries are true; None on a card, and while something traces or batches operations."""
+        if traced():
+            return None
+        result = condition()
+        if result.device.type != "cpu":
+            return None
+        try:
+            return bool(result.all())
+        except RuntimeError:  # a tensor of torch.func's, which has no value of its own
+            return None
+
+    def visible(self, array: Array) -> bool:
+        """Say whether the tensor is in the host's memory, and nothing traces or transforms operations."""
+        return array.device.type == "cpu" and not traced() and not _private.transformed()
+
+    def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
+        """Return the value; where a tensor requires a gradient, with that gradient hung on it."""
+        wrt = tuple(i for i, array in enumerate(arrays[: function.inputs]) if recorded(array))
+        with _without_autocast(arrays[0].device.type):
+            if not wrt:
+                return function.value(self.backend, arrays)
+            if mapped():
+                return _MappedValue.apply(self.backend, function, wrt, *arrays)[0]
+            return _Value.apply(self.backend, function, wrt, *arrays)
+
+    def value_and_grad(
+        self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Differentiate the sum of a function on detached copies, so that no tensor's ``.grad`` is touched."""
+        with torch.enable_grad():
+            leaves = [array.detach().requires_grad_(i in wrt) for i, array in enumerate(arrays)]
+            value = function(*leaves)
+            if not value.requires_grad:
+                return value.detach(), tuple(torch.zeros_like(leaves[i]) for i in wrt)
+            gradients = torch.autograd.grad(value.sum(), [leaves[i] for i in wrt], materialize_grads=True)
+        return value.detach(), gradients

@@ -1,0 +1,94 @@
+"""How PyTorch goes over slabs, and how kernels reach its memory."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend, Execution
+from agnoreg.backend.accelerators import CudaMemory, HostMemory, Memory
+from agnoreg.messages import warn_of_input
+from agnoreg_torch._state import mapped, on_card, plain, traced, untouched
+
+Array = torch.Tensor
+
+#: What kernels on the host may be given.
+KNOWN = (torch.float32, torch.float64, torch.bool)
+
+
+class TorchHostMemory(HostMemory):
+    """The memory of tensors on the CPU."""
+
+    def take(self, array: Array) -> Any:
+        """Return the tensor's memory as a NumPy array; None where it has none on the host that is no one else's."""
+        known = array.device.type == "cpu" and array.dtype in KNOWN
+        return array.detach().numpy() if known and plain(array) else None
+
+    def give(self, array: Any) -> Array:
+        """Return a NumPy array's memory as a tensor."""
+        return torch.from_numpy(array)
+
+    def threads(self) -> int:
+        """Return how many threads kernels may share their work among."""
+        return torch.get_num_threads()
+
+
+class TorchCudaMemory(CudaMemory):
+    """The memory of tensors on a card."""
+
+    def contiguous(self, array: Array) -> Array:
+        """Return the tensor, or a copy whose last axis is contiguous."""
+        return array.contiguous()
+
+    def address(self, array: Array) -> int:
+        """Return where the tensor's first element is."""
+        return array.data_ptr()
+
+    def stream(self, array: Array) -> tuple[int, int]:
+        """Return the tensor's card with PyTorch's current stream."""
+        stream = torch.cuda.current_stream(array.device)
+        return stream.device_index, stream.cuda_stream
+
+
+@torch.compiler.assume_constant_result
+def _warn(text: str) -> None:
+    warn_of_input(text)
+
+
+class TorchExecution(Execution):
+    """Eager execution, or a compiler's, in which slabs are unrolled."""
+
+    #: A large image's slabs are worth a second thread.
+    slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"streaming": 1 << 17, "voxels": 1 << 18}
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.host, self.card = TorchHostMemory(backend), TorchCudaMemory(backend)
+        self.memories = {"host": self.host, "cuda": self.card}
+
+    def memory(self, arrays: tuple[Array, ...]) -> Memory | None:
+        """Return the memory that the tensors are in; None where operations are recorded or transformed."""
+        # While torch.func transforms, what is done to a plain tensor makes one that is none.
+        if traced() or mapped():
+            return None
+        if not all(map(on_card, arrays)):
+            return self.host
+        return self.card if all(map(plain, arrays)) else None
+
+    def warn(self, text: str) -> None:
+        """Warn of inputs, also where a compiler traces the call, which it leaves out of the graph."""
+        _warn(text)
+
+    def slab_elements(self, array: Array, kind: str) -> int:
+        """Return a cache-sized slab on a CPU, one that fills a card elsewhere, and while a compiler traces.
+
+        PyTorch has no loop that a compiler differentiates: slabs are unrolled, so there must be few of them.
+        """
+        small = array.device.type == "cpu" and not torch.compiler.is_compiling()
+        return (self.slab_sizes if small else GPU_SLABS)[kind]
+
+    def room(self, piece: Array, planes: int) -> Array | None:
+        """Return memory for so many planes; None where PyTorch records what is done with the pieces."""
+        if not untouched(piece):
+            return None
+        return piece.new_empty((piece.shape[0], planes, *piece.shape[2:]))
