@@ -329,6 +329,19 @@ def test_the_same_pair_by_every_convention_is_not_the_same_number():
     assert found["learn2reg"] == measured(hausdorff, true, pred, None, percentile=95, spacing=1.0)
 
 
+def test_two_spheres_have_the_numbers_that_the_tools_have_been_seen_to_give():
+    grid = np.indices((40, 40, 40)) - 20
+    true = np.sqrt((grid**2).sum(axis=0)) <= 10
+    grid[2] -= 3
+    pred = np.sqrt((grid**2).sum(axis=0)) <= 11
+
+    def hd(convention, percentile, spacing):
+        return round(measured(hausdorff, true, pred, convention, percentile=percentile, spacing=spacing), 3)
+
+    assert (hd("learn2reg", 95, 1.0), hd("monai", 95, 1.0), hd("itk", 100, 1.0)) == (3.317, 3.742, 4.123)
+    assert (hd("deepmind", 95, (1.0, 1.0, 3.0)), hd("monai", 95, (1.0, 1.0, 3.0))) == (7.483, 9.220)
+
+
 def test_an_argument_overrides_the_convention():
     true, pred = pairs(3)["random 0"]
     assert measured(hausdorff, true, pred, "monai", surface="surfels") == measured(hausdorff, true, pred, "deepmind")
