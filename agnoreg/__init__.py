@@ -2,6 +2,7 @@
 
 from agnoreg import functional, loss, measures, metrics
 from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
+from agnoreg.engine.kernels import EvenWindowWarning
 from agnoreg.engine.masks import EmptyMaskWarning
 from agnoreg.engine.native import native_autodiff
 from agnoreg.gradients import value_and_grad
@@ -16,7 +17,6 @@ from agnoreg.loss import MeanAbsoluteDifferenceLoss as L1
 from agnoreg.loss import NormalizedGradientFieldLoss as NGF
 from agnoreg.loss import SumSquaredDifferenceLoss as SSD
 from agnoreg.loss import TverskyLoss as Tversky
-from agnoreg.measures.kernels import EvenWindowWarning
 from agnoreg.messages import InputWarning
 from agnoreg.objects.build import build_loss
 from agnoreg.objects.files import load_loss, save_loss

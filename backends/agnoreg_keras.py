@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("Keras is not installed: pip install agnoreg[keras].", name="keras") from error
 
 import agnoreg
-from agnoreg.objects.composite import described
+from agnoreg.objects.weighted import described
 
 Array = Any
 

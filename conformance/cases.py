@@ -354,7 +354,7 @@ for _cls, _kind, _more in (
         _first = ", channels first" if "data_format" in _axes else ""
         CASES.append(Case(_cls, f"{_kind}{_where}{_first}", tuple((_more | _axes).items())))
 
-#: Other libraries' formulas; `tests/test_conventions.py` compares them with the libraries.
+#: Other libraries' formulas; `tests/measures/test_conventions.py` compares them with the libraries.
 CASES += [
     *_local("image", *({"kernel_size": 3, "convention": name} for name in ("monai", "voxelmorph", "ants"))),
     *_local("image", *({"kernel_size": k, "kernel_type": "triangular", "convention": "monai"} for k in (3, 5, 7))),

@@ -1,4 +1,6 @@
-"""Every loss and every metric of agnoreg's own: other tests register some, too."""
+"""Every loss and every metric of agnoreg's own (other tests register some, too), and random inputs for each."""
+
+import numpy as np
 
 import agnoreg
 
@@ -11,3 +13,12 @@ METRICS = {
     for name in getattr(agnoreg.loss, module).__all__
     if isinstance(getattr(getattr(agnoreg.loss, module), name), type)
 }
+#: Those that compare two images, or two label maps.
+PAIRS = {name: cls for name, cls in LOSSES.items() if cls.inputs == 2}
+
+
+def arrays_for(cls, rng, shape=(2, 11, 12, 13), dtype=np.float64):
+    """Return random inputs in [0, 1] for a loss."""
+    if cls.inputs == 1:
+        return (rng.standard_normal((*shape, 3)).astype(dtype),)
+    return tuple(rng.random(shape).astype(dtype) for _ in range(2))

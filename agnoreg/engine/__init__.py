@@ -1,1 +1,1 @@
-"""The engine: how one evaluation of a measure runs, on slabs or on planes that stream by. It knows no measure."""
+"""The engine: how a measure is evaluated, slab by slab or plane by plane. It does not depend on any measure."""

@@ -1,7 +1,7 @@
-"""A measure computed by an accelerator's kernels: the books are kept here, the numbers come from there.
+"""Evaluation of a measure by an accelerator's kernels.
 
-Value and coefficients are the core's, made of the kernels' sums. What is saved between the value and the gradient means
-the same as what the core itself saves, so either may go on with it.
+The kernels compute sums and gradients; the core turns the sums into the value and the coefficients. What is saved
+between the forward and the backward pass has the same meaning as in the core, so either can run the backward pass.
 """
 
 from collections.abc import Sequence
@@ -22,51 +22,51 @@ Kernel = TypeVar("Kernel", bound="KernelMeasure")
 
 
 class KernelMeasure(Measure):
-    """A measure whose sums and gradients are kernels'; its other base is the measure of the core that it computes."""
+    """A measure whose sums and gradients are computed by kernels; its other base is the core's own measure."""
 
     def constants_of(self, call: Any) -> Arrays:
-        """Return the measure's constants, of a call without masks, ``(samples,)`` each."""
+        """Return the measure's constants for a call without masks, ``(samples,)`` each."""
         return ()
 
     def add_up(self, call: Any) -> Arrays:
-        """Return the core's sums, ``(samples, ...)`` each."""
+        """Return the same sums as the core's measure, ``(samples, ...)`` each."""
         raise NotImplementedError
 
     def in_one_go(self, call: Any, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
-        """Return the sums, and ``scale`` times such gradients as are made by the way, by their images' indices."""
+        """Return the sums, and ``scale`` times the gradients that the same pass yields, keyed by the input's index."""
         return self.add_up(call), {}
 
     def slope(self, call: Any, coefficients: Sequence[Array], index: int) -> Array:
-        """Return the gradient by one image, arranged, for coefficients ``(samples, ...)``."""
+        """Return the gradient for one input in canonical shape, from coefficients ``(samples, ...)``."""
         raise NotImplementedError
 
 
 @lru_cache(maxsize=256)
 def in_kernels(measure: Measure, kind: type[Kernel]) -> Kernel:
-    """Return a measure as one of kernels, with the same parameters."""
+    """Return the kernel version of a measure, with the same parameters."""
     parameters = {item.name: getattr(measure, item.name) for item in fields(measure)}  # type: ignore[arg-type]
     return kind(**parameters)
 
 
 class Evaluation:
-    """One evaluation of a measure by kernels, for these arrays; it has the ``compute...`` methods of a measure.
+    """One evaluation of a measure by kernels, with the ``compute...`` methods of a measure.
 
-    An accelerator subclasses it with what its kernels need.
+    An accelerator subclasses it and adds what its kernels need.
 
     Parameters
     ----------
     measure
-        The measure of kernels.
+        The kernel version of the measure.
     memory
-        How kernels reach the arrays.
+        Gives the kernels access to the arrays.
     given
         The inputs as `Memory.take` returns them.
     images
-        The same, arranged, as the kernels read them.
+        The inputs in canonical shape, as the kernels read them.
     mask
-        The mask that follows the inputs, likewise, if there is one.
+        The mask in the same form, or None.
     otherwise
-        What computes the same, and more, without kernels.
+        The fallback without kernels, for whatever the kernels cannot do.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Evaluation:
         self.dtype, self.shape = images[0].dtype, tuple(images[0].shape)
         self.samples: int = self.shape[0]
         self.parts: int = measure.parts(self.shapes[0])
-        #: How many voxels of a sample count; with a mask, of each, their weight.
+        #: Number of voxels of a sample; with a mask, the effective count of each sample.
         self.count: Any = voxels(self.shape)
         self.constants: Arrays = ()
         self.weights: Array | None = None
 
     def active(self) -> AbstractContextManager[Any]:
-        """Return a context in which kernels run."""
+        """Return the context manager in which the kernels run."""
         return nullcontext()
 
     def compute(self, backend: Backend, arrays: Arrays) -> Array:
@@ -95,7 +95,7 @@ class Evaluation:
             return self.memory.give(self._finish(self.measure.add_up(self))[0])
 
     def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value at every voxel, which no kernel does."""
+        """Return the value at every voxel, by the fallback: there is no kernel for it."""
         return self.otherwise.compute_image(backend, arrays)
 
     def compute_with_gradients(
@@ -113,7 +113,7 @@ class Evaluation:
             return self.memory.give(value), self._restored(made, wrt)
 
     def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
-        """Return the value, and the gradient's coefficients and the constants; or the gradients, where those serve."""
+        """Return the value, and what to save: coefficients and constants, or the gradients if these suffice."""
         if not self.measure.backward_needs_inputs:
             return self.compute_with_gradients(backend, arrays, wrt)
         with self.active():
@@ -156,14 +156,14 @@ class Evaluation:
         self.weights = self.arranged_weights(run.weights[0])
 
     def arranged_weights(self, weights: Array) -> Array:
-        """Return the weights of a mask, of the images' shape or of one that broadcasts to it, as kernels read them."""
+        """Return a mask's weights as the kernels read them, in the images' shape or one that broadcasts to it."""
         raise NotImplementedError
 
     def _finish(self, sums: Arrays) -> tuple[Array, list[Array]]:
         return finalize(self.measure, self.xp, self.dtype, sums, self.count, self.parts)
 
     def _restored(self, gradients: dict[int, Array], wrt: Sequence[int]) -> Arrays:
-        """Return gradients as the caller's arrays, of the shape of the inputs as they came."""
+        """Return the gradients as the caller's arrays, in the original shapes of the inputs."""
         restored: list[Array] = []
         for place, index in enumerate(wrt):
             gradient = self.measure.from_canonical(self.memory.inner, gradients[index], self.shapes[index])
@@ -174,5 +174,5 @@ class Evaluation:
         return tuple(restored)
 
     def to_give(self, gradient: Array) -> Array:
-        """Return a gradient in memory that the framework takes."""
+        """Return a gradient in memory that the framework accepts."""
         return gradient

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-#: Bytes of a block whose release makes glibc keep freed memory: its threshold follows the largest freed, up to 32 MB.
+#: Bytes. glibc raises its threshold for returning memory to the largest block freed so far, up to 32 MB.
 LARGE_BLOCK = 30_000_000
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what slabs free at the end of the heap instead of giving it back to the system.
+    """Make glibc keep memory that slabs free at the end of the heap instead of returning it to the system.
 
-    It would be asked for again page by page, which can double the time of a loss. glibc stops doing so once a program
-    has freed a large block, which need never be touched.
+    Otherwise the next slab faults the same pages in again, which can double the time of a loss. glibc keeps the memory
+    once the program has freed one large block; the block need not be touched.
     """
     np.empty(LARGE_BLOCK, dtype=np.uint8)

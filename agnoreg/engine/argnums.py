@@ -12,7 +12,7 @@ Array = Any
 
 
 def resolve_argnums(argnums: Any, count: int, names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
-    """Return the indices that ``argnums`` names, and whether it is a single one."""
+    """Return the indices that ``argnums`` stands for, and whether it was a single one rather than a sequence."""
     single = isinstance(argnums, str) or not isinstance(argnums, Iterable)
     indices: list[int] = []
     for index in [argnums] if single else argnums:
@@ -54,7 +54,7 @@ def _gradients_of(
     batch = backend.shape(arrays[0])[0] if mean else 1
     value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:
-        # The batch's size is known only when the traced function runs.
+        # The batch size is known only when the traced function runs.
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))
         gradients = tuple(gradient * broadcast_samples(xp, share, gradient) for gradient in gradients)
     return value, tuple(_in_dtype_of(backend, g, arrays[i]) for g, i in zip(gradients, wrt, strict=True))

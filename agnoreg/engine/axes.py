@@ -1,4 +1,4 @@
-"""Axes of images and fields: how many there are, in which order, and how far apart voxels lie along them."""
+"""Axes of images and fields: their number, their order and the voxel spacing along them."""
 
 import math
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from agnoreg.messages import shown
 
 Array = Any
 
-#: Where the channels of an image, or the components of a field, are: ``(B, d1, ..., C)`` or ``(B, C, d1, ...)``.
+#: Position of an image's channels, or of a field's components: ``(B, d1, ..., C)`` or ``(B, C, d1, ...)``.
 FORMATS = ("channels_last", "channels_first")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raise ValueError where a parameter is none of these words."""
+    """Raise ValueError if a parameter is not one of the given strings."""
     if not isinstance(value, str) or value not in tuple(choices):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}.")
 
 
 def check_spatial_dims(value: Any, least: int = 1) -> int:
-    """Return how many spatial axes there are, or raise ValueError where a parameter is no such number up to 3."""
+    """Return the number of spatial axes as an int; raise ValueError unless it is from ``least`` to 3."""
     choices = [dims for dims in (1, 2, 3) if dims >= least]
     number = as_number(value)
     if number not in choices:
@@ -30,9 +30,9 @@ def check_spatial_dims(value: Any, least: int = 1) -> int:
 
 
 def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
-    """Return one distance of neighbouring voxels an axis; raise ValueError where these are not ``dims`` of them.
+    """Return the voxel spacing of each of ``dims`` axes; raise ValueError if it does not fit.
 
-    They are numbers, or arrays without axes of a framework that can do with those among a measure's parameters.
+    A spacing is a number, or a 0-d array if the framework allows arrays as parameters of a measure.
     """
     several = hasattr(spacing, "__len__") and not isinstance(spacing, str) and getattr(spacing, "shape", None) != ()
     given = tuple(spacing) if several else (spacing,) * dims
@@ -43,12 +43,12 @@ def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
 
 
 def axes_between(rank: int, dims: int, channel_axis: int) -> tuple[int, ...]:
-    """Return the axes, of so many, that are neither the batch nor the channels; with no more than ``dims``, all are."""
+    """Return the spatial axes of an array of ``rank`` axes; it has no channel axis if ``rank <= dims + 1``."""
     return tuple(axis for axis in range(1, rank) if rank <= dims + 1 or axis != channel_axis)
 
 
 def _array_as_number(x: Any) -> bool:
-    """Say whether this is one real number in an array that may be a parameter."""
+    """Return whether ``x`` is a real 0-d array that may be a parameter."""
     if getattr(x, "shape", None) != () or not hasattr(x, "__array_namespace__"):
         return False
     backend = backend_of(x)
@@ -56,14 +56,14 @@ def _array_as_number(x: Any) -> bool:
 
 
 def _may_be_distance(step: Any) -> bool:
-    """Say whether a step is positive and finite, as far as it is known."""
+    """Return False if a spacing is known not to be positive and finite; a traced one passes."""
     if isinstance(step, float):
         return 0 < step < math.inf
     return backend_of(step).autodiff.known(lambda: (step > 0.0) & (step < math.inf)) is not False
 
 
 def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> Array:
-    """Return an image with its channels in the batch, a view where the framework has them."""
+    """Return an image with its channels moved into the batch, as a view where the framework supports it."""
     shape = backend.shape(x)
     if data_format == "channels_last":
         last = len(shape) - 1
@@ -73,7 +73,7 @@ def channels_as_samples(backend: Backend, x: Array, data_format: str | None) -> 
 
 
 def samples_as_channels(backend: Backend, x: Array, shape: tuple[int | None, ...], data_format: str | None) -> Array:
-    """Return an image of that shape, of which `channels_as_samples` made samples."""
+    """Undo `channels_as_samples`: return the image in its original ``shape``."""
     if data_format != "channels_last" or shape[-1] == 1:
         return backend.xp.reshape(x, (-1, *shape[1:]))
     x = backend.xp.reshape(x, (-1, shape[-1], *shape[1:-1]))

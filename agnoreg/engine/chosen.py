@@ -1,4 +1,4 @@
-"""What computes a measure of given arrays: compiled kernels, the framework's own way, or the measure itself."""
+"""Choice of the implementation: an accelerator's kernels, the backend's override, or the measure itself."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ Array = Any
 
 
 def evaluator_of(measure: "Measure", backend: Backend, arrays: tuple[Array, ...]) -> Any:
-    """Return what computes a measure of these arrays; it has the measure's ``compute...`` methods."""
+    """Return the object that evaluates a measure on these arrays; it has the measure's ``compute...`` methods."""
     execution = backend.execution
     otherwise = execution.override(measure, arrays)
     if not backend.kernels:

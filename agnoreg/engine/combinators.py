@@ -1,4 +1,4 @@
-"""How functions combine: negated, weighted sums, behind a linear filter; each with its gradient."""
+"""Combinators of differentiable functions, each with its gradient: negation, weighted sum, smoothing of the inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,66 +15,66 @@ Array = Any
 
 @dataclass(frozen=True)
 class _Wrapping(Differentiable):
-    """A function of one other function, which takes the same arrays."""
+    """Base class of combinators that wrap a single function."""
 
     function: Differentiable
 
     @property
     def inputs(self) -> int:  # type: ignore[override]
-        """As many as the function takes."""
+        """The number of arrays that the wrapped function takes."""
         return self.function.inputs
 
     @property
     def closed_form(self) -> bool:  # type: ignore[override]
-        """Whether the function's gradient is closed-form."""
+        """Whether the wrapped function's gradient is closed-form."""
         return self.function.closed_form
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the function calls its arrays."""
+        """The names of the wrapped function's arrays."""
         return self.function.names
 
     def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
-        """Return the same of the function with further arguments."""
+        """Return this combinator around the function with further arguments bound."""
         return replace(self, function=self.function.bind(keywords))
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit the function."""
+        """Raise ValueError if the shapes do not fit the wrapped function."""
         self.function.check(*shapes)
 
     def doubt(self, *shapes: tuple[int | None, ...]) -> str:
-        """Return why inputs of such shapes are probably not what is meant."""
+        """Return a warning about probably unintended shapes, or an empty string."""
         return self.function.doubt(*shapes)
 
     def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        """Warn where the numbers of inputs are not what the function is of."""
+        """Warn if the inputs' values are outside the wrapped function's domain."""
         self.function.look(backend, arrays)
 
     def check_masked(self) -> None:
-        """Raise TypeError where the function takes no mask."""
+        """Raise TypeError if the wrapped function takes no mask."""
         self.function.check_masked()
 
     def channel_axis(self, rank: int) -> int:
-        """Return the axis that a mask of the function may lack."""
+        """Return the axis that a mask may lack."""
         return self.function.channel_axis(rank)
 
 
 @dataclass(frozen=True)
 class Negated(_Wrapping):
-    """A number, 0 as a rule, less a function."""
+    """``offset - function``; the offset defaults to 0."""
 
     composed: ClassVar[bool] = True
 
     offset: float = 0.0
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the offset less the value."""
+        """Return ``offset - value``."""
         return self._turned(apply(self.function, backend, arrays))
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the offset less the value, and its gradient."""
+        """Return ``offset - value`` and its gradient."""
         value, gradients = self.function.value_and_gradients(backend, arrays, wrt, -scale)
         return self._turned(value), gradients
 
@@ -84,7 +84,7 @@ class Negated(_Wrapping):
 
 @dataclass(frozen=True)
 class WeightedSum(Differentiable):
-    """A sum of functions of the same inputs, each times its weight."""
+    """A weighted sum of functions of the same inputs."""
 
     composed: ClassVar[bool] = True
 
@@ -93,7 +93,7 @@ class WeightedSum(Differentiable):
 
     @property
     def inputs(self) -> int:  # type: ignore[override]
-        """As many as the functions take."""
+        """The number of arrays that each function takes."""
         return self.functions[0].inputs
 
     @property
@@ -103,29 +103,29 @@ class WeightedSum(Differentiable):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the first function calls its arrays."""
+        """The names of the first function's arrays."""
         return self.functions[0].names
 
     def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
-        """Return the sum of the functions with further arguments."""
+        """Return the sum of the functions with further arguments bound."""
         return replace(self, functions=tuple(function.bind(keywords) for function in self.functions))
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit one of the functions."""
+        """Raise ValueError if the shapes do not fit one of the functions."""
         for function in self.functions:
             function.check(*shapes)
 
     def doubt(self, *shapes: tuple[int | None, ...]) -> str:
-        """Return why inputs of such shapes are probably not what is meant."""
+        """Return a warning about probably unintended shapes, or an empty string."""
         return next(filter(None, (function.doubt(*shapes) for function in self.functions)), "")
 
     def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        """Warn where the numbers of inputs are not what one of the functions is of."""
+        """Warn if the inputs' values are outside the domain of one of the functions."""
         for function in self.functions:
             function.look(backend, arrays)
 
     def check_masked(self) -> None:
-        """Raise TypeError where one of the functions takes no mask."""
+        """Raise TypeError if one of the functions takes no mask."""
         for function in self.functions:
             function.check_masked()
 
@@ -134,7 +134,10 @@ class WeightedSum(Differentiable):
         return self.functions[0].channel_axis(rank)
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-        """Return the weighted sum of the values; gradients of half precision are added up before they are rounded."""
+        """Return the weighted sum of the values.
+
+        The inputs are cast to the compute dtype first, so that gradients of half precision are added before rounding.
+        """
         xp, dtype = backend.xp, backend.dtypes.compute(*arrays[: self.inputs])
         arrays = tuple(xp.astype(x, dtype, copy=False) if xp.isdtype(x.dtype, "real floating") else x for x in arrays)
         return weighted_sum(self.weights, [apply(function, backend, arrays) for function in self.functions])
@@ -163,14 +166,14 @@ def weighted_sum(weights: Sequence[float], values: Sequence[Array]) -> Array:
 
 @dataclass(frozen=True)
 class Filtered(_Wrapping):
-    """A function of inputs that were first smoothed with one kernel along each of their axes, not along channels."""
+    """A function of smoothed inputs: one kernel along each spatial axis; channels are not mixed."""
 
     kernel: tuple[float, ...]
     spatial_dims: int = 3
     data_format: str | None = None
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit."""
+        """Raise ValueError if the shapes do not fit."""
         dims, axes = self.spatial_dims, ", ".join(f"dim{i + 1}" for i in range(self.spatial_dims))
         for name, shape in zip(("y_true", "y_pred"), shapes, strict=False):
             check_rank(name, shape, dims + 1, f"(batch, {axes}), to be smoothed")
@@ -182,7 +185,7 @@ class Filtered(_Wrapping):
         super().check(*shapes)
 
     def doubt(self, *shapes: tuple[int | None, ...]) -> str:
-        """Return why inputs of such shapes are probably not what is meant."""
+        """Return a warning about probably unintended shapes, or an empty string."""
         first = 2 if self.data_format == "channels_first" else 1
         axes = range(first, first + self.spatial_dims)
         if doubts.thin(shapes[0], axes, lambda: [len(self.kernel)] * self.spatial_dims):
@@ -198,7 +201,7 @@ class Filtered(_Wrapping):
         return backend.xp.reshape(array, (-1, *shape[1:]))
 
     def _smooth(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the inputs smoothed, the mask as it is: what it leaves out is 0, as if it lay beyond the border."""
+        """Return the smoothed inputs and the unchanged mask; masked voxels are 0, like those beyond the border."""
         inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
         dtype = backend.dtypes.compute(*inputs)
         inputs = tuple(backend.xp.astype(array, dtype) for array in inputs)
@@ -213,7 +216,7 @@ class Filtered(_Wrapping):
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value of the smoothed inputs and its gradient, pulled back through the filter."""
+        """Return the value of the smoothed inputs, and its gradient after the adjoint of the filter."""
         value, gradients = self.function.value_and_gradients(backend, self._smooth(backend, arrays), wrt, scale)
         return value, self._back(backend, gradients, arrays[self.inputs :])
 
@@ -225,13 +228,13 @@ class Filtered(_Wrapping):
 
     @property
     def backward_needs_inputs(self) -> bool:  # type: ignore[override]
-        """Whether the function does."""
+        """Whether the wrapped function's `backward` reads the arrays."""
         return self.function.backward_needs_inputs
 
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value of the smoothed inputs, and what its gradients need; they are smoothed again then."""
+        """Return the value of the smoothed inputs, and what to save; `backward` smooths the inputs again."""
         return self.function.forward(backend, self._smooth(backend, arrays), wrt)
 
     def backward(
@@ -243,7 +246,7 @@ class Filtered(_Wrapping):
         saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
-        """Return the gradients for ``wrt`` times a cotangent, pulled back through the filter."""
+        """Return the gradients for ``wrt`` times a cotangent, after the adjoint of the filter."""
         smoothed = self._smooth(backend, arrays) if self.backward_needs_inputs else arrays
         gradients = self.function.backward(backend, smoothed, wrt, of, saved, cotangent)
         return self._back(backend, gradients, arrays[self.inputs :])

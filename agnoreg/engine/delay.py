@@ -1,4 +1,8 @@
-"""Delay lines: the planes that came before, from which windows along the streaming axis are made."""
+"""Delay lines: the latest planes of a stream, from which windows along the streaming axis are made.
+
+A stream arrives in items of one or more planes. With items of 2 planes, after planes ``0 1 | 2 3 | 4 5``, a line that
+holds all three items gives for a delay of 3 the planes ``1 2``: those that came 3 planes before ``4 5``.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +11,15 @@ from agnoreg.backend.shifts import cut
 from agnoreg.backend.windows import WindowMerge, boxes
 from agnoreg.engine.rows import Item, _like
 
-#: The items that came last, the newest at the end.
+#: The latest items, the newest at the end.
 Line = tuple[Item, ...]
 
 
 def delayed(xp: Any, line: Line, count: int) -> Item:
-    """Return as many planes as the line's last item has: those that came ``count`` planes before its own."""
+    """Return the planes that came ``count`` planes before those of the line's last item, as many as that has."""
     wanted = line[-1][0].shape[0]
     parts: list[Item] = []
-    # Places are counted back from the line's end.
+    # Positions count back from the end of the line.
     end = 0
     for item in reversed(line):
         size = item[0].shape[0]
@@ -41,7 +45,11 @@ def keep_last(line: Line, count: int) -> Line:
 
 
 def _memory(width: int) -> tuple[int, ...]:
-    """Return how many earlier planes of windows of 1, 2, 4, ... planes it takes to make windows of ``width``."""
+    """Return how many earlier windows of 1, 2, 4, ... planes `_doubling` needs for windows of ``width`` planes.
+
+    For example ``(1, 2, 1)`` for a width of 5; the last entry says that the newest plane is joined to the window of 4
+    planes that ended 1 plane earlier.
+    """
     counts, size, covered = [], 1, 0
     while size <= width:
         counts.append(max(size if 2 * size <= width else 0, covered if width & size else 0))
@@ -51,13 +59,13 @@ def _memory(width: int) -> tuple[int, ...]:
 
 
 def zero_history(item: Item, counts: Sequence[int]) -> tuple[Line, ...]:
-    """Return lines in which all that came before was ``item``, of one plane or more."""
+    """Return delay lines pre-filled with ``item``, one for each delay in ``counts``; an item may have many planes."""
     size = item[0].shape[0]
     return tuple(keep_last((item,) * (count // size + 1), count) for count in counts)
 
 
 def zero_window_history(joining: WindowMerge, item: Item, taps: tuple[float, ...]) -> tuple[Line, ...]:
-    """Return the lines that `along_planes` begins with, where all that came before was ``item``."""
+    """Return the initial delay lines of `along_planes`, as if every earlier plane had been ``item``."""
     widths = boxes(taps)
     if not widths:
         return zero_history(item, (len(taps) - 1,))
@@ -73,10 +81,20 @@ def zero_window_history(joining: WindowMerge, item: Item, taps: tuple[float, ...
 def along_planes(
     xp: Any, joining: WindowMerge, lines: tuple[Line, ...], item: Item, taps: tuple[float, ...], unit: float
 ) -> tuple[tuple[Line, ...], Item]:
-    """Join each plane's window of weight ``unit`` with those of the planes before it, by ``taps``.
+    """Extend windows within planes to windows along the stream, by ``taps``.
 
-    ``lines`` are at first what `zero_window_history` says; the result is the lines for the next item, and the windows
-    that end with each plane of this one.
+    ``item`` has a window of weight ``unit`` for each entry of the new planes. ``lines`` are those that the previous
+    call returned, at first those of `zero_window_history`. The result is the lines for the next call, and for each new
+    plane the window that ends with it.
+
+    For example, sums (`agnoreg.engine.rows.SUMS`) of three planes, ``taps = (1.0, 1.0, 1.0)``, one plane an item::
+
+        plane that arrives   1   2   3   4   5   0
+        window that ends     1   3   6   9  12   9
+        centred on plane    -1   0   1   2   3   4
+
+    A centred window is thus complete `StreamingMeasure.value_delay` planes after its middle, here 1; the planes of
+    zeros after the last one complete those at the border.
     """
     widths = boxes(taps)
     if not widths:
@@ -94,7 +112,7 @@ def along_planes(
 def _doubling(
     xp: Any, joining: WindowMerge, lines: Sequence[Line], item: Item, width: int, unit: float
 ) -> tuple[list[Line], Item]:
-    """Do what `agnoreg.backend.windows.sliding` does, with planes that passed before."""
+    """Do what `agnoreg.backend.windows.sliding` does, taking earlier planes from delay lines."""
     power, size = item, 1
     result, covered = None, 0
     kept = []
@@ -103,7 +121,7 @@ def _doubling(
         kept.append(keep_last(line, count))
         if width & size:
             if covered:
-                # The windows that end where the later one begins.
+                # The window that ends just before the later one begins.
                 result = joining.merge(result, covered, delayed(xp, line, covered), size, unit)
             else:
                 result = joining.finalize(power, size)

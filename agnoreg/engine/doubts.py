@@ -1,7 +1,7 @@
-"""Inputs that are probably not what is meant, where that is certain and seen at little cost: a warning says so.
+"""Warnings about inputs that are very probably a mistake and cheap to detect.
 
-Sizes are looked at in every call. Numbers are only where nothing waits for a device, on a grid of voxels, and once for
-each loss, shape and dtype: a training loop pays for its first step.
+Shapes are checked in every call. Values are checked on a coarse grid of voxels, only if that needs no device sync, and
+once for each loss, shape and dtype: a training loop pays in its first step only.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,20 +12,19 @@ from agnoreg.backend import Backend
 
 Array = Any
 
-#: How far beyond [0, 1] numbers are no mistake of interpolation, on either side.
+#: Distance outside [0, 1], on either side, that interpolation alone does not explain.
 MARGIN = 0.5
 
 
-#: Which share of an image lies so far beyond where it was never scaled; an image that was scaled by percentiles has
-#: less.
+#: Fraction of voxels so far outside that marks an image as never scaled; scaling by percentiles leaves fewer.
 SHARE = 0.1
 
 
-#: Of each axis about so many voxels are looked at.
+#: Approximate number of voxels checked along each axis.
 GRID = 64
 
 
-#: So many losses, shapes and dtypes are remembered.
+#: Maximum number of remembered combinations of loss, shape and dtype.
 MOST = 4096
 
 
@@ -33,12 +32,12 @@ _looked_at: set[Any] = set()
 
 
 def forget() -> None:
-    """Look at everything again."""
+    """Forget which inputs were checked, so that all are checked again."""
     _looked_at.clear()
 
 
 def first_look(backend: Backend, arrays: Sequence[Array], reason: Any) -> bool:
-    """Say whether the numbers of arrays can be looked at, and for this reason none of this shape and dtype were."""
+    """Return whether values can be read, and arrays of this shape and dtype were not yet checked for ``reason``."""
     if not backend.autodiff.visible(arrays[0]):
         return False
     key = (reason, tuple(arrays[0].shape), *(array.dtype for array in arrays))
@@ -51,13 +50,13 @@ def first_look(backend: Backend, arrays: Sequence[Array], reason: Any) -> bool:
 
 
 def _sparse(array: Array) -> Array:
-    """Return a grid of an array's voxels."""
+    """Return a coarse grid of an array's voxels."""
     steps = [max(1, size // GRID) for size in array.shape[1:]]
     return array[(slice(None), *(slice(step // 2, None, step) for step in steps))]
 
 
 def beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> list[Array]:
-    """Return where each array's numbers are far outside [0, 1], on a grid of the voxels that a mask keeps."""
+    """Return where the values are far outside [0, 1], on a coarse grid inside the mask; bool arrays are skipped."""
     xp, found = backend.xp, []
     if mask is not None:
         mask = _sparse(mask)
@@ -67,20 +66,20 @@ def beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None)
             continue
         numbers = _sparse(backend.autodiff.detach(array))
         numbers = xp.astype(numbers, backend.dtypes.compute(numbers))
-        # NaN is neither.
+        # NaN counts as inside: both comparisons fail.
         outside = (numbers > 1.0 + MARGIN) | (numbers < -MARGIN)
         found.append(outside if mask is None else outside & mask)
     return found
 
 
 def any_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> bool:
-    """Say whether a number is far outside [0, 1]."""
+    """Return whether any value is far outside [0, 1]."""
     xp = backend.xp
     return any(backend.autodiff.known(partial(xp.logical_not, x)) is False for x in beyond(backend, arrays, mask))
 
 
 def many_beyond(backend: Backend, arrays: Sequence[Array], mask: Array | None = None) -> bool:
-    """Say whether a good share of an array's numbers is far outside [0, 1]."""
+    """Return whether at least a fraction `SHARE` of the values of one of the arrays is far outside [0, 1]."""
     xp = backend.xp
 
     def few(outside: Array) -> Array:
@@ -110,7 +109,7 @@ THIN = (
 
 
 def thin(shape: Sequence[int | None], axes: Sequence[int], widths: Callable[[], Sequence[int]]) -> bool:
-    """Say whether windows of these widths along these axes meet one of a single voxel; of one axis that is no image."""
+    """Return whether an axis of a single voxel has a window wider than 1; False for one-dimensional images."""
     if 1 not in shape[1:] or len(axes) < 2:
         return False
     return any(shape[axis] == 1 and width > 1 for axis, width in zip(axes, widths(), strict=True))

@@ -1,4 +1,4 @@
-"""One evaluation of a measure: its arrays, constants and the sweeps over their slabs."""
+"""One evaluation of a measure: its arrays, its constants and the sweeps over their slabs."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ Array = Any
 class Evaluator:
     """One evaluation of a measure: its arrays, their dtype, its constants, and the sweeps over their slabs.
 
-    The arrays may be a block of larger ones. Then ``constants`` and ``count`` are those of the whole, and ``own`` says
-    which voxels are the block's own, along the axes of arranged inputs: the others are only read.
+    The arrays may be a block of larger ones. Then ``constants`` and ``count`` are those of the whole image, and ``own``
+    is the block's core region along the axes of the canonical inputs; voxels around it belong to the halo.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Evaluator:
         self.own = own
         self.count: Any = measure.count(self.shape) if count is None else count
         if constants is None:
-            # Whoever is told them has coefficients, too, in which what counts is counted.
+            # If constants are passed in, so are the coefficients, which already contain the count.
             constants = measure.constants(backend, self.dtype, self.arrays, *self.weights[:1])
             if self.weights:
                 self.count, more = measure.effective_count_or_nan(backend.xp, self.dtype, self.sums_of_weights())
@@ -54,12 +54,12 @@ class Evaluator:
         )
 
     def sums_of_weights(self) -> tuple[Array, ...]:
-        """Return how much of each sample counts, ``(b,)`` each, in sums that add up over blocks."""
+        """Return the sums that `Measure.weight` turns into the effective count, ``(b,)`` each; they add over blocks."""
         images = self.measure.count_weights(self.backend, self.weights)
         return tuple(weight_sum(self.backend, self.dtype, self._cropped(image, 1)) for image in images)
 
     def own_entries(self, slab: Slab, layout: Layout, first: Any, planes: Array) -> Array:
-        """Return, of planes that come from ``first`` on, 1 for the entries of own voxels and 0 for others, in lines."""
+        """Return a 0/1 mask of the entries in the core region, for planes starting at ``first``, in lines."""
         xp, device, steps = slab.xp, slab.backend.device(planes), (1, 1, self.measure.step_size)
         lines = layout.lines(xp, xp.zeros_like(planes))
         for axis, (box, step) in enumerate(zip(self.own or (), steps, strict=True), start=1):
@@ -70,14 +70,17 @@ class Evaluator:
         return lines
 
     def _cropped(self, image: Array, step: int) -> Array:
-        """Return the own voxels, of so many entries each, of an image like the arranged inputs."""
+        """Return the core region of an image in canonical shape with ``step`` entries a voxel."""
         if not self.own:
             return image
         planes, lines, entries = self.own
         return image[:, planes, lines, entries.start * step : entries.stop * step]
 
     def _own_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape of an input's own voxels; arranged inputs have three axes, the last of which are its own."""
+        """Return the shape of an input cropped to the core region.
+
+        Canonical inputs have three spatial axes; an input with fewer has the last of them.
+        """
         sizes, axes = list(shape), self.measure.spatial_axes(len(shape))
         for axis, box in zip(reversed(axes), reversed(self.own or ()), strict=False):
             sizes[axis] = box.stop - box.start
@@ -107,14 +110,14 @@ class Evaluator:
         return finalize(self.measure, self.backend.xp, self.dtype, sums, self.count, self.parts)
 
     def of_parts(self, values: Array) -> Array:
-        """Return a value of every sample for each of its parts."""
+        """Repeat the values of the samples for each of their parts, ``(B,)`` to ``(B * parts,)``."""
         if self.parts == 1:
             return values
         ones = self.backend.xp.ones((self.parts,), dtype=values.dtype, device=self.backend.device(values))
         return self.backend.xp.reshape(values[:, None] * ones, (-1,))
 
     def gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return the gradients."""
+        """Return the gradients, by the measure's own pass."""
         return self.measure.gradient_pass(self, coefficients, wrt)
 
     def slab_gradients(self, coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
@@ -145,14 +148,14 @@ class Evaluator:
         return self.measure.leave_out(slab, gradients)
 
     def share(self) -> Array:
-        """Return 1 by how much of each sample counts, where there is a mask, ``(b,)``; no voxel has no gradient."""
+        """Return ``1 / effective count`` of each sample with a mask, ``(b,)``; 0 where the mask is empty."""
         xp = self.backend.xp
         return xp.astype(xp.where(self.count > 0.0, 1.0 / self.count, xp.zeros_like(self.count)), self.dtype)
 
     def stream_planes(
         self, delay: int, plane: int, begin: Any, step: Any, more: tuple[Array, ...] = ()
     ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Let the planes pass by, and weights after the inputs' own; ``more`` constants follow those there are."""
+        """Stream the planes of the inputs and weights; ``more`` constants are appended to the measure's own."""
         arrays, constants = (*self.arrays, *self.weights), (*self.constants, *more)
         return stream_planes(
             self.backend,
@@ -168,7 +171,7 @@ class Evaluator:
         )
 
     def restore(self, gradients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Give the gradients the shapes of the inputs as they came, or those of the own voxels."""
+        """Return the gradients in the original shapes of the inputs, cropped to the core region of a block."""
         shapes = [self.backend.shape(self.given[index]) for index in wrt]
         if self.own:
             step = self.measure.step_size
@@ -180,7 +183,7 @@ class Evaluator:
 def finalize(
     measure: "Measure", xp: Any, dtype: Any, sums: tuple[Array, ...], count: Any, parts: int
 ) -> tuple[Array, list[Array]]:
-    """Return the value ``(B,)`` and the gradient's coefficients, in this dtype, where a sample was made ``parts``."""
+    """Return the value ``(B,)``, the mean over each sample's ``parts``, and the coefficients, in this dtype."""
     value, coefficients = measure.finish(xp, sums, count)
     if parts > 1:
         value = xp.mean(xp.reshape(value, (-1, parts)), axis=1)
@@ -189,5 +192,5 @@ def finalize(
 
 
 def _of(values: Array, first: int, last: int | None) -> Array:
-    """Return the values of these samples."""
+    """Return the values of samples ``first`` to ``last``; None is the end."""
     return values if (first, last) == (0, None) else values[first:last, ...]

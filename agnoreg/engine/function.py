@@ -1,4 +1,4 @@
-"""Differentiable functions of arrays: what every measure, combination and user's loss is."""
+"""Differentiable functions of arrays, the base of measures, combinators and users' own losses."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,49 +13,49 @@ Array = Any
 class Differentiable:
     """A function of images or fields with a value ``(B,)`` and, for every input, a gradient.
 
-    Wherever it takes ``arrays``, a mask may follow its inputs: weights of at least 0, of the shape of the first input
-    but for axes of size 1 along which they stay the same. It is a constant.
+    Wherever a method takes ``arrays``, a mask may follow the inputs: weights of at least 0 that broadcast to the shape
+    of the first input. There is no gradient for it.
     """
 
-    #: How many arrays it takes: 2 images or labels (y_true, y_pred), or 1 field.
+    #: Number of input arrays: 2 images or labels (y_true, y_pred), or 1 field.
     inputs: int = 2
-    #: Whether `value_and_gradients` needs no autodiff.
+    #: Whether `value_and_gradients` works without autodiff.
     closed_form: bool = True
-    #: Whether it is made of functions each of which has its gradient hung on the framework's autodiff.
+    #: Whether it is composed of functions that are each attached to the framework's autodiff.
     composed: ClassVar[bool] = False
     #: Whether `backward` reads the arrays.
     backward_needs_inputs: bool = False
-    #: Whether `value_and_gradients` goes over the arrays once for both.
+    #: Whether `value_and_gradients` computes both in one pass over the arrays.
     fused_value_and_gradient: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the arrays are called."""
+        """The names of the arrays."""
         return ("inputs",) if self.inputs == 1 else ("y_true", "y_pred")
 
     def takes(self, name: str) -> bool:
-        """Say whether it has a further argument of this name, which only a user's own function has."""
+        """Return whether it accepts a further argument of this name; only a user's own function does."""
         return False
 
     def bind(self, keywords: Mapping[str, Any]) -> "Differentiable":
-        """Return the function with further arguments, which only a user's own takes."""
+        """Return the function with further arguments bound; only a user's own function accepts any."""
         raise TypeError(f"It takes {', '.join(self.names)}, got {', '.join(keywords)} beside them.")
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit."""
+        """Raise ValueError if the shapes do not fit."""
 
     def doubt(self, *shapes: tuple[int | None, ...]) -> str:
-        """Return why inputs of such shapes are probably not what is meant, as a rule nothing."""
+        """Return a warning about probably unintended shapes, or an empty string."""
         return ""
 
     def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        """Warn where the numbers of inputs are not what the function is of, as far as that is seen at once."""
+        """Warn if the inputs' values are outside the function's domain, where that is cheap to see."""
 
     def check_masked(self) -> None:
-        """Raise TypeError where the function takes no mask."""
+        """Raise TypeError if the function takes no mask."""
 
     def channel_axis(self, rank: int) -> int:
-        """Return the axis, of so many, that a mask may lack: the channels of an image, the components of a field."""
+        """Return the axis that a mask may lack, for inputs of ``rank`` axes: the channels or the components."""
         return rank - 1
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -68,12 +68,12 @@ class Differentiable:
         """Return the value and ``scale`` times the gradient of its sum over the batch, in the compute dtype."""
         raise NotImplementedError
 
-    # The same in two steps, for a framework that asks for the gradient later, times a cotangent.
+    # The same in two steps, for frameworks whose autodiff asks for the gradient later (a vector-Jacobian product).
 
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value, and what `backward` needs beside the arrays: here the gradients."""
+        """Return the value, and what `backward` needs in addition to the arrays: here the gradients."""
         return self.value_and_gradients(backend, arrays, wrt)
 
     def backward(
@@ -85,13 +85,16 @@ class Differentiable:
         saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
-        """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
+        """Return the gradients for ``wrt`` times a cotangent ``(B,)``.
+
+        ``of`` is the ``wrt`` that `forward` got, of which this one is a subset, and ``saved`` what it returned.
+        """
         gradients = [saved[of.index(index)] for index in wrt]
         return tuple(gradient * broadcast_samples(backend.xp, cotangent, gradient) for gradient in gradients)
 
 
 def apply(function: Differentiable, backend: Backend, arrays: tuple[Array, ...]) -> Array:
-    """Return the function's value with its gradient hung on the framework's autodiff."""
+    """Return the function's value, with its gradient registered with the framework's autodiff."""
     if _native.wanted or function.composed or not function.closed_form:
         return function.value(backend, arrays)
     return backend.autodiff.differentiable(function, arrays)
@@ -107,7 +110,7 @@ def evaluate(function: Differentiable, *arrays: Array, masks: Mapping[str, Array
 
 
 def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
-    """Return the values of an empty batch, ``(0,)``, which hang on the arrays as those of any other do."""
+    """Return the values of an empty batch, ``(0,)``, connected to the arrays so that autodiff works."""
     xp, dtype = backend.xp, backend.dtypes.compute(*arrays)
     sums = [xp.sum(xp.astype(x, dtype), axis=tuple(range(1, len(x.shape)))) for x in arrays]
     return sum(sums[1:], start=sums[0])
@@ -116,7 +119,7 @@ def _of_no_sample(backend: Backend, arrays: tuple[Array, ...]) -> Array:
 def checked(
     function: Differentiable, arrays: tuple[Array, ...], masks: Mapping[str, Array | None] | None = None
 ) -> tuple[Backend, tuple[Array, ...]]:
-    """Find the arrays' backend and let the function check their shapes; masks by name become one more array."""
+    """Return the arrays' backend and the checked arrays, with the product of the masks, if any, appended."""
     if len(arrays) != function.inputs:
         raise TypeError(f"The loss takes {function.inputs} array(s), {', '.join(function.names)}, got {len(arrays)}.")
     given = {name: mask for name, mask in (masks or {}).items() if mask is not None}

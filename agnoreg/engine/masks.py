@@ -1,4 +1,4 @@
-"""Masks: which voxels count, and how much. One or several of a call become one array of weights."""
+"""Masks: the weights of voxels. The masks of a call are multiplied to one array."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from agnoreg.backend import Backend
 
 Array = Any
 
-#: What masks are called in a call: of both inputs, of the fixed one (y_true) and of the moving one (y_pred).
+#: Keyword names of masks: for both inputs, for the fixed image (y_true) and for the moving one (y_pred).
 MASKS = ("mask", "fixed_mask", "moving_mask")
 
 
 def by_name(*masks: Array | None) -> dict[str, Array | None]:
-    """Return masks that come in the order of `MASKS` by their names."""
+    """Return a dict of masks given in the order of `MASKS`."""
     return dict(zip(MASKS, masks, strict=False))
 
 
 class EmptyMaskWarning(RuntimeWarning):
-    """A mask leaves nothing of a sample, whose value is NaN and whose gradient is 0."""
+    """A sample's mask is empty: its value is NaN and its gradient is 0."""
 
 
 def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | None, ...], channel_axis: int) -> Array:
@@ -52,7 +52,7 @@ def combined(backend: Backend, masks: Mapping[str, Array], shape: tuple[int | No
 
 
 def _leaves_nothing(backend: Backend, mask: Array) -> bool:
-    """Say whether a mask is known to leave nothing of a sample; its middle plane mostly shows that it does not."""
+    """Return whether a sample's mask is known to be empty; the middle plane is checked first, as it mostly decides."""
     xp = backend.xp
     there = mask if mask.dtype == xp.bool else mask != 0
     samples, planes = backend.shape(mask)[:2]
@@ -66,14 +66,14 @@ def _leaves_nothing(backend: Backend, mask: Array) -> bool:
 
 
 def _fitted(backend: Backend, name: str, mask: Array, shape: tuple[int | None, ...], channel_axis: int) -> Array:
-    """Return a mask with an axis for each of the input's."""
+    """Return a mask with as many axes as the input; integers become bool."""
     xp, given = backend.xp, backend.shape(mask)
     if not xp.isdtype(mask.dtype, ("bool", "integral", "real floating")):
         raise TypeError(
             f"{name} must hold real numbers: bools, integers, or weights of at least 0; got dtype {mask.dtype}."
         )
     if xp.isdtype(mask.dtype, "integral"):
-        # Stored as 0 and 255, say, or as labels: what is not 0 is there.
+        # Integer masks may hold 0 and 255, or labels: every nonzero voxel is inside.
         mask = mask != 0
     own = given
     if len(own) == len(shape) - 1:

@@ -1,4 +1,4 @@
-"""The contract between a measure, which knows its formula, and the engine."""
+"""The interface between a measure, which holds the formula, and the engine, which evaluates it."""
 
 import math
 from collections.abc import Iterable
@@ -16,61 +16,63 @@ Array = Any
 
 
 class Measure(Differentiable):
-    """A loss as functions of slabs; subclasses are frozen dataclasses of its parameters.
+    """A loss written as functions of slabs; subclasses are frozen dataclasses of its parameters.
 
-    `sums` add up over slabs, `finish` turns them into the value and the coefficients of the gradient, `gradient` is the
-    gradient at a slab's own planes.
+    The engine calls `sums` for every slab and adds the results. It calls `finish` once, for the value and the
+    coefficients of the gradient, and then `gradient` for every slab with these coefficients. For the mean squared error
+    `sums` returns ``sum (t - p)^2``, `finish` the value ``sum / count`` and the coefficient ``1 / count``, and
+    `gradient` for ``p`` the coefficient times ``2 (p - t)``.
     """
 
     backward_needs_inputs: ClassVar[bool] = True  # type: ignore[misc]
-    #: The kind of work, which decides the size of a slab: "streaming", "windows", "bins" or "voxels".
+    #: The kind of work, from which the backend chooses the size of a slab: "streaming", "windows", "bins" or "voxels".
     workload: ClassVar[str] = "voxels"
-    #: How many arrays `constants` returns.
+    #: Number of arrays that `constants` returns.
     constant_count: ClassVar[int] = 0
-    #: What is read in the place of an input that a mask leaves out.
+    #: Value that replaces masked voxels of the inputs.
     fill: ClassVar[float] = 0.0
 
     @property
     def numbers_per_voxel(self) -> int:
-        """How many numbers are made of each voxel at once, which a slab must hold."""
+        """Temporary numbers that a slab needs for each voxel."""
         return 1
 
     def spatial_axes(self, rank: int) -> tuple[int, ...]:
-        """Return the axes of an input, of so many, along which it may come in blocks."""
+        """Return the axes along which an input of ``rank`` axes may be split into blocks."""
         return tuple(axis for axis in range(1, rank) if axis != self.channel_axis(rank))
 
     @property
     def window_radius(self) -> tuple[int, int, int]:
-        """How many voxels away a voxel's value reads, at most, along each axis of arranged inputs."""
+        """Radius in voxels of the neighbourhood that a value depends on, along each axis of canonical inputs."""
         return 0, 0, 0
 
     @property
     def step_size(self) -> int:
-        """How many entries of a line lie from a voxel to the next."""
+        """Entries from one voxel of a line to the next."""
         return 1
 
     @property
     def value_halo(self) -> int:
-        """Planes beyond its own that `sums` reads on each side."""
+        """Halo planes that `sums` reads on each side of a slab."""
         return 0
 
     @property
     def gradient_halo(self) -> int:
-        """Planes beyond its own that `gradient` reads on each side."""
+        """Halo planes that `gradient` reads on each side of a slab."""
         return 0
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit."""
+        """Raise ValueError if the shapes do not fit."""
         check_same_shape(*shapes)
 
     def constants(
         self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
     ) -> tuple[Array, ...]:
-        """Return numbers of each sample, ``(B,)``, that are read from the whole arrays before any slab."""
+        """Return arrays ``(B,)`` that are computed from the whole inputs before the first slab, such as offsets."""
         return ()
 
     def count(self, shape: tuple[int | None, ...]) -> int:
-        """Return how many entries of a sample of arranged inputs count."""
+        """Return the number of entries over which a sample's mean is taken, for canonical inputs."""
         return voxels(shape)
 
     def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
@@ -78,67 +80,67 @@ class Measure(Differentiable):
         return arrays[self.inputs] if len(arrays) > self.inputs else None
 
     def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return what a slab gets of a mask, arranged; ``arrays`` are the inputs as they came."""
+        """Return the weights that a slab gets, in canonical shape; ``arrays`` are the inputs in original shape."""
         return self.to_canonical(backend, (spread(backend, mask, arrays[0]),))
 
     def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
-        """Return images whose sums say how much of each sample counts, from what `slab_weights` returned."""
+        """Return the images whose sums `weight` needs, from the result of `slab_weights`."""
         return weights[:1]
 
     def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """Return how much of each sample counts, ``(b,)``, in the place of `count`, and more constants.
+        """Return the effective count of each sample, ``(b,)``, which replaces `count`, and further constants.
 
-        ``sums`` are those of `count_weights`.
+        ``sums`` are the sums of the images that `count_weights` returns.
         """
         return sums[0], ()
 
     def effective_count_or_nan(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """Return the same, but nothing is no number of voxels: what is made of it is NaN."""
+        """Like `weight`, but NaN where the mask is empty, so that the value becomes NaN."""
         count, more = self.weight(xp, dtype, sums)
         return xp.where(count > 0.0, count, xp.full_like(count, math.nan)), more
 
     def for_global_shape(self, shape: tuple[int | None, ...]) -> "Measure":
-        """Return the measure for blocks of one whole image, whose arranged shape this is."""
+        """Return the measure for blocks of an image, given the canonical shape of the whole image."""
         return self
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
-        """Return small arrays, batch in front, that add up over slabs."""
+        """Return small arrays, batch first, that are added over slabs."""
         raise NotImplementedError
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value ``(B,)`` and the coefficients, batch in front, that `gradient` needs.
+        """Return the value ``(B,)`` and the coefficients, batch first, that `gradient` needs.
 
-        ``count`` is how many entries of a sample count; with a mask, ``(B,)``, their weight.
+        ``count`` is the number of entries of a sample; with a mask, the effective counts ``(B,)``.
         """
         raise NotImplementedError
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return the gradient of the value with respect to each input in ``wrt`` at the slab's own planes."""
+        """Return the gradient of the value with respect to each input in ``wrt``, at the slab's own planes."""
         raise NotImplementedError
 
     def leave_out(self, slab: Slab, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return a slab's gradients times its weights, 0 where the mask leaves voxels out."""
-        # Of an empty mask the coefficients are NaN, but where nothing is there is no gradient.
+        """Return a slab's gradients times its weights; 0 at masked voxels."""
+        # The coefficients are NaN for an empty mask, but the gradient of masked voxels is 0.
         return fill_masked(slab.backend, tuple(g * slab.weights[0] for g in gradients), slab.weights[0])
 
     def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the inputs as views of one common shape; a sample may become several, of which the mean is taken."""
+        """Return the inputs in canonical shape, as views; a sample may become several, whose mean is the value."""
         return arrays
 
     def parts(self, shape: tuple[int | None, ...]) -> int:
-        """Return how many samples `to_canonical` makes of each."""
+        """Return how many samples `to_canonical` makes of each one."""
         return 1
 
     def from_canonical(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
-        """Return an image of the arranged inputs' shape with the shape of an input as it came."""
+        """Undo `to_canonical` for an image: return it in the original ``shape`` of an input."""
         return x if backend.shape(x) == shape else backend.xp.reshape(x, (-1, *shape[1:]))
 
     def fitted(self, shape: tuple[int | None, ...]) -> "Measure":
-        """Return the same measure for inputs of this shape, where it can be had for less."""
+        """Return an equivalent measure that is cheaper for inputs of this shape, or this one."""
         return self
 
     def chosen(self, backend: Backend, arrays: tuple[Array, ...]) -> Any:
-        """Return what computes the measure of these arrays."""
+        """Return the object that evaluates the measure on these arrays."""
         return evaluator_of(self.fitted(backend.shape(arrays[0])), backend, arrays)
 
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
@@ -154,7 +156,7 @@ class Measure(Differentiable):
     def forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value, and what `backward` needs beside the arrays."""
+        """Return the value, and what `backward` needs in addition to the arrays."""
         return self.chosen(backend, arrays).compute_forward(backend, arrays, wrt)
 
     def backward(
@@ -166,10 +168,10 @@ class Measure(Differentiable):
         saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
-        """Return the gradients for ``wrt``, among those ``of`` which `forward` was told, times a cotangent ``(B,)``."""
+        """Return the gradients for ``wrt``, a subset of `forward`'s, which is ``of``, times a cotangent ``(B,)``."""
         return self.chosen(backend, arrays).compute_backward(backend, arrays, wrt, of, saved, cotangent)
 
-    # How one evaluation goes over the slabs of its arrays.
+    # The passes of one evaluation over its slabs.
 
     def sum_up(self, run: "Evaluator") -> tuple[Array, ...]:
         """Return the sums of all slabs."""
@@ -182,11 +184,11 @@ class Measure(Differentiable):
         raise NotImplementedError
 
     def gradient_pass(self, run: "Evaluator", coefficients: list[Array], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return the gradients, with the coefficients that `finish` made of all sums."""
+        """Return the gradients, from the coefficients that `finish` returned."""
         return run.slab_gradients(coefficients, wrt)
 
-    # What follows drives the functions above; a measure of a backend's own may replace it as a whole. What it saves
-    # must mean the same, since a backend may choose otherwise when it comes to the gradient.
+    # What follows drives the methods above; a backend's own measure may replace all of it. What it saves must have the
+    # same meaning, since the backend may choose another implementation for the backward pass.
 
     def compute(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return the value, ``(B,)``, in the compute dtype."""
@@ -207,7 +209,7 @@ class Measure(Differentiable):
     def compute_forward(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value, and the gradient's coefficients and the constants."""
+        """Return the value, and what to save: the gradient's coefficients and the constants."""
         run = Evaluator(self, backend, arrays)
         if len(run.constants) != self.constant_count:
             raise TypeError(
@@ -225,7 +227,10 @@ class Measure(Differentiable):
         saved: tuple[Array, ...],
         cotangent: Array,
     ) -> tuple[Array, ...]:
-        """Return the gradients for ``wrt`` times a cotangent, in which they are linear as in the coefficients."""
+        """Return the gradients for ``wrt`` times a cotangent.
+
+        Gradients are linear in the coefficients, so the cotangent is multiplied into these.
+        """
         count = len(saved) - self.constant_count
         run = Evaluator(self, backend, arrays, saved[count:])
         cotangent = run.of_parts(cotangent)
@@ -233,10 +238,13 @@ class Measure(Differentiable):
 
 
 class MeanMeasure(Measure):
-    """A measure whose value is a mean over voxels: its coefficient is known beforehand, so one pass does for both."""
+    """A measure that is a mean over voxels.
+
+    Its coefficient, ``1 / count``, is known beforehand, so one pass yields the value and the gradients.
+    """
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
-        """Return the mean, and the factor of the sum that makes it one."""
+        """Return the mean, and ``1 / count``."""
         value = sums[0] / count
         return value, (xp.ones_like(value) / count,)
 

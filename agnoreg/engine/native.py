@@ -1,4 +1,4 @@
-"""Whether the framework differentiates the losses itself."""
+"""The switch that lets the framework differentiate the losses itself."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class _Native(threading.local):
-    """Whether the framework differentiates by itself, in this thread; compilers cannot read a context variable."""
+    """The switch's state in this thread; a context variable would be opaque to compilers."""
 
     wanted: bool = False
 
@@ -18,9 +18,9 @@ _native = _Native()
 def native_autodiff() -> Iterator[None]:
     """Let the framework differentiate the losses itself, inside this context, instead of the closed-form gradients.
 
-    For second derivatives, forward mode and research: values are the same, time and memory are what the framework's
-    autodiff takes. Without it a second derivative of a loss raises an error, unless the framework differentiates the
-    operations of its gradient.
+    For second derivatives, forward mode and research. Values are the same; time and memory are those of the framework's
+    autodiff. Outside this context a second derivative of a loss raises an error, unless the framework can differentiate
+    the operations of the closed-form gradient.
     """
     before, _native.wanted = _native.wanted, True
     try:
@@ -30,5 +30,5 @@ def native_autodiff() -> Iterator[None]:
 
 
 def natively_differentiated() -> bool:
-    """Say whether this thread is inside `native_autodiff`: nothing may be hidden from the framework then."""
+    """Return whether this thread is inside `native_autodiff`: the framework must then see every operation."""
     return _native.wanted

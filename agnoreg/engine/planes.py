@@ -1,4 +1,4 @@
-"""Planes that stream by, a few at a time."""
+"""Streaming: the planes of an image pass a step function, a few at a time."""
 
 import math
 from collections.abc import Callable
@@ -13,9 +13,9 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class PlaneBatch:
-    """Planes ``start`` to ``start + count`` of an image of ``total`` planes that pass by; zeros follow the last one.
+    """Planes ``start`` to ``start + count`` of a streamed image of ``total`` planes; zeros follow the last one.
 
-    Their results are complete ``delay`` planes later. ``start`` is an array while a function is traced.
+    The results for a plane are complete ``delay`` planes later. ``start`` is an array while a function is traced.
     """
 
     start: Any
@@ -24,11 +24,11 @@ class PlaneBatch:
     delay: int
 
     def past(self, delay: int) -> bool:
-        """Say whether the planes that came ``delay`` before these are known to follow the image's last one."""
+        """Return whether the planes ``delay`` before these are known to lie after the last plane of the image."""
         return isinstance(self.start, int) and self.start >= self.total + delay
 
     def existing(self, xp: Any, delay: int, device: Any) -> Array | None:
-        """Say which of the planes that came ``delay`` before these are the image's: ``(count,)``, None for all."""
+        """Return which of the planes ``delay`` before these lie in the image, ``(count,)``; None means all."""
         if isinstance(self.start, int) and self.delay <= self.start <= self.total - self.count:
             return None
         place = xp.arange(self.count, dtype=xp.int32, device=device) + (self.start - delay)
@@ -47,11 +47,11 @@ def stream_planes(
     constants: tuple[Array, ...] = (),
     inputs: int | None = None,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Let the planes of ``arrays`` pass by, about ``elements`` entries at a time where one plane takes ``plane``.
+    """Stream the planes of ``arrays``, about ``elements`` entries at a time; one plane has ``plane`` entries.
 
-    ``begin(slab)`` returns the state that ``step`` starts with, where only zeros, as in ``slab``, were seen.
-    ``step(slab, chunk, state)`` returns the state for the next chunk, arrays that add up, and pieces of images. What
-    follows the first ``inputs`` arrays are weights.
+    ``begin(slab)`` returns the initial state, as after planes of zeros, which ``slab`` holds.
+    ``step(slab, chunk, state)`` returns the state for the next chunk, arrays that are added over chunks, and pieces of
+    images, which come ``delay`` planes late. The arrays after the first ``inputs`` are weights.
     """
     xp = backend.xp
     samples, total = backend.shape(arrays[0])[:2]
@@ -60,7 +60,7 @@ def stream_planes(
     if group * count * plane > elements:
         group = 1 if samples is None else max(1, elements // (count * plane))
         if group == 1:
-            # As even as can be: the last chunk is filled up with zeros.
+            # Chunks of even size: the last one is padded with zeros.
             count = math.ceil(count / math.ceil(count / max(1, elements // plane)))
     whole = samples is None or group == samples
 

@@ -1,4 +1,4 @@
-"""Planes laid out as rows, in which a shift along either axis is a shift of the row."""
+"""Planes laid out as rows, so that a shift along either axis of a plane is a shift of the row."""
 
 import math
 from collections.abc import Sequence
@@ -10,20 +10,28 @@ from agnoreg.backend.windows import WindowMerge, boxes, paired_sum, sliding
 
 Array = Any
 
-#: A few arrays of the same planes, ``(planes, samples, size)`` each: a tuple, plain or named.
+#: Several arrays of the same planes, ``(planes, samples, size)`` each: a tuple or a named tuple.
 Item = Any
 
 
-#: Lines begin at multiples of so many entries, 64 bytes of float32, which vector instructions and views like.
+#: Lines begin at multiples of this many entries, 64 bytes of float32, as vector instructions and views prefer.
 ALIGNED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Planes of ``rows`` times ``columns`` as one row of numbers, with a gap after each line and one below the last.
+    """Layout of planes of ``rows`` times ``columns`` as one row of numbers, with a gap after each line and each plane.
 
-    The planes that pass are outermost, then come the samples, the lines and their entries: ``(planes, b, size)``.
-    There are ``gap`` empty lines below a plane, and at least ``side`` empty entries after a line: a window's, less one.
+    A packed array is ``(planes, b, size)``. ``gap`` empty lines follow the last line of a plane, and at least ``side``
+    empty entries follow each line; for windows these are the window's lengths less one. With 2 rows, 3 columns, a gap
+    of 1 and a side of 1, and without the rounding to `ALIGNED`, a plane becomes a row of 12 entries::
+
+        a b c          a b c .
+        d e f    ->    d e f .    ->    a b c . d e f . . . . .
+                       . . . .
+
+    The neighbour to the right is the next entry, the one below lies ``line`` entries ahead, and beyond a border there
+    is a gap.
     """
 
     rows: int
@@ -33,26 +41,27 @@ class Layout:
 
     @property
     def line(self) -> int:
-        """The distance from a line to the next; of single columns that no window joins they lie side by side."""
+        """Entries from one line to the next; single columns without windows have no gaps between them."""
         if self.columns == 1 and self.gap == self.side == 0:
             return 1
         return math.ceil((self.columns + self.side) / ALIGNED) * ALIGNED
 
     @property
     def size(self) -> int:
-        """The entries of one sample's plane."""
+        """Entries of one plane of a sample, gaps included."""
         return (self.rows + self.gap) * self.line
 
     def pack(self, xp: Any, image: Array) -> Array:
-        """Lay out ``(b, planes, rows, columns)``, with zeros in the gaps."""
+        """Return ``(b, planes, rows, columns)`` as ``(planes, b, size)``, with zeros in the gaps."""
         x = xp.permute_dims(pad(xp, image, 3, 0, self.line - self.columns), (1, 0, 2, 3))
         x = xp.reshape(x, (x.shape[0], -1, self.rows * self.line))
         return pad(xp, x, 2, 0, self.gap * self.line)
 
     def border_values(self, xp: Any, values: Array, before: tuple[int, int], device: Any) -> Array:
-        """Return ``(b, size)`` of one value for each sample, its surroundings included.
+        """Return ``(b, size)`` with each sample's value in its plane and in the gaps around it.
 
-        The last lines and entries of the gap below a sample, as many as ``before`` says, belong to the next one.
+        Windows reach ``before`` (lines, entries) back from their middle, at a border into the end of the previous
+        sample's gap: that part of the gap gets the value of the next sample.
         """
         following = xp.concat([values[1:], values[:1]])
         own = xp.arange(self.size, device=device) < self.size - self._distance(before)
@@ -60,11 +69,11 @@ class Layout:
 
     @property
     def slack(self) -> int:
-        """How many more entries a row has than windows need, for slices that keep to the alignment."""
+        """Extra entries at the end of a row, which let slices keep the alignment."""
         return ALIGNED * (4 * self.side.bit_length() + 1) - self.side % ALIGNED
 
     def _distance(self, steps: tuple[int, int]) -> int:
-        """Return how many entries it is over so many lines and entries."""
+        """Return the distance in entries of a step of (lines, entries)."""
         return steps[0] * self.line + steps[1]
 
     def windows(
@@ -77,10 +86,16 @@ class Layout:
         after: tuple[int, int],
         unit: float = 1.0,
     ) -> Item:
-        """Return what is known of windows in planes, of ``before`` and ``after`` lines and entries around each voxel.
+        """Return the windows around each entry, within planes: from ``before`` to ``after`` (lines, entries) from it.
 
-        ``taps`` are along axes 2 and 3, and an entry weighs ``unit``. Ahead of the first plane stands what stands after
-        the last, for which `outside` and gaps of zeros are made.
+        ``taps`` are the weights along axes 2 and 3, and an entry has weight ``unit``. All planes are one row, closed to
+        a ring, so that windows at a border read a gap: it must hold zeros or `border_values`. Windows around entries of
+        a gap are meaningless.
+
+        For example, sums over 3 entries, ``before = after = (0, 1)``, in a plane of one line of 3 voxels, side 2::
+
+            packed     1  2  3  .  .
+            windows    3  6  5  x  x
         """
         count = planes[0].shape[0]
         ahead, behind = self._distance(after), self._distance(before)
@@ -93,28 +108,28 @@ class Layout:
         row = xp.reshape(x, (-1,))
         parts = [row[-before:]] if before else []
         parts += [row, row[-after:]] if after else [row]
-        # A plane has at least so many entries.
+        # The row has at least ``size`` entries, maybe fewer than ``slack``.
         least, slack = self.size, self.slack
         parts += [row[: min(least, slack - done)] for done in range(0, slack, least)]
         return xp.concat(parts)
 
     def lines(self, xp: Any, x: Array) -> Array:
-        """Return ``(b, planes, lines, entries)`` of planes, gaps included."""
+        """Return packed planes as ``(b, planes, lines, entries)``, gaps included."""
         x = xp.reshape(x, (x.shape[0], -1, self.rows + self.gap, self.line))
         return xp.permute_dims(x, (1, 0, 2, 3))
 
     def unpack(self, xp: Any, x: Array) -> Array:
-        """Return ``(b, planes, rows, columns)`` of planes."""
+        """Return packed planes as ``(b, planes, rows, columns)``, without the gaps."""
         return self.lines(xp, x)[:, :, : self.rows, : self.columns]
 
     def voxel_mask(self, xp: Any, device: Any) -> Array:
-        """Say for each entry of a plane whether it is a voxel, in no gap: ``(size,)``."""
+        """Return which entries of a packed plane are voxels, not gaps: bools ``(size,)``."""
         index = xp.arange(self.size, device=device)
         return (index % self.line < self.columns) & (index // self.line < self.rows)
 
 
 class SumMerge(WindowMerge):
-    """What is known of a window is the sums of some images in it."""
+    """Merges windows of which the sums of several images are known."""
 
     def merge_equal(self, a: Item, b: Item, count: int, unit: float) -> Item:
         """Add the sums."""
@@ -135,10 +150,10 @@ SUMS = SumMerge()
 def along_rows(
     joining: WindowMerge, item: Item, axes: Sequence[tuple[int, tuple[float, ...]]], unit: float, surplus: int
 ) -> Item:
-    """Join windows of weight ``unit``, along one ``(stride, taps)`` after the other, where the first of them begins.
+    """Merge windows of weight ``unit`` along each ``(stride, taps)`` in turn; entry ``i`` is the one that begins there.
 
-    The result is ``surplus`` entries shorter than the row. Slices that begin where the row does keep to its alignment:
-    a framework that cannot address others takes those for views.
+    The result is ``surplus`` entries shorter than the row. Slices that begin at the row's start keep its alignment: a
+    framework that cannot address unaligned data can take them as views.
     """
     lost = 0
     for stride, taps in axes:

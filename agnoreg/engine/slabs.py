@@ -1,4 +1,4 @@
-"""Slabs: a batch of images cut into a few planes at a time, so that work stays in cache and memory stays bounded."""
+"""Slabs: a batch of images processed a few planes at a time, to stay in cache and to bound the memory."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ Array = Any
 
 keep_freed_memory()
 
-#: Slabs of single voxels begin at multiples of so many.
+#: Slabs of single voxels begin at multiples of this many voxels.
 ROUND = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneRange:
-    """Planes ``start`` to ``start + count`` of axis 1, and how many halo planes there are on each side."""
+    """Planes ``start`` to ``start + count`` of axis 1, with ``before`` and ``after`` halo planes on each side."""
 
     start: Any
     count: int
@@ -45,12 +45,12 @@ class Slab:
     arrays
         The inputs' planes, halo included.
     own
-        Which of these planes are the slab's own, along axis 1.
+        The slab's own planes among these, along axis 1, without the halo.
     constants
         The measure's constants, for the slab's samples.
     weights
-        Where there is a mask, its planes, and whatever else a measure made of it; none otherwise. Inputs of no weight
-        were replaced by the measure's fill.
+        The planes of what `Measure.slab_weights` made of a mask; empty without one. Inputs of weight 0 were replaced by
+        the measure's fill value.
     """
 
     backend: Backend
@@ -66,10 +66,13 @@ class Slab:
 
 
 def plan(shape: tuple[int | None, ...], halo: int, elements: int) -> list[Block]:
-    """Cut a batch of this shape into blocks of samples and tiles of planes of about ``elements`` each.
+    """Divide a batch of this shape into blocks of samples and tiles of planes of about ``elements`` entries each.
 
-    Whole samples share a block while they fit; a sample that does not fit is cut into tiles of planes, all but the last
-    of one size. Halo planes end at the image's border. An unknown batch size is one block.
+    As many whole samples as fit share a block; a sample that does not fit is cut into tiles of planes, all but the last
+    of equal size. The halo ends at the image's border. A batch of unknown size is one block.
+
+    For example, 10 planes with a halo of 1 and room for 4 planes become the tiles 0-3, 4-7 and 8-9, which read the
+    planes 0-4, 3-8 and 7-9.
     """
     samples, planes = shape[0], shape[1] if len(shape) > 1 else 1
     assert planes is not None
@@ -86,14 +89,14 @@ def plan(shape: tuple[int | None, ...], halo: int, elements: int) -> list[Block]
 
 def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[PlaneRange, ...]:
     count = min(planes, max(1, elements // row, 2 * halo))
-    # As even as can be: a thin last slab would pay for its halo and little else.
+    # Tiles of even size: a thin last slab would cost its halo and compute little else.
     count = math.ceil(planes / math.ceil(planes / count))
     if row == 1 and count > ROUND:
-        # Single voxels, in rows: their beginnings are aligned, and they can be divided.
+        # Single voxels are summed in rows: aligned slabs can be divided into rows.
         count = math.ceil(count / ROUND) * ROUND
     starts = list(range(0, planes, count))
     if len(starts) > 1 and planes - starts[-1] < halo:
-        # All inner tiles have their full halo, so that a traced loop can run them as one.
+        # All inner tiles have their full halo, so that a traced loop can run them with one body.
         starts.pop()
     ends = [*starts[1:], planes]
     return tuple(
@@ -103,7 +106,7 @@ def _tiles(planes: int, row: int, halo: int, elements: int) -> tuple[PlaneRange,
 
 
 def alike(tiles: Sequence[Any]) -> slice:
-    """Return the longest run of tiles that differ in where they start alone, and start at even distances."""
+    """Return the longest run of evenly spaced tiles that are equal except for their start."""
     runs, first = [slice(0, min(1, len(tiles)))], 0
     for i in range(1, len(tiles)):
         distance = tiles[i].start - tiles[i - 1].start
@@ -127,11 +130,11 @@ def sweep(
     inputs: int | None = None,
     fill: float = 0.0,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Run ``body`` over all slabs of ``arrays``, by several threads where it is worth it and the backend has them.
+    """Run ``body`` over all slabs of ``arrays``; if ``parallel``, in several threads where the backend has them.
 
-    ``body(slab, first, last)`` returns two tuples for the samples ``first`` to ``last``: arrays that add up over the
-    planes, and pieces of images. The result is the added arrays with the whole batch in front, and the whole images.
-    What follows the first ``inputs`` arrays is a weight for each of their entries; those of no weight become ``fill``.
+    ``body(slab, first, last)`` returns two tuples for the samples ``first`` to ``last``: arrays that are added over the
+    planes, and pieces of images. The result is these arrays for the whole batch, and the whole images. The arrays after
+    the first ``inputs`` are weights of the inputs' entries; entries of weight 0 become ``fill``.
     """
     xp = backend.xp
     shape = backend.shape(arrays[0])
@@ -175,7 +178,7 @@ def _read(
 
 
 def fill_masked(backend: Backend, arrays: tuple[Array, ...], weights: Array, fill: float = 0.0) -> tuple[Array, ...]:
-    """Replace what has no weight, whatever it is, NaN too."""
+    """Return the arrays with ``fill`` where the weight is 0, whatever they hold there, NaN included."""
     there = weights if weights.dtype == backend.xp.bool else weights != 0
     return backend.operations.keep(there, arrays, fill) if arrays else ()
 

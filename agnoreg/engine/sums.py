@@ -1,4 +1,4 @@
-"""Sums over voxels: rows in the images' dtype, rows and slabs in float64."""
+"""Sums over voxels: within rows in the images' dtype, over rows and slabs in float64."""
 
 import math
 from typing import Any
@@ -8,13 +8,13 @@ from agnoreg.engine.slabs import Slab, sweep
 
 Array = Any
 
-#: How many entries a row of a sum has, if they divide the slab: the more, the faster, until float32 loses digits.
-#: If not, a row is whole lines, of at least the last, or else the rows' sums would be as large as the slab.
+#: Lengths of the rows of a sum: the first that divides the slab. Longer is faster, until float32 loses digits.
+#: If none does, a row is whole lines of at least the last length: shorter rows would give as many sums as voxels.
 ROWS = (2048, 1024, 512, 256, 128, 64)
 
 
 def spread(backend: Backend, mask: Array, like: Array) -> Array:
-    """Return a mask of the shape of an input, by a view where the framework has them."""
+    """Return a mask broadcast to the shape of an input, as a view where the framework supports it."""
     shape, wanted_shape = backend.shape(mask), backend.shape(like)
     if all(a != 1 or b == 1 for a, b in zip(shape, wanted_shape, strict=True)):
         return mask
@@ -37,10 +37,7 @@ def weight_sum(backend: Backend, dtype: Any, weights: Array) -> Array:
 
 
 def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
-    """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``, to be added to other slabs' sums.
-
-    With a mask it is the weighted sum.
-    """
+    """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``; with a mask, the weighted sum."""
     if not slab.weights:
         return _total(slab, x, y)
     return _total(slab, x, slab.weights[0]) if y is None else _total(slab, x * slab.weights[0], y)
@@ -49,8 +46,8 @@ def total(slab: Slab, x: Array, y: Array | None = None) -> Array:
 def _total(slab: Slab, x: Array, y: Array | None = None) -> Array:
     """Return the sum of ``x`` (times ``y``) over all axes but the first, ``(b,)``.
 
-    Rows are summed in their own dtype; rows and slabs are added in the accumulator's. That keeps float32 sums within
-    1e-6 relative whatever the size and however a framework orders its additions, and counts of voxels exact.
+    Rows are summed in their own dtype; the sums of rows and slabs are added in the accumulator's dtype. That keeps
+    float32 sums within 1e-6 relative for any size and any order of additions, and counts of voxels exact.
     """
     xp = slab.xp
     wide = slab.backend.dtypes.accumulator(x)
@@ -59,7 +56,7 @@ def _total(slab: Slab, x: Array, y: Array | None = None) -> Array:
     count, row = _rows(x.shape[1:])
     shape = (x.shape[0] or -1, count, row)
     if row > 2 * ROWS[0]:
-        # No number of rows: most of it can be divided, and the rest is one more.
+        # The size has no suitable divisor: divide most of it, and sum the rest apart.
         x, y = (None if z is None else xp.reshape(z, (shape[0], count * row)) for z in (x, y))
         most = count * row - count * row % ROWS[0]
         parts = (slice(None, most), slice(most, None))
@@ -71,7 +68,7 @@ def _total(slab: Slab, x: Array, y: Array | None = None) -> Array:
 
 
 def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many rows of how many entries make up a sample of this shape."""
+    """Return the number of rows of a sample of this shape, and their length."""
     size = math.prod(shape)
     for row in ROWS:
         if size and size % row == 0:

@@ -1,4 +1,4 @@
-"""A user's own function as a differentiable one."""
+"""Adapter that makes a user's own function `Differentiable`."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -18,16 +18,16 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 
 @dataclass(frozen=True)
 class FromCall(Differentiable):
-    """A user's own function of arrays, ``(B,)``, with a gradient of the user's or the framework's.
+    """A user's own function of arrays with values ``(B,)``; the gradient is the user's or the framework's.
 
-    The user's functions see arrays of the compute dtype and of one shape.
+    The user's functions get arrays in the compute dtype.
     """
 
     call: Callable[..., Array]
     gradient: Callable[..., Any] | None = None
     inputs: int = 2
     title: str = "The loss"
-    #: Whether the arrays must have one shape, as a loss's do; a plain function takes what it takes.
+    #: Whether the arrays must have equal shapes, as for a loss; a plain function may take any.
     alike: bool = True
 
     @property
@@ -37,17 +37,17 @@ class FromCall(Differentiable):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the user calls the arrays."""
+        """The names of the arrays in the user's signature."""
         own = [one.name for one in inspect.signature(self.call).parameters.values() if one.kind in POSITIONAL]
         return (*own[: self.inputs], *super().names[len(own) :])
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where two shapes differ."""
+        """Raise ValueError if the shapes must be equal and are not."""
         if self.alike and len(shapes) == 2:
             check_same_shape(*shapes)
 
     def _called(self, arrays: tuple[Array, ...]) -> Array:
-        """Return what the user's function returns, which may take its arrays by keyword alone."""
+        """Call the user's function; arrays that are keyword-only parameters are passed by name."""
         parameters = inspect.signature(self.call).parameters.values()
         count = sum(one.kind in POSITIONAL for one in parameters)
         if count >= len(arrays) or any(one.kind is one.VAR_POSITIONAL for one in parameters):
@@ -55,24 +55,24 @@ class FromCall(Differentiable):
         return self.call(*arrays[:count], **dict(zip(self.names[count:], arrays[count:], strict=True)))
 
     def takes(self, name: str) -> bool:
-        """Say whether the user's function has a further argument of this name, or takes any."""
+        """Return whether the user's function has an argument of this name, or ``**keywords``."""
         parameters = inspect.signature(self.call).parameters
         return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
     def check_masked(self) -> None:
-        """Raise TypeError where the user's function takes no mask."""
+        """Raise TypeError if the user's function takes no mask."""
         if not self.takes("mask"):
             raise TypeError(f"{self.title} takes no mask: give its call an argument mask=None.")
 
     def bind(self, keywords: Mapping[str, Any]) -> Differentiable:
-        """Return the function with these further arguments."""
+        """Return the function with further arguments bound; raise TypeError if it does not take them."""
         if not all(map(self.takes, keywords)):
             return super().bind(keywords)
         gradient = partial(self.gradient, **keywords) if self.gradient else None
         return replace(self, call=partial(self.call, **keywords), gradient=gradient)
 
     def _masked(self, arrays: tuple[Array, ...]) -> tuple["FromCall", tuple[Array, ...]]:
-        """Return the function that knows its mask, and the inputs."""
+        """Return the function with the mask bound, and the inputs without the mask."""
         inputs, mask = arrays[: self.inputs], arrays[self.inputs :]
         function = self.bind({"mask": mask[0]})
         assert isinstance(function, FromCall)

@@ -1,4 +1,4 @@
-"""Checks of parameters and shapes, each with an error that names what is wrong."""
+"""Checks of parameters and shapes, with errors that name the parameter and its value."""
 
 import math
 from numbers import Real
@@ -8,7 +8,7 @@ from agnoreg.messages import shown
 
 
 def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
-    """Raise ValueError where y_true and y_pred differ in a known size."""
+    """Raise ValueError if y_true and y_pred differ in a known size, or are empty."""
     true, pred = shapes
     if len(true) != len(pred) or any(
         a != b for a, b in zip(true, pred, strict=True) if a is not None and b is not None
@@ -18,18 +18,18 @@ def check_same_shape(*shapes: tuple[int | None, ...]) -> None:
 
 
 def voxels(shape: tuple[int | None, ...]) -> int:
-    """Return how many entries a sample of this shape has."""
+    """Return the number of entries of a sample of this shape; unknown sizes count as 1."""
     return math.prod([size for size in shape[1:] if size is not None])
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Raise ValueError where a switch is neither True nor False."""
+    """Raise ValueError unless a parameter is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, got {shown(value)}.")
 
 
 def as_number(value: Any) -> float:
-    """Return a parameter as a float, or NaN, which passes no bound, where it is no real number that a float holds."""
+    """Return a parameter as a float; NaN, which fails every comparison, if it is not a real number or overflows."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return math.nan
     try:
@@ -39,7 +39,7 @@ def as_number(value: Any) -> float:
 
 
 def check_number(name: str, value: Any, *, above: bool = False) -> float:
-    """Return a finite number of at least 0, or above 0; raise ValueError where a parameter is no such number."""
+    """Return a finite number that is at least 0 (``above``: greater than 0), or raise ValueError."""
     number = as_number(value)
     if not 0 <= number < math.inf or (above and number == 0):
         raise ValueError(f"{name} must be {'positive' if above else 'a number of at least 0'}, got {shown(value)}.")
@@ -47,7 +47,7 @@ def check_number(name: str, value: Any, *, above: bool = False) -> float:
 
 
 def check_share(name: str, value: Any) -> float:
-    """Return a number in [0, 1]; raise ValueError where a parameter is no such number."""
+    """Return a number in [0, 1], or raise ValueError."""
     number = as_number(value)
     if not 0 <= number <= 1:
         raise ValueError(f"{name} must be within [0, 1], got {shown(value)}.")
@@ -55,7 +55,7 @@ def check_share(name: str, value: Any) -> float:
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
-    """Return an integer of at least ``least``, or raise ValueError where a parameter is no such number."""
+    """Return an integer of at least ``least``, or raise ValueError."""
     number = as_number(value)
     if not least <= number < math.inf or int(number) != number:
         raise ValueError(f"{name} must be an integer of at least {least}, got {shown(value)}.")
@@ -63,7 +63,7 @@ def check_integer(name: str, value: Any, least: int) -> int:
 
 
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
-    """Raise ValueError where an array has fewer axes than ``least`` or samples without entries."""
+    """Raise ValueError if an array has fewer than ``least`` axes, or an axis of size 0 other than the batch."""
     if len(shape) < least:
         raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.")
     if 0 in shape[1:]:

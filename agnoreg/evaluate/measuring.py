@@ -18,7 +18,7 @@ from agnoreg.loss import image, label
 from agnoreg.objects.loss import Loss
 
 if TYPE_CHECKING:
-    from agnoreg.evaluate.evaluation import _Pair
+    from agnoreg.evaluate.inputs import PairInputs
 
 Array = Any
 
@@ -75,7 +75,9 @@ def _mean(records: Sequence[Record]) -> Record:
     return replace(records[0], label="mean", label_name="", value=mean, seconds=None, counted=None)
 
 
-def compute(pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]) -> list[Record]:
+def compute(
+    pair: "PairInputs", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
+) -> list[Record]:
     """Compute metrics of a pair, images first, then labels, each by its name, and the field."""
     images, labels, field = ([one for one in metrics if kind in one.measures] for kind in ("images", "labels", "field"))
     records: list[Record] = []
@@ -102,7 +104,7 @@ def _key(record: Record) -> tuple[Any, ...]:
 class _Measuring:
     """Measures images, labels or a field over the voxels that count there."""
 
-    def __init__(self, pair: "_Pair", computer: Computer, measured: str) -> None:
+    def __init__(self, pair: "PairInputs", computer: Computer, measured: str) -> None:
         self.pair, self.computer, self.measured = pair, computer, measured
         counts = pair.counts(measured)
         self.counted = math.prod(pair.fixed.shape) if counts is None else int(np.count_nonzero(counts))
@@ -155,7 +157,7 @@ class _Measuring:
         )
 
 
-def _note_clipping(pair: "_Pair", metrics: Sequence[Metric]) -> None:
+def _note_clipping(pair: "PairInputs", metrics: Sequence[Metric]) -> None:
     ranges = [entry.intensities for entry in pair.inputs if entry.intensities is not None]
     beyond = any(not found.scaled and (found.minimum < 0 or found.maximum > 1) for found in ranges)
     for metric in metrics:
@@ -167,7 +169,7 @@ def _note_clipping(pair: "_Pair", metrics: Sequence[Metric]) -> None:
             )
 
 
-def _image_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
+def _image_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
     images = _Measuring(pair, computer, "images")
     arrays: dict[bool, list[Array]] = {}
     records = []
@@ -185,7 +187,7 @@ def _image_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric])
     return records
 
 
-def _field_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
+def _field_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
     field = _Measuring(pair, computer, "field")
     ddf, sizes = pair.data.pop("ddf"), pair.fixed.voxel_size
     records, units, array = [], None, None
@@ -202,7 +204,7 @@ def _field_records(pair: "_Pair", computer: Computer, metrics: Sequence[Metric])
 
 
 def _label_records(
-    pair: "_Pair", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
+    pair: "PairInputs", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
 ) -> list[Record]:
     columns: list[list[Record]] = []
     labels, counts, measuring = pair.labels(), pair.counts("labels"), _Measuring(pair, computer, "labels")

@@ -23,10 +23,11 @@ from agnoreg.evaluate.nifti import InputError
 from agnoreg.files import one_line
 from agnoreg.measures.conventions import CONVENTIONS
 from agnoreg.objects.build import build_loss
-from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
 from agnoreg.objects.loss import Loss
 from agnoreg.objects.options import FieldOptions
+from agnoreg.objects.registration import RegistrationLoss
 from agnoreg.objects.registry import loss_class, registered_losses
+from agnoreg.objects.weighted import WeightedLoss
 
 __all__ = ["Series", "asked_metrics", "default_metrics", "parse_loss", "planned"]
 

@@ -1,5 +1,12 @@
 """The losses and metrics as pure functions, ``(y_true, y_pred, *, options) -> (B,)``, and what they are made of."""
 
+from agnoreg.engine.kernels import (
+    cauchy_kernel1d,
+    gaussian_kernel1d_sigma,
+    gaussian_kernel1d_size,
+    rectangular,
+    triangular,
+)
 from agnoreg.functional.centroid import compute_centroid, compute_centroid_distance, foreground_proportion
 from agnoreg.functional.differences import gradient_dx, gradient_dxyz, gradient_dy, gradient_dz
 from agnoreg.functional.filters import separable_filter
@@ -10,13 +17,6 @@ from agnoreg.measures.dice import dice
 from agnoreg.measures.gncc import gncc
 from agnoreg.measures.gradient_norm import gradient_norm
 from agnoreg.measures.jaccard import jaccard
-from agnoreg.measures.kernels import (
-    cauchy_kernel1d,
-    gaussian_kernel1d_sigma,
-    gaussian_kernel1d_size,
-    rectangular,
-    triangular,
-)
 from agnoreg.measures.l1 import l1
 from agnoreg.measures.lncc import lncc, lncc_map
 from agnoreg.measures.mutual_information import mutual_information

@@ -5,8 +5,9 @@ from agnoreg.loss.deform import *
 from agnoreg.loss.image import *
 from agnoreg.loss.label import *
 from agnoreg.loss.util import MultiScaleMixin, NegativeLossMixin
-from agnoreg.objects.composite import RegistrationLoss, WeightedLoss
 from agnoreg.objects.loss import Loss
+from agnoreg.objects.registration import RegistrationLoss
+from agnoreg.objects.weighted import WeightedLoss
 
 __all__ = [
     "BendingEnergy",

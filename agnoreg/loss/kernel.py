@@ -1,6 +1,6 @@
 """The one-dimensional kernels."""
 
-from agnoreg.measures.kernels import (
+from agnoreg.engine.kernels import (
     cauchy_kernel1d,
     gaussian_kernel1d_sigma,
     gaussian_kernel1d_size,

@@ -1,4 +1,4 @@
-"""Local correlation from the moments of windows: with small constants, or exact."""
+"""Local correlation from the moments of windows, with smoothing constants or exact."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ def smoothed(
     flat_up_to: float,
     bounded: bool,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Return each window's value, and what the gradients are window sums of, times the weight of its middle.
+    """Return each window's value and the images of `LocalMoments.of_moments`, times the weight of the window's middle.
 
-    ``bounded``: each second moment is at least ``smooth_dr``, as in MONAI. Windows whose product of second moments is
-    at most ``flat_up_to`` have the ``flat_value``, if there is one.
+    ``bounded``: second moments below ``smooth_dr`` are raised to it, as in MONAI. Windows whose product of second
+    moments is at most ``flat_up_to`` have the value ``flat_value``, unless that is None.
 
-    What belongs to no voxel is multiplied by 0. Where it may come from another sample, whose NaN times 0 would
-    still be NaN, it is left out.
+    Windows around gap entries are multiplied by 0. With several samples they are replaced by 0, since they may hold
+    another sample's NaN, and NaN times 0 is NaN.
     """
     mask = xp.astype(here, m.t.dtype) if weights is None else weights
     alone = m.t.shape[1] == 1
@@ -44,7 +44,7 @@ def smoothed(
         denominator = xp.where(flat, xp.ones_like(denominator), denominator)
     if squared:
         inverse = mask / denominator
-        # Cauchy and Schwarz's bound, which rounding must not break.
+        # Rounding must not break the Cauchy-Schwarz bound.
         value = only((xp.minimum(m.tp * m.tp, product) + smooth_nr) * inverse)
         half_by_cross = m.tp * inverse
     else:
@@ -63,7 +63,8 @@ def smoothed(
     for index in wrt:
         own, other = (m.t, m.tt, tt), (m.p, m.pp, pp)
         (own_mean, own_moment, _), (other_mean, _, factor) = (own, other) if index == 0 else (other, own)
-        # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
+        # In a flat window every voxel equals the mean: a large factor of their difference, 0, must not spoil the
+        # gradient.
         moves = own_moment > smooth_dr if bounded else own_moment != 0.0
         by_variance = only(weight * factor * xp.astype(moves, weight.dtype))
         means = by_cross * other_mean
@@ -84,11 +85,11 @@ def exact(
     flat_value: float | None,
     volume: float,
 ) -> tuple[Any, tuple[Array, ...]]:
-    """Return the same without constants, of images that were divided by their largest intensities.
+    """Like `smoothed`, without constants, for images that were divided by their largest intensities.
 
-    A window is flat if its standard deviation is no more than a rounding of its own intensities; of the products of
-    variances there are only roots, which stay in the dtype's range. Where flat windows do not count, the values
-    come with how much each counts.
+    A window is flat if its standard deviation is no more than the rounding error of its intensities. Variances are
+    multiplied only after taking roots, which stay in the dtype's range. If ``flat_value`` is None, flat windows do not
+    count, and the value is a pair: the values and how much each one counts.
     """
     eps = float(xp.finfo(m.t.dtype).eps)
     zeros = xp.zeros_like(m.t)
@@ -102,7 +103,7 @@ def exact(
         roots.append(1.0 / xp.sqrt(xp.where(flat, xp.ones_like(moment), moment)))
     both = roots[0] * roots[1]
     value = xp.where(flat, zeros, m.tp) * roots[0] * roots[1]
-    # Cauchy and Schwarz's bound, which rounding must not break; what is no number passes no comparison.
+    # Rounding must not break the Cauchy-Schwarz bound; NaN fails the comparison and stays.
     for bound in (1.0, -1.0):
         value = xp.where(value * bound > 1.0, zeros + bound, value)
     half_by_cross = value * both if squared else 0.5 * both

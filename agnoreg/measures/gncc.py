@@ -16,7 +16,7 @@ GLOBAL_CONVENTIONS = {"deepreg": (1e-5, 1e-5), "exact": (0.0, 0.0)}
 
 
 def correlation_range(smooth_nr: float, smooth_dr: float, squared: bool) -> tuple[float, float]:
-    """Return the least and the greatest value of a correlation with these constants."""
+    """Return the range of a correlation with these constants."""
     if squared:
         return 0.0, greatest_ratio(smooth_nr, smooth_dr)
     return -1.0, 1.0 + (smooth_nr / smooth_dr**0.5 if smooth_dr > 0 else 0.0)
@@ -26,14 +26,15 @@ class GlobalCorrelationOptions(ImageOptions):
     """Squared global normalised cross-correlation of two images (GNCC).
 
     ``(cov(t, p)^2 + smooth_nr) / (var t var p + smooth_dr)`` with population moments over every axis but the first.
-    float32 results do not depend on an intensity offset. The two constants, 1e-5 each, weigh against a product of two
-    variances: where images do not fill [0, 1], unrelated ones score near 1. Then choose ``convention="exact"``.
+    float32 results do not depend on an intensity offset. The two constants, 1e-5 each, are not small compared with
+    the product of two small variances: unrelated images that do not fill [0, 1] score near 1. Choose
+    ``convention="exact"`` for these.
 
     Parameters
     ----------
     smooth_nr, smooth_dr
-        Added to numerator and denominator; a constant image scores ``smooth_nr / smooth_dr``. None: the convention's,
-        1e-5 each.
+        Added to numerator and denominator; a constant image scores ``smooth_nr / smooth_dr``. None: the convention's
+        value, by default 1e-5 each.
     squared
         False: the signed correlation, ``(cov + smooth_nr) / sqrt(var t var p + smooth_dr)``, for which inverted
         contrast is worst.
@@ -71,7 +72,7 @@ class GlobalCorrelationOptions(ImageOptions):
     convention: str = field(default="deepreg", kw_only=True)
 
     def validate(self) -> None:
-        """Check the convention, and take the constants that were left out from it."""
+        """Check the convention, and take constants that are None from it."""
         super().validate()
         check_convention("GNCC", self.convention, tuple(GLOBAL_CONVENTIONS))
         nr, dr = GLOBAL_CONVENTIONS[self.convention]
@@ -84,12 +85,12 @@ class GlobalCorrelationOptions(ImageOptions):
 
     @property
     def exact(self) -> bool:
-        """Whether there are no constants."""
+        """Whether there are no smoothing constants."""
         return self.convention == "exact"
 
     @property
     def own_title(self) -> str:
-        """Signed it is Pearson's r."""
+        """The title; the signed correlation is Pearson's r."""
         return self.title if self.squared else "Pearson's r"
 
     @property
@@ -103,7 +104,7 @@ class GlobalCorrelationOptions(ImageOptions):
 
     @property
     def identity_value(self) -> float | None:
-        """1 where the two small constants are equal and the correlation is squared.
+        """1 if the two constants are equal and the correlation is squared.
 
         By the exact convention 1, but 0 if the image is constant.
         """
@@ -114,31 +115,31 @@ class GlobalCorrelationOptions(ImageOptions):
 class GlobalCorrelation(GlobalCorrelationOptions, ImageMeasure):
     @property
     def constant_count(self) -> int:  # type: ignore[override]
-        """How many arrays `constants` returns."""
+        """Number of arrays that `constants` returns."""
         return 4 if self.exact else 2
 
     def constants(
         self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
     ) -> tuple[Array, ...]:
-        """Return a centre of each image, about which its moments are taken, and what the images are divided by."""
+        """Return a centre of each image, about which moments are taken, and for `exact` the images' divisors."""
         return centres(backend, dtype, arrays, weights, self.exact)
 
     def _images(self, slab: Slab) -> tuple[Array, ...]:
-        """Return the slab's images less their centres, divided by what they are divided by."""
+        """Return the slab's images less their centres, scaled if `exact`."""
         images = [x - broadcast_samples(slab.xp, c, x) for x, c in zip(slab.arrays, slab.constants[:2], strict=True)]
         return tuple(self._scaled(slab, x, index) for index, x in enumerate(images))
 
     def _scaled(self, slab: Slab, x: Array, index: int) -> Array:
-        """Divide what belongs to one of the images by what that image is divided by."""
+        """Return ``x`` over the divisor of image ``index``, if `exact`."""
         return x / broadcast_samples(slab.xp, slab.constants[2 + index], x) if self.exact else x
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
-        """Return the first and second moments about the centres, not yet divided."""
+        """Return the sums of first and second moments about the centres: ``t, p, tt, pp, tp``."""
         t, p = self._images(slab)
         return tuple(total(slab, *x) for x in ((t,), (p,), (t, t), (p, p), (t, p)))
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
-        """Return the value, and the factors of the other image, the image itself and 1 in each gradient."""
+        """Return the value, and the gradients' coefficients of the other image, of the image itself and of 1."""
         t, p, tt, pp, tp = (x / count for x in sums)
         cov, var_t, var_p = tp - t * p, tt - t * t, pp - p * p
         value, by_cov, factor = self._value(xp, cov, var_t, var_p)
@@ -148,10 +149,10 @@ class GlobalCorrelation(GlobalCorrelationOptions, ImageMeasure):
         return value, (by_cov, by_var_t, by_var_p, -by_cov * p - by_var_t * t, -by_cov * t - by_var_p * p)
 
     def _value(self, xp: Any, cov: Array, var_t: Array, var_p: Array) -> tuple[Array, Array, Array]:
-        """Return the value, half its derivative by ``cov``, and its negative one by ``var_t var_p``."""
+        """Return the value, half its derivative by ``cov``, and minus its derivative by ``var_t var_p``."""
         product, flat = var_t * var_p, None
         if self.exact:
-            # A constant image has a value of 0 and no gradient. What is no number passes no comparison.
+            # A constant image has a value of 0 and no gradient. NaN fails the comparisons and stays.
             flat = (var_t <= 0.0) | (var_p <= 0.0)
             product = xp.where(flat, xp.ones_like(product) + 0.0 * product, product)
         if self.squared:
@@ -164,7 +165,7 @@ class GlobalCorrelation(GlobalCorrelationOptions, ImageMeasure):
             value, by_cov = (cov + self.smooth_nr) * inverse, 0.5 * inverse
             factor = 0.5 * value / below
         if flat is not None:
-            # Cauchy and Schwarz's bound, which rounding must not break.
+            # Rounding must not break the Cauchy-Schwarz bound.
             for bound in (1.0, -1.0):
                 value = xp.where(value * bound > 1.0, xp.full_like(value, bound), value)
             value, by_cov, factor = (xp.where(flat, 0.0 * x, x) for x in (value, by_cov, factor))

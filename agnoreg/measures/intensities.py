@@ -1,4 +1,4 @@
-"""Where an image's intensities lie: by what they are shifted and scaled before they are multiplied."""
+"""The offset and the scale of an image's intensities, which are removed before intensities are multiplied."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ Array = Any
 
 
 def centre(backend: Backend, dtype: Any, image: Array, weights: Array | None = None) -> Array:
-    """Return a rough centre of each sample's intensities, ``(B,)``, that they can be shifted by without rounding.
+    """Return a rough centre of each sample's intensities, ``(B,)``, which can be subtracted without rounding.
 
-    It is the mean of a coarse grid of voxels, rounded to the spacing of floating-point numbers a little above the
-    largest of them, so that ``image - centre`` is exact for voxels of that size: an offset costs no digits then.
+    It is the mean over a coarse grid of voxels, rounded to the spacing of floating-point numbers a little above the
+    largest of these voxels. So ``image - centre`` is exact for voxels of that size, and an offset costs no digits.
     """
     xp = backend.xp
     steps = [max(1, size // 16) for size in image.shape[1:]]
@@ -35,9 +35,8 @@ def centre(backend: Backend, dtype: Any, image: Array, weights: Array | None = N
 def scale(backend: Backend, dtype: Any, image: Array, weights: Array | None = None) -> tuple[Array, Array]:
     """Return a centre of each sample's intensities and the largest of their absolute values, ``(B,)`` each.
 
-    By the second they are divided, so that no product of them leaves the range of the dtype, whatever their unit; it
-    is 1 where they are all 0. The centre lies between the least and the greatest, so that the voxels of a constant
-    image less the centre are exactly 0.
+    Intensities are divided by the second, so that their products stay in the dtype's range in any unit; it is 1 if all
+    are 0. The centre lies between the minimum and the maximum, so that a constant image less its centre is exactly 0.
     """
     xp, axes = backend.xp, tuple(range(1, len(image.shape)))
     middle = centre(backend, dtype, image, weights)
@@ -47,7 +46,7 @@ def scale(backend: Backend, dtype: Any, image: Array, weights: Array | None = No
     else:
         least = xp.min(fill_masked(backend, (image,), weights, math.inf)[0], axis=axes)
         greatest = xp.max(fill_masked(backend, (image,), weights, -math.inf)[0], axis=axes)
-        # Where nothing counts.
+        # The mask is empty.
         least, greatest = (xp.where(least > greatest, xp.zeros_like(x), x) for x in (least, greatest))
     largest = xp.maximum(xp.abs(least), xp.abs(greatest))
     middle = xp.minimum(xp.maximum(middle, least), greatest)
@@ -57,7 +56,7 @@ def scale(backend: Backend, dtype: Any, image: Array, weights: Array | None = No
 def centres(
     backend: Backend, dtype: Any, images: tuple[Array, ...], weights: Array | None, scaled: bool
 ) -> tuple[Array, ...]:
-    """Return a centre of each image, ``(B,)`` each, and, if they are ``scaled``, then what each is divided by."""
+    """Return a centre of each image, ``(B,)`` each, followed, if ``scaled``, by the divisor of each image."""
     if not scaled:
         return tuple(centre(backend, dtype, image, weights) for image in images)
     pairs = [scale(backend, dtype, image, weights) for image in images]

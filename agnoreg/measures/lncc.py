@@ -7,10 +7,10 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar
 
-from agnoreg.engine import doubts
+from agnoreg.engine import doubts, kernels
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.validate import as_number
-from agnoreg.measures import correlation, kernels
+from agnoreg.measures import correlation
 from agnoreg.measures.author import *
 from agnoreg.measures.conventions import check_convention, check_fixed, take
 from agnoreg.measures.families.local_moments import LocalMoments
@@ -21,7 +21,7 @@ from agnoreg.objects.loss import measured_options
 
 EPS = 1e-5
 
-#: ITK takes windows for flat up to here.
+#: Largest product of second moments for which ITK treats a window as flat.
 FLAT = 2.220446049250313e-16
 KERNELS: dict[str, Callable[[int], Array]] = {
     "rectangular": kernels.rectangular,
@@ -45,36 +45,36 @@ class LocalCorrelationOptions(ImageOptions):
 
     With ``S[.]`` the window sum (zero padded, the kernel not normalised) and ``V`` the full window's volume: ``cross =
     S[tp] - S[t] S[p] / V``, ``vt = S[tt] - S[t]^2 / V``, ``vp`` likewise; the value is the mean over voxels of
-    ``(cross^2 + smooth_nr) / (vt vp + smooth_dr)``. The moments are centred before they are squared, so that float32
-    results are right whatever the intensities' offset, CT included. Zeros beyond the border count as voxels: an offset
-    changes the value there. Of several channels it is the mean.
+    ``(cross^2 + smooth_nr) / (vt vp + smooth_dr)``. Moments are computed from centred intensities, so float32 results
+    are accurate for any intensity offset, such as that of CT. Zeros beyond the border count as voxels: an offset
+    changes the value there. With several channels, the value is their mean.
 
     Parameters
     ----------
     kernel_size
-        Voxels of the window along each axis, one number for all or one for each.
+        Size of the window in voxels, one number for all axes or one for each.
     kernel_type
         ``"rectangular"``, ``"triangular"`` (odd sizes from 3) or ``"gaussian"`` (standard deviation a third of the
         size).
     smooth_nr, smooth_dr
-        Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``. None: the convention's, 1e-5
-        each.
+        Added to numerator and denominator; a flat window scores ``smooth_nr / smooth_dr``. None: the
+        convention's value, by default 1e-5 each.
     padding
-        What lies beyond the border: ``"zero"``, voxels that are 0; or ``"truncate"``, nothing, so that windows hold
-        the image's voxels alone, as ITK's do. None: the convention's, ``"zero"``.
+        What lies beyond the border: ``"zero"``, voxels of value 0; or ``"truncate"``, nothing, so that windows are cut
+        off at the border, as in ITK. None: the convention's choice, by default ``"zero"``.
     squared
         False: the signed correlation, ``(cross + smooth_nr) / sqrt(vt vp + smooth_dr)``, in [-1, 1], for which inverted
         contrast is worst.
     flat_value
-        The value of windows in which one of the images is flat, ``vt vp = 0``; they have no gradient then. None: what
-        the formula gives; of the exact convention, they do not count.
+        The value of windows in which one of the images is flat, ``vt vp = 0``; they have no gradient then. None: the
+        formula's value; by the exact convention, these windows do not count.
     convention
-        Whose formula: ``"deepreg"``, the one above. ``"monai"``: ``(cross^2 + nr) / (max(vt, dr) max(vp, dr))``, ``nr =
-        0``; its triangular windows are narrower, and add up to 1. ``"voxelmorph"``: ``nr = 0``. ``"ants"``, ITK's:
-        ``nr = dr = 0``, ``padding="truncate"``, and 1 where ``vt vp`` is below 2.3e-16. ``"exact"``: no constants,
-        ``padding="truncate"``, whatever the images' units; windows in which one of the images is flat, or that have
-        fewer than two voxels, are left out of the mean, which is 0, with a gradient of 0, where all are. Flat are
-        windows whose standard deviation is no more than a rounding of their intensities.
+        Which library's definition to follow: ``"deepreg"``, the one above. ``"monai"``: ``(cross^2 + nr) / (max(vt, dr)
+        max(vp, dr))``, ``nr = 0``; its triangular windows are narrower, with a sum of 1. ``"voxelmorph"``: ``nr = 0``.
+        ``"ants"``, ITK's: ``nr = dr = 0``, ``padding="truncate"``, and 1 where ``vt vp`` is below 2.3e-16. ``"exact"``:
+        no constants, ``padding="truncate"``, valid in any unit of intensity. Windows in which one of the images is
+        flat, or that have fewer than two voxels, are left out of the mean; if all are, the value and the gradient are
+        0. A window is flat if its standard deviation is no more than the rounding error of its intensities.
 
     Returns
     -------
@@ -108,7 +108,7 @@ class LocalCorrelationOptions(ImageOptions):
     convention: str = field(default="deepreg", kw_only=True)
 
     def validate(self) -> None:
-        """Check the parameters, and take what was left out from the convention."""
+        """Check the parameters, and take those that are None from the convention."""
         super().validate()
         check_convention("LNCC", self.convention, tuple(LOCAL_CONVENTIONS))
         nr, dr, padding, flat_value = LOCAL_CONVENTIONS[self.convention]
@@ -143,7 +143,7 @@ class LocalCorrelationOptions(ImageOptions):
 
     @property
     def exact(self) -> bool:
-        """Whether there are no constants, and images are divided by their largest intensities."""
+        """Whether there are no smoothing constants, and images are divided by their largest intensities."""
         return self.convention == "exact"
 
     @property
@@ -171,7 +171,7 @@ class LocalCorrelationOptions(ImageOptions):
 
     @property
     def identity_value(self) -> float | None:
-        """1 where the two small constants are equal, in a squared correlation in which flat windows score 1.
+        """1 if the two constants are equal, the correlation is squared and flat windows score 1.
 
         By the exact convention 1, but 0 if all windows are flat.
         """
@@ -182,16 +182,16 @@ class LocalCorrelationOptions(ImageOptions):
 
 
 class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
-    """The formula; MONAI's has ``max(vt, dr) max(vp, dr)`` below, and the exact one only windows that are not flat."""
+    """LNCC as a measure; `of_moments` chooses the formula by the convention."""
 
     @property
     def counts(self) -> bool:
-        """Whether flat windows do not count."""
+        """Whether flat windows are left out of the mean."""
         return self.exact and self.flat_value is None
 
     @property
     def truncated(self) -> bool:
-        """Whether windows end at the border."""
+        """Whether windows are cut off at the border."""
         return self.padding == "truncate"
 
     @property
@@ -200,7 +200,7 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
         return self.exact
 
     def doubt(self, *shapes: tuple[int | None, ...]) -> str:
-        """Return why images of such shapes are probably not what is meant."""
+        """Return a warning about thin volumes with zero padding, or an empty string."""
         first, dims = (2 if self.data_format == "channels_first" else 1), self.spatial_dims
 
         def widths() -> list[int]:
@@ -221,7 +221,7 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
         weights: Array | None,
         wrt: tuple[int, ...] | None,
     ) -> tuple[Any, tuple[Array, ...]]:
-        """Return each window's value, and what the gradients are window sums of."""
+        """Return each window's value, and the images whose window sums make the gradients."""
         options: dict[str, Any] = {"squared": self.squared, "flat_value": self.flat_value}
         if self.exact:
             return correlation.exact(xp, m, centres, here, weights, wrt, volume=self.volume, **options)
@@ -235,7 +235,7 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
 
 
 class ThinCorrelation(ThinMoments, LocalCorrelation):
-    """`LocalCorrelation` of images that are single voxels along some axes."""
+    """`LocalCorrelation` of images with a single voxel along some axes."""
 
 
 @lru_cache(maxsize=256)
@@ -250,16 +250,16 @@ lncc = pair_function("lncc", _Call, LocalCorrelation)
 
 
 class _MapCall(LocalCorrelationOptions, Masks):
-    """Squared local normalised cross-correlation at every voxel, of which `lncc` is the mean.
+    """Squared local normalised cross-correlation at every voxel; `lncc` is its mean.
 
-    Masks say which voxels count, not how much. Its gradient is the framework's own.
+    Nonzero mask weights all count the same. The gradient is that of the framework's autodiff.
 
     Returns
     -------
     array
-        Shape ``(B, d1, d2, d3, 1)``, or the images' own where they have channels; in [0, 1] where ``smooth_nr <=
-        smooth_dr``, higher is better. NaN where a mask leaves a voxel out, and by the exact convention without a
-        `flat_value` where its window is flat.
+        Shape ``(B, d1, d2, d3, 1)``, or the images' shape if they have channels; in [0, 1] where ``smooth_nr <=
+        smooth_dr``, higher is better. NaN at masked voxels and, by the exact convention without a `flat_value`,
+        where the window is flat.
     """
 
 
@@ -268,7 +268,7 @@ lncc_map = pair_function("lncc_map", _MapCall, LocalCorrelation, LocalCorrelatio
 
 class LocalNormalizedCrossCorrelation(LocalCorrelationOptions, ImageLoss):
     formula = LocalCorrelation
-    #: The kernel functions by name.
+    #: The kernel functions, keyed by name.
     kernel_fn_dict: ClassVar[Mapping[str, Callable[[int], Array]]] = MappingProxyType(KERNELS)
 
     def _local(self) -> LocalCorrelation:
@@ -276,7 +276,7 @@ class LocalNormalizedCrossCorrelation(LocalCorrelationOptions, ImageLoss):
 
     @property
     def kernel(self) -> Array:
-        """The window's weights along one axis, a NumPy array ``(kernel_size,)``; the first axis, where they differ."""
+        """The window's weights along one axis, a NumPy array ``(kernel_size,)``; the first axis if sizes differ."""
         size = self.kernel_size[0] if isinstance(self.kernel_size, tuple) else self.kernel_size
         return KERNELS[self.kernel_type](size)  # type: ignore[arg-type]
 
@@ -298,8 +298,8 @@ class LocalNormalizedCrossCorrelation(LocalCorrelationOptions, ImageLoss):
         Returns
         -------
         array
-            Shape ``(B, d1, d2, d3, 1)``, with the metric's own sign; NaN where a mask leaves a voxel out, and by the
-            exact convention without a `flat_value` where its window is flat.
+            Shape ``(B, d1, d2, d3, 1)``, with the metric's own sign; NaN at masked voxels and, by the exact
+            convention without a `flat_value`, where the window is flat.
         """
         for name in masks:
             if name not in MASKS:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agnoreg.messages import did_you_mean, named, shown
-from agnoreg.objects.composite import SECTIONS, RegistrationLoss, WeightedLoss, checked_weight, losses_of
 from agnoreg.objects.loss import Loss
+from agnoreg.objects.registration import RegistrationLoss
 from agnoreg.objects.registry import loss_of, registered_losses
+from agnoreg.objects.weighted import SECTIONS, WeightedLoss, checked_weight, losses_of
 
 #: Entries of a configuration with all that is in it, and how deep they are nested, at most.
 MOST, DEEPEST = 20_000, 50

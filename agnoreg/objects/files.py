@@ -12,8 +12,8 @@ from typing import Any
 from agnoreg.files import as_path, write_whole
 from agnoreg.messages import named, one_line, shown
 from agnoreg.objects.build import build_loss, check_extent, found_at, shortest
-from agnoreg.objects.composite import SECTIONS
 from agnoreg.objects.loss import Loss
+from agnoreg.objects.weighted import SECTIONS
 
 __all__ = ["load_loss", "save_loss"]
 

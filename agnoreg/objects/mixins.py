@@ -9,8 +9,8 @@ import numpy as np
 
 from agnoreg.engine.combinators import Filtered, Negated, WeightedSum
 from agnoreg.engine.function import Differentiable
+from agnoreg.engine.kernels import LARGEST, cauchy_kernel1d, gaussian_kernel1d_sigma, sampled_gaussian
 from agnoreg.engine.validate import as_number
-from agnoreg.measures.kernels import LARGEST, cauchy_kernel1d, gaussian_kernel1d_sigma, sampled_gaussian
 from agnoreg.messages import named, shown
 from agnoreg.objects.loss import Loss, frozen
 

@@ -1,5 +1,5 @@
-"""Families: what measures of one kind share, so that a measure is only its local formula.
+"""Families: base classes of measures of one kind, so that a measure consists of its local formula only.
 
-Each owns slabs or streaming, masks, channels and the adjoint; the author of a measure writes the few methods that it
-names.
+A family takes care of slabs or streaming, masks, channels and the adjoint. Its class docstring names the few methods
+that the author of a measure writes.
 """

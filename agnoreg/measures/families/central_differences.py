@@ -1,4 +1,4 @@
-"""Smoothness of a field by central differences ``(u[i+1] - u[i-1]) / 2``, and by such differences of them."""
+"""Smoothness of a field by central differences ``(u[i+1] - u[i-1]) / 2``, and by central differences of these."""
 
 from typing import Any, ClassVar
 
@@ -6,7 +6,8 @@ from agnoreg.engine.delay import delayed, keep_last
 from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
-from agnoreg.measures.families.fields import FirstDifferences, SecondDifferences, across, plus_across, times, trim
+from agnoreg.measures.families.differences import FirstDifferences, SecondDifferences
+from agnoreg.measures.families.row_differences import across, plus_across, times, trim
 
 Array = Any
 
@@ -17,7 +18,7 @@ class GradientEnergy(FirstDifferences):
     rate: ClassVar[float] = 0.5
 
     def memory(self, back: bool) -> tuple[int, ...]:
-        """Return how many planes are remembered of ``u``; of the slope along axis 1 and the rest of the gradient."""
+        """Return how many planes to keep of ``u``; if ``back``, also of ``ux`` and the rest of the gradient."""
         value_delay = self.value_delay
         return (2 * value_delay, 2 * value_delay, value_delay) if back else (2 * value_delay,)
 
@@ -26,7 +27,7 @@ class GradientEnergy(FirstDifferences):
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients ``sum_d Dd' (Dd u)``, or ``sum_d Dd' sign(Dd u)``.
 
-        With a spacing every ``Dd`` has a factor of its own.
+        ``Dd`` is the difference along axis ``d``, times the factor of its spacing if any, and ``Dd'`` its adjoint.
         """
         xp, line, value_delay, dims = slab.xp, layout.line, self.value_delay, self.spatial_dims
         along_x, along_y, _ = self.relative
@@ -45,7 +46,7 @@ class GradientEnergy(FirstDifferences):
             ux = u - before
             ux *= mask
             ux = times(ux, along_x)
-        # Along lines last: (difference, entries between neighbours, factor).
+        # (entries between neighbours, factor) of each axis within a plane, the one along lines last.
         in_plane = [(line, along_y)] if dims >= 2 else []
         in_plane.append((self.step_size, 1.0))
         differences = []
@@ -68,7 +69,7 @@ class GradientEnergy(FirstDifferences):
         for (stride, factor), difference in zip(in_plane, differences, strict=True):
             other = plus_across(other, self.back(slab, difference, factor, row_mask), stride, line)
         others = (*others, (planes(other),))
-        # A difference's adjoint is its negative.
+        # A central difference is minus its own adjoint.
         gradient = delayed(xp, others, value_delay)[0]
         if ux is None:
             gradient = -gradient
@@ -92,7 +93,7 @@ class SecondDerivativeEnergy(SecondDifferences):
     least: ClassVar[int] = 5
 
     def memory(self, back: bool) -> tuple[int, ...]:
-        """Return how many planes are remembered of ``u`` and ``ux``; of ``uxx`` and three parts of the gradient."""
+        """Return how many planes to keep of ``u`` and ``ux``; if ``back``, also of ``uxx`` and gradient parts."""
         if self.spatial_dims < 3:
             return (0,) * (6 if back else 2)
         return (2, 2, 2, 1, 2, 2) if back else (2, 2)
@@ -102,9 +103,9 @@ class SecondDerivativeEnergy(SecondDifferences):
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients.
 
-        These are ``Dx'(Dx' uxx + Dy' 2uxy + Dz' 2uxz) + Dy'(Dy' uyy + Dz' 2uyz) + Dz' Dz' uzz``; as a difference's
-        adjoint is its negative, and there are two, the adjoints are differences. With a spacing every second difference
-        has a factor of its own.
+        The gradient is ``Dx'(Dx' uxx + Dy' 2uxy + Dz' 2uxz) + Dy'(Dy' uyy + Dz' 2uyz) + Dz' Dz' uzz``. A central
+        difference is minus its own adjoint; two of them in a row cancel the sign, so plain differences are taken. With
+        a spacing every second difference has a factor of its own.
         """
         xp, line, stride, dims, value_delay = slab.xp, layout.line, self.step_size, self.spatial_dims, self.value_delay
         along_x, along_y, _ = self.relative
@@ -118,7 +119,7 @@ class SecondDerivativeEnergy(SecondDifferences):
         middle = delayed(xp, fields, value_delay)[0]
         row = self.row(xp, middle, layout, 4)
         known, mask, rows_mask, there = self.counting(slab, layout, chunk, known, u, 2)
-        # The mixed ones are twice what they should be: half their squares are twice the right ones.
+        # Mixed differences are computed twice as large: half their square is twice the true one, as the energy needs.
         twice = rows_mask * 2.0
         uz = across(row, stride, line)
         zz = across(uz, stride, line)

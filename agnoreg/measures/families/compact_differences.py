@@ -1,4 +1,4 @@
-"""Smoothness of a field by compact differences, which see a field that alternates from voxel to voxel."""
+"""Smoothness of a field by compact differences, which, unlike central ones, detect voxel-to-voxel oscillation."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,26 +10,19 @@ from agnoreg.engine.delay import delayed, keep_last, zero_history
 from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
-from agnoreg.measures.families.fields import (
-    FirstDifferences,
-    SecondDifferences,
-    across,
-    lesser,
-    plus_across,
-    times,
-    trim,
-)
+from agnoreg.measures.families.differences import FirstDifferences, SecondDifferences
+from agnoreg.measures.families.row_differences import across, lesser, plus_across, times, trim
 
 Array = Any
 
 
 class CompactGradientEnergy(FirstDifferences):
-    """The sum over the axes of the mean of the squares, or absolute values, of ``u[i+1] - u[i]``.
+    """The sum over the axes of the mean square, or mean absolute value, of ``u[i+1] - u[i]``.
 
-    Every axis has a grid of its own, one voxel shorter along it.
+    Each axis has its own grid of differences, one voxel shorter along that axis.
     """
 
-    #: The sizes of the whole arranged field, where it comes in blocks: the axes' means are of different numbers.
+    #: Canonical sizes of the whole field if it comes in blocks: the axes have different numbers of differences.
     sizes: tuple[int, int, int] | None = None
 
     crop: ClassVar[int] = 0
@@ -37,7 +30,7 @@ class CompactGradientEnergy(FirstDifferences):
     rate: ClassVar[float] = 1.0
 
     def for_global_shape(self, shape: tuple[int | None, ...]) -> "CompactGradientEnergy":
-        """Return the measure that knows the whole field's sizes."""
+        """Return the measure with the sizes of the whole field."""
         planes, lines, entries = shape[1:4]
         assert planes is not None
         assert lines is not None
@@ -46,13 +39,13 @@ class CompactGradientEnergy(FirstDifferences):
 
     @property
     def window_radius(self) -> tuple[int, int, int]:
-        """A difference reads the next voxel."""
+        """1 along each axis of the field: a difference reads the next voxel."""
         x, y, z = (int(axis >= 3 - self.spatial_dims) for axis in range(3))
         return x, y, z
 
     @property
     def gradient_delay(self) -> int:
-        """No plane after a plane has a difference that reads it."""
+        """0: no difference of a later plane reads a plane."""
         return 0
 
     def count(self, shape: tuple[int | None, ...]) -> int:
@@ -68,7 +61,7 @@ class CompactGradientEnergy(FirstDifferences):
         return (self.voxel_mask(backend, mask, arrays[0]),)
 
     def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
-        """Return how much the differences along each axis count: the lesser of two voxels each."""
+        """Return the weights of the differences along each axis: the lesser weight of the two voxels."""
         (mask,) = weights
         return (
             lesser(backend.xp, cut(mask, axis, 1, None), cut(mask, axis, None, -1))
@@ -76,15 +69,15 @@ class CompactGradientEnergy(FirstDifferences):
         )
 
     def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """Return how much the differences along the last axis count.
+        """Return the effective count of the differences along the last axis.
 
-        The constants are the factors of differences along axes 1 and 2, relative to those.
+        The constants are the factors of differences along axes 1 and 2, relative to the last axis.
         """
         *others, last = sums
         count, zero = last, xp.zeros_like(last)
         factors = [zero] * (2 - len(others))
         for other in others:
-            # Without a difference along an axis there is no mean.
+            # An axis without a difference has no mean: the value becomes NaN.
             count = xp.where(other > 0.0, count, zero)
             factor = last / xp.where(other > 0.0, other, xp.ones_like(other))
             factors.append(factor if self.l1 else xp.sqrt(factor))
@@ -100,7 +93,7 @@ class CompactGradientEnergy(FirstDifferences):
         return x * along_x, y * along_y
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
-        """Return which entries are voxels, have a line after their own, and a voxel after them; and planes of zeros."""
+        """Return 0/1 masks of voxels, of those with a next line and a next voxel; and delay lines of zeros."""
         xp = slab.xp
         zeros = layout.pack(xp, slab.arrays[0])
         index = xp.arange(layout.size, dtype=xp.int32, device=slab.backend.device(zeros))
@@ -156,7 +149,7 @@ class CompactGradientEnergy(FirstDifferences):
             return state, energies, ()
         other = None
         for (step, factor), mask, difference in zip(in_plane, masks[1:], differences, strict=True):
-            # Ahead is the difference itself, behind the one before: the adjoint's negative.
+            # g[i] - g[i-1] is minus the adjoint of a forward difference.
             other = plus_across(other, self.back(slab, difference, factor, mask), 0, line, step)
         gradient = -planes(other)
         if ux is not None:
@@ -170,7 +163,7 @@ class CompactGradientEnergy(FirstDifferences):
     def _counting(
         self, slab: Slab, layout: Layout, chunk: PlaneBatch, known: tuple[Array, ...], like: Array
     ) -> tuple[Array, list[Array]]:
-        """Return 1 for the entries that are voxels, and for those with a neighbour along each axis; others are 0."""
+        """Return a 0/1 mask of the voxels, and one for each axis of the voxels with a next voxel along it."""
         xp, value_delay, device = slab.xp, self.value_delay, slab.backend.device(like)
         voxel, before_line, before_voxel = known
         there = self._masked(xp, like, voxel, chunk.existing(xp, value_delay, device))
@@ -183,9 +176,9 @@ class CompactGradientEnergy(FirstDifferences):
     def _weights(
         self, slab: Slab, layout: Layout, known: tuple[Any, ...]
     ) -> tuple[tuple[Any, ...], Array, list[Array]]:
-        """Return what is kept, the voxels' weights, and the differences' (the roots of squared ones') by axis.
+        """Return what to keep, the voxels' weights, and the differences' weights by axis (if `quadratic`, their roots).
 
-        A difference counts as much as the lesser of its voxels.
+        A difference has the lesser weight of its two voxels.
         """
         xp, value_delay, line = slab.xp, self.value_delay, layout.line
         now = self.pack_weights(slab, layout, slab.weights[0])
@@ -196,7 +189,7 @@ class CompactGradientEnergy(FirstDifferences):
         masks = [lesser(xp, there, now)]
         for step in (line, self.step_size)[2 - min(2, self.spatial_dims) :]:
             masks.append(lesser(xp, row[line:-line], row[line + step : step - line or None]))
-        # A line's last voxel has no neighbour, though a component of the next line's first one may follow as closely.
+        # A line's last voxel has no next voxel, though a component of the next line's first voxel may be as near.
         masks[-1] = masks[-1] * self.row(xp, xp.zeros_like(there) + inside[2], layout, 1)
         if self.quadratic:
             masks = [xp.sqrt(mask) for mask in masks]
@@ -208,7 +201,7 @@ class CompactGradientEnergy(FirstDifferences):
         return (*inside, keep_last(remembered, value_delay)), there, masks
 
     def _masked(self, xp: Any, like: Array, inside: Array, there: Array | None) -> Array:
-        """Return 1 for entries ``inside`` of planes that are ``there``, 0 for others."""
+        """Return a 0/1 mask, shaped as ``like``, of the entries ``inside`` a plane in planes that are ``there``."""
         if there is not None:
             inside = inside * xp.astype(xp.reshape(there, (-1, 1, 1)), inside.dtype)
         return xp.zeros_like(like) + inside
@@ -217,11 +210,11 @@ class CompactGradientEnergy(FirstDifferences):
 class CompactSecondDerivativeEnergy(SecondDifferences):
     """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, with ``uxx = u[i+1] - 2 u[i] + u[i-1]``.
 
-    The mixed ones are central differences of central differences; one voxel is lost at each end of every axis.
+    Mixed derivatives are central differences of central differences. One voxel is lost at each end of every axis.
     """
 
     def memory(self, back: bool) -> tuple[int, ...]:
-        """Return how many planes are remembered of ``u``; of ``uxx``, the mixed ones and the rest of the gradient."""
+        """Return how many planes to keep of ``u``; if ``back``, also of ``uxx`` and two gradient parts."""
         value_delay = self.value_delay
         return (2 * value_delay, 2 * value_delay, 2 * value_delay, value_delay) if back else (2 * value_delay,)
 
@@ -230,7 +223,7 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
     ) -> tuple[Any, Array, tuple[Array, ...]]:
         """Return the next state, the energies, and the gradients; a second difference is its own adjoint.
 
-        Where a mixed difference has a factor of 1/4, which `units` puts back, the others have one of 1: they get 4.
+        Differences are computed without the mixed ones' factor of 1/4, which `units` applies to all: pure ones get 4.
         """
         xp, line, stride, dims, value_delay = slab.xp, layout.line, self.step_size, self.spatial_dims, self.value_delay
         along_x, along_y, _ = self.relative
@@ -250,7 +243,7 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
         middle, before = delayed(xp, fields, value_delay)[0], delayed(xp, fields, 2 * value_delay)[0]
         known, mask, row_mask, there = self.counting(slab, layout, chunk, known, u, 2)
         row = self.row(xp, middle, layout, 4)
-        # The mixed ones are twice what they should be: half their squares are twice the right ones.
+        # Mixed differences are computed twice as large: half their square is twice the true one, as the energy needs.
         twice = row_mask * 2.0
         pure = trim(twice, line) * 2.0
         zz = trim(second(row, stride), 2 * line) * pure

@@ -1,11 +1,10 @@
-"""What measures of a displacement field (DDF) share: its layout, spacing and dimensions, and differences in rows."""
+"""Family: measures of a displacement field (DDF), by differences: layout, spacing, dimensions and masks."""
 
 import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
-from agnoreg.backend.shifts import cut, pad
 from agnoreg.engine.axes import axes_between, check_spacing
 from agnoreg.engine.delay import delayed, keep_last, zero_history
 from agnoreg.engine.planes import PlaneBatch
@@ -14,76 +13,28 @@ from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg.engine.sums import spread
 from agnoreg.engine.validate import check_rank
-from agnoreg.objects.options import FieldOptions, flag
+from agnoreg.measures.families.row_differences import eroded
+from agnoreg.objects.options import FieldOptions
 
 Array = Any
 
-# --- planes that pass -------------------------------------------------------------------------------------------------
-
-# Planes lie in a row, with gaps of zeros between them and a margin of zeros at each end: a difference along axis 2 or 3
-# is one of entries a line or a voxel ahead and behind. Near a border these mix lines; they are multiplied by 0. Halves
-# are left out of differences, and so is the spacing along the last axis; `units` puts them back.
-
-
-def across(row: Array, stride: int, line: int, behind: int | None = None) -> Array:
-    """Return ``row[i + stride] - row[i - behind]``, a line shorter at each end; left out, ``behind`` is the stride."""
-    behind = stride if behind is None else behind
-    return row[line + stride : stride - line or None] - row[line - behind : -line - behind]
-
-
-def plus_across(total: Array | None, row: Array, stride: int, line: int, behind: int | None = None) -> Array:
-    """Add the same to ``total``, in its memory where it can be written."""
-    if total is None:
-        return across(row, stride, line, behind)
-    behind = stride if behind is None else behind
-    total += row[line + stride : stride - line or None]
-    total -= row[line - behind : -line - behind]
-    return total
-
-
-def times(x: Array, factor: Any) -> Array:
-    """Return ``factor * x``, in its memory where it can be written; the factor may be an array without axes."""
-    if not isinstance(factor, float) or factor != 1.0:
-        x *= factor
-    return x
-
-
-def trim(row: Array, entries: int) -> Array:
-    """Take so many entries off each end."""
-    return row[entries:-entries]
-
-
-def eroded(xp: Any, mask: Array, axis: int, reach: int) -> Array:
-    """Return the least of the entries up to ``reach`` away along an axis; beyond the border there are zeros."""
-    size = mask.shape[axis]
-    padded, least = pad(xp, mask, axis, reach, reach), mask
-    for shift in range(2 * reach + 1):
-        if shift != reach:
-            least = lesser(xp, least, cut(padded, axis, shift, shift + size))
-    return least
-
-
-def lesser(xp: Any, a: Array, b: Array) -> Array:
-    """Return the lesser of two weights: of bools, whether both are."""
-    return a & b if a.dtype == xp.bool else xp.minimum(a, b)
-
 
 class FieldMeasure(FieldOptions, StreamingMeasure):
-    """The mean, over the cropped grid and the components, of a sum of functions of differences.
+    """Mean over the cropped grid and the components of an energy, a sum of functions of differences.
 
-    A field of two dimensions is arranged as one plane, and one of one dimension as one line. Components are neighbours
-    in a line where they come last, and samples where they come first, so that no field is copied.
+    In canonical shape, a two-dimensional field is one plane and a one-dimensional one is one line. Components that come
+    last are interleaved in a line; components that come first become samples. So no field is copied.
     """
 
     #: Voxels lost at each end.
     crop: ClassVar[int] = 1
     #: The fewest voxels along an axis.
     least: ClassVar[int] = 3
-    #: Lines of zeros between planes: as many as a gradient reaches from its voxel.
+    #: Lines of zeros between planes: how far, in lines, a gradient reads from its voxel.
     gap: ClassVar[int] = 2
 
     def validate(self) -> None:
-        """Store one spacing an axis."""
+        """Check the spacing, and store one for each axis."""
         super().validate()
         self._store(spacing=check_spacing(self.spacing, self.spatial_dims))
 
@@ -94,12 +45,12 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
 
     @property
     def step_size(self) -> int:
-        """How many entries of a line lie from a voxel to the next."""
+        """Entries from one voxel of a line to the next: the number of components if these come last."""
         return self.spatial_dims if self.components_last else 1
 
     @property
     def relative(self) -> tuple[float, float, float]:
-        """The spacing along the last axis, divided by that along each axis of an arranged field."""
+        """The spacing along the last axis, divided by that along each axis of the canonical field."""
         assert isinstance(self.spacing, tuple)
         steps = (self.spacing[-1],) * (3 - len(self.spacing)) + self.spacing
         x, y, z = (self.spacing[-1] / step for step in steps)
@@ -107,22 +58,22 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
 
     @property
     def crops(self) -> tuple[int, int, int]:
-        """The voxels lost at each end of an arranged field's axes, none along those that the field does not have."""
+        """Voxels lost at each end of each axis of the canonical field; 0 along axes that the field lacks."""
         x, y, z = (self.crop if axis >= 3 - self.spatial_dims else 0 for axis in range(3))
         return x, y, z
 
     @property
     def window_radius(self) -> tuple[int, int, int]:
-        """As far as differences reach."""
+        """How far differences reach: the crop."""
         return self.crops
 
     @property
     def gradient_delay(self) -> int:
-        """The planes after a plane whose differences read it."""
+        """Planes after a plane whose differences still read it."""
         return self.crops[0]
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where this is not a field, or one too small for the differences."""
+        """Raise ValueError if this is not a field, or is too small for the differences."""
         (shape,) = shapes
         dims = self.spatial_dims
         names = [f"dim{i + 1}" for i in range(dims)]
@@ -149,19 +100,19 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return (backend.xp.reshape(field, (-1, *[1] * (3 - len(sizes)), *sizes)),)
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
-        """Return how planes are laid out: what a voxel reaches lies in its own plane or in the gap below."""
+        """Return the layout of a plane, with a gap so wide that differences never reach into another plane."""
         assert shape[2] is not None
         assert shape[3] is not None
         return Layout(shape[2], shape[3], self.gap, self.gap)
 
     def count(self, shape: tuple[int | None, ...]) -> int:
-        """Return the number of cropped voxels times components, of an arranged field."""
+        """Return the number of entries of the cropped grid of a canonical field, components included."""
         steps = (1, 1, self.step_size)
         sizes = [size - 2 * c * step for size, c, step in zip(shape[1:], self.crops, steps, strict=True) if size]
         return math.prod(sizes)
 
     def parts(self, shape: tuple[int | None, ...]) -> int:
-        """Return how many samples a field is: one a component, where these come first."""
+        """Return how many samples a field becomes: one for each component if these come first, else 1."""
         return 1 if self.components_last else self.spatial_dims
 
     def channel_axis(self, rank: int) -> int:
@@ -172,14 +123,14 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         """Return the axes that are not the batch or the components."""
         return axes_between(rank, self.spatial_dims, self.channel_axis(rank))
 
-    #: Whether energies are squares; else absolute values.
+    #: Whether energies are squares; otherwise they are absolute values.
     quadratic: ClassVar[bool] = True
 
     def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the mask and each energy's weight, the least of the voxels around it, as far as the crop.
+        """Return the mask, and the weight of each energy: the minimum over the voxels up to the crop away.
 
-        So an energy counts where there are all the voxels that its differences read. Both have no components, or are
-        samples as the components are.
+        So an energy counts only where all voxels that its differences read are inside the mask. Both arrays have one
+        entry a voxel; if components are samples, they are repeated for these.
         """
         mask = weights = self.voxel_mask(backend, mask, arrays[0])
         for axis, crop in zip((1, 2, 3), self.crops, strict=True):
@@ -191,11 +142,11 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return weights[1:]
 
     def weight(self, xp: Any, dtype: Any, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """Return how much the energies of all components count."""
+        """Return the effective count of the energies of all components."""
         return sums[0] * self.step_size, ()
 
     def voxel_mask(self, backend: Backend, mask: Array, field: Array) -> Array:
-        """Return a mask of this field as ``(b, planes, lines, voxels)``."""
+        """Return a mask of a field as ``(b, planes, lines, voxels)``."""
         axis = self.channel_axis(len(mask.shape))
         if mask.shape[axis] != 1:
             raise ValueError(
@@ -207,7 +158,7 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return backend.xp.reshape(mask, (-1, *[1] * (3 - len(sizes)), *sizes))
 
     def pack_weights(self, slab: Slab, layout: Layout, weights: Array) -> Array:
-        """Return weights of voxels as planes, one for every component."""
+        """Return weights of voxels as packed planes, repeated for every component of a line."""
         xp = slab.xp
         if self.step_size > 1:
             ones = xp.ones((self.step_size,), dtype=weights.dtype, device=slab.backend.device(weights))
@@ -217,13 +168,17 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return layout.pack(xp, weights)
 
     def again(self, slab: Slab, x: Array, mask: Array) -> Array:
-        """Return what a gradient is made of: where weights are not just 1 or 0, their roots count twice."""
+        """Return ``x`` times ``mask`` if there are weights.
+
+        An energy is a square of ``root(weight) * difference``, so its gradient has the root twice. A 0/1 mask need not
+        be applied again.
+        """
         if slab.weights:
             x *= mask
         return x
 
     def field(self, slab: Slab) -> Array:
-        """Return the field's planes, 0 where a mask leaves them out."""
+        """Return the field's planes, 0 at masked voxels."""
         (field,) = slab.arrays
         if not slab.weights:
             return field
@@ -235,7 +190,7 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return fill_masked(slab.backend, (field,), there)[0]
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
-        """Return which entries of a plane count, and planes of zeros for all that is remembered."""
+        """Return a plane's 0/1 mask (with weights, a delay line for them), and delay lines of zeros."""
         xp, (_, across_lines, along_line) = slab.xp, self.crops
         zeros = layout.pack(xp, slab.arrays[0])
         memory = self.memory(wrt is not None)
@@ -249,11 +204,14 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return (xp.astype(inside, zeros.dtype),), *zero_history((zeros,), memory)
 
     def memory(self, back: bool) -> tuple[int, ...]:
-        """Return how many planes a step remembers of each array: the field, and what is made of it."""
+        """Return how many planes to keep of each array: of the field, and if ``back`` of what the gradient needs."""
         raise NotImplementedError
 
     def row(self, xp: Any, planes: Array, layout: Layout, lines: int) -> Array:
-        """Return planes as a row, with a margin of so many lines."""
+        """Return planes as one row, with a margin of ``lines`` lines at each end.
+
+        The margin repeats the end of the last plane, a gap of zeros.
+        """
         row = xp.reshape(planes, (-1,))
         margin = row[-lines * layout.line :]
         return xp.concat([margin, row, margin])
@@ -261,11 +219,18 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
     def counting(
         self, slab: Slab, layout: Layout, chunk: PlaneBatch, known: tuple[Any, ...], like: Array, lines: int
     ) -> tuple[tuple[Any, ...], Array, Array, Array]:
-        """Return what counts of the planes that came `value_delay` before: the entries that have all their neighbours.
+        """Return the mask of the energies that count, for the planes that came `value_delay` before the chunk's.
 
-        That is 1 or 0 for each entry, or a weight (its root, if `quadratic`), as planes and as a row with a margin of
-        so many lines, and whether it is not 0; the chunk's planes are ``like`` these.
-        ``known`` is what `begin` returned, and is returned to be kept: most chunks have planes that all count.
+        An energy counts if all voxels that it reads exist. The mask is 1 or 0 for each entry, or the energy's weight
+        (if `quadratic`, its root). It is returned as planes like ``like``, as a row with a margin of ``lines`` lines,
+        and as bools. ``known`` is what `begin` or the last call returned; the first result replaces it. Away from the
+        ends of the image all planes have the same mask, which is kept there.
+
+        For example, with a crop of 1 and one component, in a field of 4 planes of 3 lines of 5 voxels, without gaps::
+
+            planes 0 and 3    0 0 0 0 0    planes 1 and 2    0 0 0 0 0
+                              0 0 0 0 0                      0 1 1 1 0
+                              0 0 0 0 0                      0 0 0 0 0
         """
         xp, crop = slab.xp, self.crops[0]
         if slab.weights:
@@ -288,51 +253,8 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         return ((inside, mask, row, there) if whole else known), mask, row, there
 
     def counted(self, xp: Any, energies: Array, there: Array) -> Array:
-        """Return the energies where they count; in a gap, another sample's NaN times 0 would still be NaN."""
+        """Return the energies, 0 where they do not count.
+
+        The factor 0 does not suffice with several samples: another sample's NaN, times 0, would still be NaN.
+        """
         return energies if energies.shape[1] == 1 else xp.where(there, energies, xp.zeros_like(energies))
-
-
-class FirstDifferences(FieldMeasure):
-    """A sum of squares of first differences, or of their absolute values."""
-
-    l1: bool = flag(default=False)
-
-    title: ClassVar[str] = "The gradient norm"
-    #: What a difference is to be multiplied by, beside the spacing.
-    rate: ClassVar[float]
-
-    @property
-    def quadratic(self) -> bool:  # type: ignore[override]
-        """Whether energies are squares."""
-        return not self.l1
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """The factors of the values and of the gradients: those of the differences along the last axis."""
-        assert isinstance(self.spacing, tuple)
-        rate = self.rate / self.spacing[-1]
-        return (rate, rate) if self.l1 else (rate**2, 2.0 * rate**2)
-
-    def energy(self, xp: Any, difference: Array) -> Array:
-        """Return the square, or the absolute value."""
-        return xp.abs(difference) if self.l1 else difference * difference
-
-    def back(self, slab: Slab, difference: Array, factor: float, mask: Array) -> Array:
-        """Return what the gradient is made of: half an energy's derivative (of an absolute value, the derivative)."""
-        return self.again(
-            slab, times(slab.backend.operations.sign(difference) if self.l1 else difference, factor), mask
-        )
-
-
-class SecondDifferences(FieldMeasure):
-    """``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``, of differences that lack a factor of 1/4."""
-
-    gap: ClassVar[int] = 4
-    title: ClassVar[str] = "The bending energy"
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """The factors of the values and of the gradients."""
-        assert isinstance(self.spacing, tuple)
-        unit = (0.5 / self.spacing[-1]) ** 4
-        return unit, 2.0 * unit

@@ -1,4 +1,4 @@
-"""Family: a function of the joint histogram of two images, by Parzen windows."""
+"""Family: functions of the joint histogram of two images, estimated with Parzen windows."""
 
 import math
 from typing import Any, ClassVar
@@ -12,15 +12,16 @@ from agnoreg.objects.options import ImageOptions, integer, number
 
 Array = Any
 
-#: Less than any square of a histogram's entry that counts.
+#: Smaller than the square of any histogram entry that matters; avoids a division by 0.
 TINY = 1e-30
-#: With so few bins, and windows of at least such a standard deviation in bins, places counted from the middle of the
-#: range leave float32 digits enough.
+#: Up to this many bins, and from this standard deviation in bins, float32 is precise enough with positions counted
+#: from the middle of the range.
 FEW_BINS, NARROW = 128, 0.2
-#: The joint histogram has the square of it, 128 MB for each sample, and its gradient a dozen matrices like it. It is
-#: a power of 2, to which float32 splits a number so that both parts are exact times the number of bins.
+#: Maximum number of bins: the joint histogram has 128 MB for each sample then, and its gradient a dozen such matrices.
+#: It is a power of 2: intensities are split there into leading and trailing bits, so that each part times the number of
+#: bins is exact in float32.
 LARGEST_HISTOGRAM = 4096
-#: Samples of one block: a product of matrices this small stays in cache and on one core.
+#: Voxels of one block: a matrix product this small stays in cache and on one core.
 BLOCK = 256
 
 
@@ -43,7 +44,7 @@ class HistogramOptions(ImageOptions):
     sigma_ratio: float = number(default=0.5, above=True)
 
     def validate(self) -> None:
-        """Check that the histogram fits in memory and the windows in a float."""
+        """Check that the histogram fits in memory and that the windows' width is representable."""
         super().validate()
         if self.num_bins > LARGEST_HISTOGRAM:
             raise ValueError(
@@ -56,23 +57,23 @@ class HistogramOptions(ImageOptions):
 
 
 class JointHistogram(HistogramOptions, ImageMeasure):
-    """A function of the joint histogram of Gaussian weights over evenly spaced bins on [0, 1].
+    """A function of the joint histogram with Gaussian Parzen windows and evenly spaced bins on [0, 1].
 
-    The author writes `of_histogram`.
+    The author writes `of_histogram`. Here a sample of the histogram is a voxel, the pair of its two intensities.
     """
 
     workload: ClassVar[str] = "bins"
 
     def of_histogram(self, xp: Any, joint: Array) -> tuple[Array, Array]:
-        """Return the value of a joint histogram ``(b, K, K)`` of sum 1, and its derivatives ``(b, K, K)``.
+        """Return the value ``(b,)`` of a joint histogram ``(b, K, K)`` of sum 1, and its derivatives ``(b, K, K)``.
 
-        Rows are bins of y_true. The derivative includes that by the marginals, which are sums of the histogram.
+        Rows are bins of y_true. The derivatives include the path through the marginals, the sums of the histogram.
         """
         raise NotImplementedError
 
     @property
     def numbers_per_voxel(self) -> int:
-        """A weight in every bin."""
+        """One weight for each bin."""
         return self.num_bins
 
     @property
@@ -81,30 +82,30 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         return self.sigma_ratio / (self.num_bins - 1)
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit."""
+        """Raise ValueError if the shapes do not fit."""
         super().check(*shapes)
         axes = ", ".join(f"dim{i + 1}" for i in range(self.spatial_dims))
         check_rank("y_true", shapes[0], self.spatial_dims + 1, f"(batch, {axes}) or (batch, {axes}, channels)")
 
     def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        """Warn where images were never scaled."""
+        """Warn if the images seem not to be scaled to [0, 1]."""
         images, mask = arrays[:2], (*arrays[2:], None)[0]
         if doubts.first_look(backend, images, "gmi") and doubts.many_beyond(backend, images, mask):
             backend.execution.warn(doubts.IMAGES)
 
     def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the images as ``(b, samples)``: where a sample lies does not matter."""
+        """Return the images as ``(b, voxels)``: a histogram does not depend on positions."""
         count = voxels(backend.shape(arrays[0]))
         return tuple(backend.xp.reshape(x, (-1, count)) for x in arrays)
 
     def _centres(self, slab: Slab) -> Array:
-        """Return the bins' centres ``(num_bins, 1)``, in bins from the middle of the range."""
+        """Return the bins' centres ``(num_bins, 1)``, in units of bins from the middle of the range."""
         xp, x = slab.xp, slab.arrays[0]
         bins = xp.arange(self.num_bins, dtype=x.dtype, device=slab.backend.device(x))
         return xp.reshape(bins - 0.5 * (self.num_bins - 1), (-1, 1))
 
     def _blocks(self, slab: Slab, x: Array) -> list[Array]:
-        """Return the samples as ``(b, blocks, 1, samples of a block)``, and what is left over as one more block."""
+        """Return the voxels as ``(b, blocks, 1, voxels of a block)``, and any remainder as one shorter block."""
         xp, count = slab.xp, x.shape[1]
         whole = count - count % BLOCK
         parts = [x] if whole in (0, count) else [x[:, :whole], x[:, whole:]]
@@ -113,24 +114,24 @@ class JointHistogram(HistogramOptions, ImageMeasure):
 
     @property
     def local(self) -> bool:
-        """Whether distances are counted from a sample's nearest bins, which float32 needs to find its place in."""
+        """Whether distances are measured from a bin near the sample, for precision in float32."""
         return self.sigma_ratio < NARROW or self.num_bins > FEW_BINS
 
     def _windows(self, backend: Backend, centres: Array, x: Array) -> tuple[Array, Array | None, Array | None]:
-        """Return the Gaussian windows ``(b, blocks, num_bins, samples)``, bins before samples for long rows.
+        """Return the unnormalised Gaussian windows ``(b, blocks, num_bins, samples)``, with samples last for long rows.
 
-        Divided by their sum over the bins they are the sample's weights. Whoever uses them divides what is summed over
-        the bins, which is less work. Beside them there are, if they are `local`, the bins' places counted from one next
-        to the sample, like the windows, and in which direction, 1 or -1, of each sample.
+        A sample's weights are its windows divided by their sum over the bins; callers divide sums over the bins
+        instead, which is cheaper. If `local`, the bins' positions relative to the second nearest bin, in the shape of
+        the windows, and the direction of that count, 1 or -1 for each sample, are returned too; otherwise None.
         """
         xp, place, direction = backend.xp, None, None
         x = xp.clip(x, 0.0, 1.0)
-        # What is nothing beside 1 is cut while the product of three is a normal number: denormal ones are slow.
+        # Negligible windows are cut off so early that the product of three is a normal number: denormals are slow.
         most = -math.log(xp.finfo(x.dtype).smallest_normal) / 3.0
         if self.local:
             second, direction, away = self._beside(xp, x)
             place = (centres - second) * direction
-            # Less that of the nearest bin, or every weight of a sample between two narrow windows would vanish.
+            # The squared distance less the nearest bin's: otherwise all weights between two narrow windows vanish.
             square = (place + away) * (place + 1.0) * (0.5 / self.sigma_ratio**2)
         else:
             scale = math.sqrt(0.5) / self.sigma_ratio
@@ -139,16 +140,16 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         counts = square < most if self.local else None
         windows = backend.operations.exp_minus(xp.minimum(square, xp.full_like(square[:, :1, :1, :1], most)))
         if counts is not None:
-            # What was cut is nothing at all: there are many bins, and the gradient of narrow windows is made of tails.
+            # Cut windows become exactly 0: there are many bins, and tails dominate the gradient of narrow windows.
             windows = xp.where(counts | (windows != windows), windows, xp.zeros_like(windows))
         return windows, place, direction
 
     def _beside(self, xp: Any, x: Array) -> tuple[Array, Array, Array]:
-        """Return of each sample the bin next to its nearest, in which direction that is, and how near it is to both.
+        """Return each sample's second nearest bin, the direction to it (1 or -1), and the place between the two bins.
 
-        The last is twice the distance from the middle between the two bins, 0 there and 1 at the nearest bin. It is
-        rounded but once, as narrow windows are steep: the sample's leading bits and the others are each multiplied by
-        the number of bins without rounding.
+        The last is twice the distance from the midpoint of the two bins: 0 there and 1 at the nearest bin. Narrow
+        windows are steep, so it is rounded only once: the sample's leading and trailing bits are each multiplied by the
+        number of bins without rounding.
         """
         last = float(self.num_bins - 1)
         leading = xp.floor(x * LARGEST_HISTOGRAM) * (1.0 / LARGEST_HISTOGRAM)
@@ -157,7 +158,7 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         whole = whole - nearest
         direction = xp.where(whole + rest < 0.0, -xp.ones_like(x), xp.ones_like(x))
         half = (0.5 - direction * whole) - direction * rest
-        # Where the sum was rounded to the wrong side of the middle, the second bin is the nearest.
+        # If rounding moved the sum across the midpoint, the second bin is the nearest.
         second = nearest + xp.where(half < 0.0, xp.zeros_like(x), direction)
         direction = xp.where(half < 0.0, -direction, direction)
         return second - 0.5 * last, direction, xp.abs(half) * 2.0
@@ -176,14 +177,14 @@ class JointHistogram(HistogramOptions, ImageMeasure):
 
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the value and, for each image, derivatives ``(b, K, K)``, whose rows are the image's own bins."""
-        # Of its own sum rather than of the number of samples: roundings of the weights' sums cancel.
+        # Divided by its own sum rather than by the number of samples: rounding errors of the weights cancel.
         samples = xp.sum(sums[0], axis=(1, 2), keepdims=True)
         samples = xp.where(samples > 0.0, samples, xp.full_like(samples, math.nan))
         joint = sums[0] / samples
         value, by_joint = self.of_histogram(xp, joint)
         matrix = by_joint * ((self.num_bins - 1) / self.sigma_ratio**2) / samples
-        # A constant for all of an image's own bins moves nothing, but would cost digits where it is large: the mean
-        # over where the samples are is taken out.
+        # A constant over all of an image's own bins has no effect on the gradient, but a large one would cost digits:
+        # the mean, weighted by where the samples lie, is subtracted.
         squares = joint * joint + TINY
         by_t, by_p = (
             matrix - xp.sum(matrix * squares, axis=own, keepdims=True) / xp.sum(squares, axis=own, keepdims=True)
@@ -192,7 +193,7 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         return value, (by_t, xp.matrix_transpose(by_p))
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:
-        """Return ``sum_k w_k' ∂value/∂w_k``, zero beyond [0, 1], where ``w_k' = w_k (c_k - mean c) / sigma^2``.
+        """Return ``sum_k w_k' ∂value/∂w_k``, zero outside [0, 1], where ``w_k' = w_k (c_k - mean c) / sigma^2``.
 
         The mean is over the sample's own weights, ``mean c = sum_k w_k c_k``.
         """
@@ -201,7 +202,7 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         both = xp.concat([ones, xp.matrix_transpose(centres)], axis=0)
 
         def moments(windows: Array, place: Array | None) -> tuple[Array, Array]:
-            """Return the sums over the bins, and those of the bins' places times the windows."""
+            """Return the sums of the windows over the bins, and of the bins' positions times the windows."""
             if place is not None:
                 return xp.matmul(ones, windows)[:, :, 0, :], xp.matmul(ones, windows * place)[:, :, 0, :]
             sums = xp.matmul(both, windows)
@@ -224,6 +225,6 @@ class JointHistogram(HistogramOptions, ImageMeasure):
         gradients = []
         for parts, index in zip(pieces, wrt, strict=True):
             slope, x = parts[0] if len(parts) == 1 else xp.concat(parts, axis=1), slab.arrays[index]
-            # Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
+            # Clipping passes the gradient at exactly 0 and 1; NaN fails both comparisons and stays.
             gradients.append(xp.where((x < 0.0) | (x > 1.0), xp.zeros_like(slope), slope))
         return tuple(gradients)

@@ -1,4 +1,4 @@
-"""What measures of two images or labels share: how many axes there are, and where the channels are."""
+"""Base classes of measures of two images or labels, which handle the axes and the channels."""
 
 from typing import Any
 
@@ -16,12 +16,11 @@ Array = Any
 class ImageMeasure(ImageOptions, Measure):
     """A measure of two images, ``(B, d1, d2, d3)`` or ``(B, d1, d2, d3, C)``; by `data_format` ``(B, C, d1, d2, d3)``.
 
-    A mask may lack the axis of the channels. Where these have values of their own, they are samples, of which the mean
-    is taken.
+    A mask may lack the channel axis. If `by_channel`, channels become samples, and the value is their mean.
     """
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit; without a `data_format` any two equal ones do."""
+        """Raise ValueError if the shapes do not fit; without a `data_format` any two equal shapes do."""
         check_same_shape(*shapes)
         if self.data_format is None:
             return
@@ -43,24 +42,24 @@ class ImageMeasure(ImageOptions, Measure):
 
     @property
     def by_channel(self) -> bool:
-        """Whether the value is the mean of the channels' own."""
+        """Whether each channel has a value of its own, and the value is their mean."""
         return False
 
     def pair(self, slab: Slab) -> tuple[Array, Array]:
-        """Return the two images that the formula is of."""
+        """Return the two images that enter the formula."""
         t, p = slab.arrays
         return t, p
 
     def parts(self, shape: tuple[int | None, ...]) -> int:
-        """Return the number of channels, where each has a value of its own."""
+        """Return the number of channels if each has a value of its own, else 1."""
         return (shape[self.channel_axis(len(shape))] or 1) if self.by_channel else 1
 
     def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the images, with every channel a sample where each has a value of its own."""
+        """Return the images; if `by_channel`, with channels as samples."""
         return tuple(channels_as_samples(backend, x, self.data_format) for x in arrays) if self.by_channel else arrays
 
     def from_canonical(self, backend: Backend, x: Array, shape: tuple[int | None, ...]) -> Array:
-        """Return an image with the shape of an input as it came."""
+        """Undo `to_canonical` for an image: return it in the original ``shape`` of an input."""
         if self.by_channel:
             return samples_as_channels(backend, x, shape, self.data_format)
         return super().from_canonical(backend, x, shape)
@@ -72,15 +71,15 @@ def binarised(xp: Any, x: Array) -> Array:
 
 
 class LabelMeasure(ImageMeasure):
-    """A measure of two labels, whose numbers are in [0, 1] unless it thresholds them."""
+    """A measure of two labels, with values in [0, 1] unless they are thresholded."""
 
     @property
     def thresholded(self) -> bool:
-        """Whether labels are thresholded first."""
+        """Whether the labels are thresholded first."""
         return bool(getattr(self, "binary", False))
 
     def pair(self, slab: Slab) -> tuple[Array, Array]:
-        """Return the two labels, thresholded where that is asked for."""
+        """Return the two labels, thresholded if `thresholded`."""
         t, p = slab.arrays
         return (binarised(slab.xp, t), binarised(slab.xp, p)) if self.thresholded else (t, p)
 
@@ -91,7 +90,7 @@ class LabelMeasure(ImageMeasure):
         return super().gradient(slab, coefficients, wrt)
 
     def look(self, backend: Backend, arrays: tuple[Array, ...]) -> None:
-        """Warn where other numbers are taken for labels."""
+        """Warn if values are far outside [0, 1], as in a map of several labels."""
         labels, mask = arrays[:2], (*arrays[2:], None)[0]
         if (
             not self.thresholded
@@ -102,10 +101,10 @@ class LabelMeasure(ImageMeasure):
 
 
 class VolumeMeasure(ImageMeasure):
-    """A measure of neighbourhoods in two images: channels have values of their own, and all are volumes."""
+    """A measure of neighbourhoods in two images: channels have values of their own."""
 
     def check(self, *shapes: tuple[int | None, ...]) -> None:
-        """Raise ValueError where these shapes do not fit."""
+        """Raise ValueError if the shapes do not fit."""
         dims = self.spatial_dims
         if self.data_format is not None:
             super().check(*shapes)
@@ -125,11 +124,11 @@ class VolumeMeasure(ImageMeasure):
 
     @property
     def by_channel(self) -> bool:
-        """Whether there are channels, whose mean the value is."""
+        """Whether there are channels; the value is the mean over them."""
         return self.data_format is not None
 
     def to_canonical(self, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the images as ``(b, planes, lines, entries)``, every channel a sample of its own."""
+        """Return the images as ``(b, planes, lines, entries)``, with channels as samples."""
         dims = self.spatial_dims
         arranged = []
         for array in super().to_canonical(backend, arrays):

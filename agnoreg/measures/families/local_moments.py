@@ -1,4 +1,4 @@
-"""Family: the mean over voxels of a function of the moments of two images in the windows around them."""
+"""Family: the mean over voxels of a function of the local moments of two images, in windows around the voxels."""
 
 import math
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from agnoreg.measures.families.moments import MomentMerge, Moments, WeightedMome
 from agnoreg.measures.intensities import centres
 
 Array = Any
-#: The window's weights along each axis of arranged images.
+#: The window's weights along each axis of canonical images.
 Taps = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
 class LocalMoments(VolumeMeasure, StreamingMeasure):
-    """The mean over voxels of a function of the means and centred second moments of each window.
+    """Mean over voxels of a function of the means and centred second moments of each window.
 
-    The author writes `own_taps`, the window, and `of_moments`, the local formula. Windows, masks, the border and the
-    adjoint are the family's: each plane is computed once, while the planes of the images stream by.
+    The author writes `own_taps`, the window, and `of_moments`, the local formula. The family handles windows, masks,
+    the border and the adjoint, in one streaming pass over the planes of the images.
     """
 
-    #: The weights of a window's middle and of all of it, along axes that are taken with their middles alone.
+    #: The middle weight and the total weight of the window along axes of a single voxel that `ThinMoments` leaves out.
     fold: ClassVar[tuple[float, float]] = (1.0, 1.0)
 
     @property
@@ -43,18 +43,42 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
         weights: Array | None,
         wrt: tuple[int, ...] | None,
     ) -> tuple[Any, tuple[Array, ...]]:
-        """Return each window's value, and what the gradients are window sums of.
+        """Return each window's value, and the images whose window sums make the gradients.
 
-        ``m`` has the windows' means ``t`` and ``p`` and second moments ``tt``, ``pp`` and ``tp``; ``here`` says which
-        windows have a voxel in their middle, ``weights`` how much that counts: all results are times it. The sums are
-        half the derivative by ``tp``, ``a``; then, for each input in ``wrt``, that by its own second moment, ``b``,
-        negated, and ``a`` times the other mean less ``b`` times the own one.
+        Parameters
+        ----------
+        xp
+            The arrays' namespace.
+        m
+            Moments of each window: means ``t`` and ``p``, centred second moments ``tt``, ``pp`` and ``tp``, which are
+            sums over the window, not divided by its weight.
+        centres
+            What was subtracted from each image and, if `scaled`, what each was divided by.
+        here
+            Which windows have a voxel in their middle; results are 0 elsewhere.
+        weights
+            The mask's weights of the middles, or None. All results are multiplied by them.
+        wrt
+            Inputs that need a gradient, or None.
+
+        Returns
+        -------
+        tuple
+            The value; and the images ``a`` and, for each input in ``wrt``, ``b`` and ``a * other mean - b * own mean``.
+            ``a`` is half the derivative of the value by ``tp``, and ``b`` minus its derivative by the input's own
+            second moment. Without ``wrt`` there are none.
+
+        Examples
+        --------
+        For the squared correlation ``v = tp^2 / (tt pp)``, half the derivative by ``tp`` is ``a = tp / (tt pp)``, and
+        the derivative by ``pp`` is ``-v / pp``. So for ``wrt = (1,)`` the images are ``a``, ``b = v / pp`` and
+        ``a t - b p``.
         """
         raise NotImplementedError
 
     @property
     def taps(self) -> Taps:
-        """The window's weights along each axis of arranged images."""
+        """The window's weights along each axis of canonical images."""
         x, y, z = ((1.0,),) * (3 - self.spatial_dims) + self.own_taps
         return x, y, z
 
@@ -64,7 +88,7 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
         return math.prod(map(sum, self.taps)) * self.fold[1]
 
     def fitted(self, shape: tuple[int | None, ...]) -> "LocalMoments":
-        """Return the measure for images that are single voxels along an axis, which need no windows along it."""
+        """Return the measure for images of this shape; axes of a single voxel need no windows."""
         sizes = [shape[axis] for axis in self.spatial_axes(len(shape))]
         if not any(size == 1 and len(taps) > 1 for size, taps in zip(sizes, self.own_taps, strict=True)):
             return self
@@ -76,7 +100,7 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
 
     @property
     def truncated(self) -> bool:
-        """Whether windows end at the border; else there are zeros beyond it, which count."""
+        """Whether windows are cut off at the border; otherwise zeros beyond it count as voxels."""
         return False
 
     @property
@@ -86,11 +110,11 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
 
     @property
     def constant_count(self) -> int:  # type: ignore[override]
-        """How many arrays `constants` returns."""
+        """Number of arrays that `constants` returns."""
         return 4 if self.scaled else 2
 
     def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
-        """Return the mask; where nothing lies beyond the border, there must be one."""
+        """Return the mask; if `truncated`, a mask of ones where there is none, so that windows know the border."""
         mask = super().mask(backend, arrays)
         if mask is not None or not self.truncated:
             return mask
@@ -99,11 +123,11 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
     def constants(
         self, backend: Backend, dtype: Any, arrays: tuple[Array, ...], weights: Array | None = None
     ) -> tuple[Array, ...]:
-        """Return a centre of each image, by which it is shifted, padding included; and what it is then divided by."""
+        """Return a centre of each image, which is subtracted, from the padding too; if `scaled`, also the divisors."""
         return centres(backend, dtype, arrays, weights, self.scaled)
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
-        """Return how planes are laid out."""
+        """Return the layout of a plane, with gaps as wide as windows reach."""
         assert shape[2] is not None
         assert shape[3] is not None
         _, y, z = self.taps
@@ -111,23 +135,23 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
 
     @property
     def window_radius(self) -> tuple[int, int, int]:
-        """As far as a window reaches from its middle."""
+        """How far a window reaches from its middle."""
         x, y, z = (len(taps) // 2 for taps in self.taps)
         return x, y, z
 
     @property
     def gradient_delay(self) -> int:
-        """The planes of a window before its middle."""
+        """Planes of a window before its middle."""
         return (len(self.taps[0]) - 1) // 2
 
     @property
     def around(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The lines and entries of a window before its middle, and those after it."""
+        """Lines and entries of a window before its middle, and those after it."""
         _, y, z = (len(taps) for taps in self.taps)
         return ((y - 1) // 2, (z - 1) // 2), (y // 2, z // 2)
 
     def begin(self, slab: Slab, layout: Layout, wrt: tuple[int, ...] | None) -> tuple[Any, ...]:
-        """Return what was before the first plane: zeros, which the shift by the images' centres moves too."""
+        """Return the state before the first plane, as after planes of zeros less the centres."""
         xp, device = slab.xp, slab.backend.device(slab.arrays[0])
         count = self.constant_count
         centres = tuple(layout.border_values(xp, c, self.around[0], device) for c in slab.constants[:count])
@@ -151,10 +175,11 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
     def _images(
         self, slab: Slab, layout: Layout, centres: tuple[Array, ...], inside: Array, chunk: PlaneBatch | None
     ) -> tuple[Array, ...]:
-        """Return the images laid out and shifted, zeros beyond the border included.
+        """Return the packed images less their centres; zeros beyond the border are shifted too.
 
-        With a mask there follow the weights of windows' voxels, beyond the border too, and those of windows' middles.
-        What has no weight is 0 after the shift, so that a window that holds nothing has means of 0.
+        With a mask two arrays follow: the weights of voxels in windows, those beyond the border included, and the
+        weights of windows' middles. Voxels of weight 0 are 0 after the shift, so that the means of an empty window are
+        0.
         """
         xp = slab.xp
         t, p = (layout.pack(xp, x) - centre for x, centre in zip(slab.arrays, centres[:2], strict=True))
@@ -164,7 +189,7 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
             return t, p
         own = weights = layout.pack(xp, slab.weights[0])
         if not self.truncated:
-            # Beyond the border there are voxels, too.
+            # Zeros beyond the border count as voxels of weight 1.
             there = None if chunk is None else chunk.existing(xp, 0, slab.backend.device(t))
             here = inside if there is None else there[:, None, None] & inside
             weights = own + xp.astype(~here, own.dtype) if chunk is not None else xp.ones_like(own)
@@ -177,12 +202,12 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
     def _moments(
         self, slab: Slab, layout: Layout, images: tuple[Array, ...], centres: tuple[Array, ...], lines: Any
     ) -> tuple[Any, Any]:
-        """Return the lines for the next planes, and the moments of the windows complete now."""
+        """Return the delay lines for the next planes, and the moments of the windows that are now complete."""
         xp, joining, unit = slab.xp, self._joining(slab), self.fold[1]
         x, y, z = self.taps
         m = layout.windows(xp, joining, self.voxels(slab, images, centres), (y, z), *self.around, unit)
         if m.tt is None:
-            # A window of one voxel has second moments of 0, or of NaN.
+            # The second moments of a window of one voxel are 0, or NaN if the voxel is.
             tt, pp = (image * 0.0 for image in images[:2])
             m = m._replace(tt=tt, pp=pp, tp=tt + pp)
         return along_planes(xp, joining, lines, m, x, sum(y) * sum(z) * unit)
@@ -190,25 +215,25 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
     def step(
         self, slab: Slab, layout: Layout, chunk: PlaneBatch, state: tuple[Any, ...], wrt: tuple[int, ...] | None
     ) -> tuple[Any, Any, tuple[Array, ...]]:
-        """Return the next state, the windows' values, and half the gradients: three more window sums for each input.
+        """Return the next state, the windows' values, and half the gradients.
 
-        With ``a = ∂/∂cross`` and ``b = ∂/∂vp`` of each window, ``mean t`` and ``mean p`` its means and ``S'`` the
-        adjoint of the window sum: ``grad_p = t S'[a] + 2 p S'[b] - S'[a mean t + 2 b mean p]``.
+        With ``a`` and ``b`` from `of_moments`, and ``S'`` the adjoint of the window sum, half the gradient for ``p`` is
+        ``t S'[a] - p S'[b] - S'[a mean t - b mean p]``; likewise for ``t``.
         """
         xp, (x, y, z) = slab.xp, self.taps
         inside, centres, windows, *rest = state
         images = self._images(slab, layout, centres, inside, chunk)
-        # With a mask, its weights of the windows' middles.
+        # With a mask, the weights of the windows' middles come last.
         now = images[3:] if wrt is None else images[:2] + images[3:]
         past = (*rest[0], now) if now else ()
         if chunk.past(self.value_delay):
-            # Every window is complete; the gradient's still wait for planes of zeros.
+            # All windows are complete; window sums of the gradient still need planes of zeros.
             zeros = xp.zeros_like(images[0])
             value = (zeros, zeros) if self.counts else zeros
             in_plane = (zeros,) * (1 + 2 * len(wrt or ()))
         else:
             windows, m = self._moments(slab, layout, images, centres, windows)
-            # What belongs to no voxel may be anything, another sample's NaN too.
+            # Windows around gap entries may hold anything, even another sample's NaN.
             there = chunk.existing(xp, self.value_delay, slab.backend.device(inside))
             here = inside if there is None else there[:, None, None] & inside
             weights = delayed(xp, past, self.value_delay)[-1] if slab.weights else None
@@ -235,7 +260,7 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
         return (inside, centres, windows, past, back), value, tuple(gradients)
 
     def map(self, y_true: Array, y_pred: Array, masks: Mapping[str, Array | None] | None = None) -> Array:
-        """Return the value at every voxel, with an axis for a channel."""
+        """Return the value at every voxel, with a channel axis: ``(B, d1, d2, d3, 1)`` or the shape of the images."""
         image = self.image(y_true, y_pred, masks=masks)
         bare = len(image.shape) == self.spatial_dims + 1
         return backend_of(image).xp.expand_dims(image, axis=-1) if bare else image

@@ -1,7 +1,8 @@
-"""What a window knows of two images: their means and centred second moments, joined from smaller windows.
+"""Means and centred second moments of two images in windows, merged from smaller windows.
 
-Joining two windows adds the squared difference of their means, so that nothing cancels, in float32, however large the
-intensities are beside their variance; and flat windows have second moments of exactly 0.
+The moments of two windows are merged by the formula of Chan et al., which adds the squared difference of the means. So
+nothing cancels in float32, however large the intensities are compared with their variance, and flat windows have second
+moments of exactly 0.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ Array = Any
 
 
 class Moments(NamedTuple):
-    """The weighted means of two images in a window, and their centred second moments (None: a single voxel).
+    """Weighted means of two images in a window, and their centred second moments (None for a single voxel).
 
-    While windows double, the means are not divided by how many the window was made of: a sum of 2, 4, 8, ... equal
-    numbers is exact, and divided by that many it is the number again.
+    While windows are doubled, sums stand in for the means: a sum of 2, 4, 8, ... equal numbers is exact, and so is its
+    division by their number at the end.
     """
 
     t: Array
@@ -30,34 +31,34 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MomentMerge(WindowMerge):
-    """How the moments of two windows become those of both: ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``."""
+    """Merges the moments of two windows: ``M = Ma + Mb + (mean b - mean a)^2 na nb / (na + nb)``."""
 
     backend: Backend
 
     def merge_equal(self, a: Moments, b: Moments, count: int, unit: float) -> Moments:
-        """Join two windows of ``count`` windows each: their means are ``count`` times too large, and so on."""
+        """Merge two windows of ``count`` windows each, whose means are still sums of ``count`` means."""
         seconds = self._seconds(a, b, a.t - b.t, a.p - b.p, unit / (2.0 * count))
         return Moments(a.t + b.t, a.p + b.p, *seconds)
 
     def finalize(self, a: Moments, count: int) -> Moments:
-        """Return a window of ``count`` windows with its means as they are."""
+        """Return a window of ``count`` windows with its sums divided by ``count``, as means."""
         return a if count == 1 else Moments(a.t * (1.0 / count), a.p * (1.0 / count), *a[2:])
 
     def merge(self, a: Moments, na: int, b: Moments, nb: int, unit: float) -> Moments:
-        """Join a settled window of ``na`` windows and one of ``nb`` that is not."""
+        """Merge a finalized window of ``na`` windows and one of ``nb`` that is not."""
         plus, share = self.backend.operations.plus_scaled, nb / (na + nb)
-        # From b to a.
+        # Differences from the mean of b to that of a.
         dt, dp = plus(a.t, b.t, -1.0 / nb), plus(a.p, b.p, -1.0 / nb)
         t, p = plus(a.t, dt, -share), plus(a.p, dp, -share)
         return Moments(t, p, *self._seconds(a, b, dt, dp, unit * na * share))
 
     def _seconds(self, a: Moments, b: Moments, dt: Array, dp: Array, factor: float) -> tuple[Array, Array, Array]:
-        """Return the second moments of both: their own, and ``factor`` times the products of ``dt`` and ``dp``."""
+        """Return the merged second moments: both added, plus ``factor`` times the products of ``dt`` and ``dp``."""
         inner = [m[2:] for m in (a, b) if m.tt is not None]
         return self.backend.operations.plus_products(inner, dt, dp, factor)
 
     def weighted(self, near: Sequence[Moments], taps: Sequence[float], unit: float) -> Moments:
-        """Join windows of weight ``unit``, each times its tap, about the middle one."""
+        """Merge windows of weight ``unit``, each times its tap, relative to the middle one."""
         middle, weight = near[len(taps) // 2], sum(taps)
         dt, dp = [m.t - middle.t for m in near], [m.p - middle.p for m in near]
         t, p = paired_sum(taps, dt) * (1.0 / weight), paired_sum(taps, dp) * (1.0 / weight)
@@ -66,14 +67,14 @@ class MomentMerge(WindowMerge):
             between = paired_sum(taps, [a * b for a, b in zip(x, y, strict=True)]) - mean_x * mean_y * weight
             between *= unit
             if middle.tt is not None:
-                # Not in its memory: of two images one alone may be mapped over.
+                # Not in place: a framework may vectorise over one of the two images only.
                 between = between + paired_sum(taps, [m[inner] for m in near])
             second.append(between)
         return Moments(middle.t + t, middle.p + p, *second)
 
 
 class WeightedMoments(NamedTuple):
-    """The same of a window whose voxels have weights ``w``, which add up; nothing has means of 0."""
+    """Like `Moments`, for voxels with weights, whose sum is ``w``; an empty window has means of 0."""
 
     t: Array
     p: Array
@@ -85,16 +86,16 @@ class WeightedMoments(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WeightedMomentMerge(WindowMerge):
-    """The same with windows that weigh what their voxels do: ``na`` and ``nb`` are arrays, and may be 0."""
+    """Like `MomentMerge`, with the weights ``w`` of the windows, arrays that may be 0, instead of ``na`` and ``nb``."""
 
     backend: Backend
 
     def merge_equal(self, a: WeightedMoments, b: WeightedMoments, count: int, unit: float) -> WeightedMoments:
-        """Join two windows."""
+        """Merge two windows."""
         return self.merge(a, count, b, count, unit)
 
     def merge(self, a: WeightedMoments, na: int, b: WeightedMoments, nb: int, unit: float) -> WeightedMoments:
-        """Join two windows, of whatever number."""
+        """Merge two windows of any size."""
         plus = self.backend.operations.plus_product
         w = a.w + b.w
         share = self.backend.operations.share(b.w, w)
@@ -105,7 +106,7 @@ class WeightedMomentMerge(WindowMerge):
         return WeightedMoments(t, p, w, *seconds)
 
     def weighted(self, near: Sequence[WeightedMoments], taps: Sequence[float], unit: float) -> WeightedMoments:
-        """Join windows, each times its tap, about one of them that is not empty: the middle one, if it can be."""
+        """Merge windows, each times its tap, relative to one that is not empty, if possible the middle one."""
         xp, plus = self.backend.xp, self.backend.operations.plus_product
         middle = near[len(taps) // 2]
         about_t, about_p, found = middle.t, middle.p, middle.w != 0.0
@@ -115,7 +116,7 @@ class WeightedMomentMerge(WindowMerge):
                 found = found | (m.w != 0.0)
         weights = [m.w * tap for m, tap in zip(near, taps, strict=True)]
         w = sum(weights[1:], start=weights[0])
-        # An empty window weighs nothing, wherever its means are.
+        # An empty window has weight 0, so its means do not matter.
         dt, dp = [m.t - about_t for m in near], [m.p - about_p for m in near]
         inverse = self.backend.operations.share(xp.ones_like(w), w)
         t, p = (sum(map(xp.multiply, weights[1:], d[1:]), start=weights[0] * d[0]) * inverse for d in (dt, dp))

@@ -1,4 +1,4 @@
-"""Dice and Jaccard: ratios of linear functions of the product and the sum of two labels."""
+"""Dice and Jaccard: ratios of linear functions of the sums ``sum t p`` and ``sum (t + p)`` of two labels."""
 
 import math
 from dataclasses import field
@@ -10,7 +10,7 @@ from agnoreg.measures.conventions import check_convention, check_fixed, take
 from agnoreg.measures.families.images import LabelMeasure
 from agnoreg.measures.families.ratio import RatioOfSums, Sums
 
-#: For each convention of Dice: whether the denominator is of squares, and both small constants.
+#: For each convention of Dice: whether the denominator sums squares, and the value of both smoothing constants.
 CONVENTIONS = {
     "deepreg": (False, 1e-5),
     "monai": (False, 1e-5),
@@ -20,7 +20,7 @@ CONVENTIONS = {
 
 
 def greatest_ratio(smooth_nr: float, smooth_dr: float) -> float:
-    """Return the greatest ``(x + nr) / (y + dr)`` for ``0 <= x <= y``."""
+    """Return the maximum of ``(x + smooth_nr) / (y + smooth_dr)`` for ``0 <= x <= y``."""
     if smooth_nr <= smooth_dr:
         return 1.0
     return smooth_nr / smooth_dr if smooth_dr > 0 else math.inf
@@ -49,9 +49,9 @@ class OverlapOptions(LabelOptions):
     """
 
     higher_is_better = True
-    #: Whose formulas there are.
+    #: The supported conventions.
     conventions: ClassVar[tuple[str, ...]] = ("deepreg",)
-    #: What DeepReg's messages call the measure.
+    #: Name of the measure in DeepReg's messages.
     called: ClassVar[str] = "an overlap"
 
     binary: bool = flag(default=False)
@@ -71,7 +71,7 @@ class OverlapOptions(LabelOptions):
         if self.convention != "deepreg":
             check_fixed(self.convention, "background_weight", self.background_weight, (0.0,))
         if self.convention == "ants":
-            # It knows labels alone.
+            # ITK's overlap is defined for binary labels only.
             self._store(binary=True)
 
     @property
@@ -83,9 +83,9 @@ class OverlapOptions(LabelOptions):
 
     @property
     def identity_value(self) -> float | None:
-        """1 where the small constants are equal, for binary labels and for the overlap of squares.
+        """1 if the smoothing constants are equal, for binary labels and for the overlap of squares.
 
-        Other soft labels score less with themselves, and with ITK's convention so do empty ones.
+        Other soft labels score less with themselves, and so do empty ones by ITK's convention.
         """
         alike = self.smooth_nr == self.smooth_dr and self.convention != "ants"
         return 1.0 if alike and (self.binary or self.squared) else None
@@ -101,13 +101,13 @@ class Overlap(OverlapOptions, LabelMeasure, RatioOfSums):
 
     @property
     def by_channel(self) -> bool:
-        """Whether the value is the mean of the channels' own; DeepReg's is that of all channels together."""
+        """Whether the value is the mean over channels; DeepReg's overlap is that of all channels together."""
         return self.convention != "deepreg" and self.data_format is not None
 
     def parts_of(
         self, product: Array, both: Array, n: Any
     ) -> tuple[Array, Array, tuple[float, float], tuple[float, float]]:
-        """Return numerator, denominator, and the derivatives of each by ``P`` and ``Y``; ``n`` voxels count."""
+        """Return numerator, denominator, and their derivatives by ``P`` and ``Y``, for ``n`` voxels."""
         raise NotImplementedError
 
     def ratio(self, xp: Any, sums: Sums, count: Any) -> tuple[Array, Sums]:
@@ -115,7 +115,7 @@ class Overlap(OverlapOptions, LabelMeasure, RatioOfSums):
         product, both = sums.values()
         top, bottom, (top_p, top_y), (bottom_p, bottom_y) = self.parts_of(product, both, count)
         if self.convention == "ants":
-            # Of two empty labels it is 0; NaN, that of an empty mask, stays.
+            # Two empty labels score 0; NaN, from an empty mask, stays.
             bottom = xp.where(bottom == 0.0, xp.ones_like(bottom), bottom)
         value = top / bottom
         slopes = (top_p - value * bottom_p) / bottom, (top_y - value * bottom_y) / bottom

@@ -1,4 +1,4 @@
-"""Family: the mean over voxels of a function of the two voxels."""
+"""Family: the mean over voxels of a function of the two intensities there."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ Array = Any
 
 
 class Pointwise(ImageMeasure, MeanMeasure):
-    """The mean over voxels of `term`; masks, channels, slabs and hooks are the family's.
+    """Mean over voxels of `term`.
 
-    The author writes `term` and `derivative`.
+    The author writes `term` and `derivative`; the family handles masks, channels and slabs.
     """
 
     def term(self, xp: Any, t: Array, p: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Family: a function of a few sums over voxels of the two voxels, their squares and their product."""
+"""Family: a function of sums over voxels of ``t``, ``p``, their squares and their product."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,21 +9,25 @@ from agnoreg.engine.sums import total
 from agnoreg.measures.families.images import ImageMeasure
 
 Array = Any
-#: Sums of each sample, or derivatives by them, by name.
+#: Sums of each sample, or derivatives by these, keyed by term.
 Sums = Mapping[str, Array]
 
 
 class RatioOfSums(ImageMeasure):
-    """A function of sums over voxels, of which the author says which there are, `terms`, and writes `ratio`.
+    """A function of sums over voxels. The author names the sums in `terms` and writes `ratio`.
 
-    A term is ``"t"``, ``"p"``, ``"tt"``, ``"pp"`` or ``"tp"``, or some of these with ``+`` between them: one sum.
+    A term is ``"t"``, ``"p"``, ``"tt"``, ``"pp"`` or ``"tp"``, or several of these joined by ``+``, which are one sum:
+    ``"t+p"`` is ``sum (t + p)``.
     """
 
-    #: The sums.
+    #: Names of the sums.
     terms: ClassVar[tuple[str, ...]] = ()
 
     def ratio(self, xp: Any, sums: Sums, count: Any) -> tuple[Array, Sums]:
-        """Return the value and its derivative by each sum, by name; ``count`` is the number of voxels."""
+        """Return the value ``(b,)`` and its derivative by each sum, keyed by term.
+
+        ``count`` is the number of voxels; with a mask, the effective counts ``(b,)``.
+        """
         raise NotImplementedError
 
     def sums(self, slab: Slab) -> tuple[Array, ...]:
@@ -39,7 +43,7 @@ class RatioOfSums(ImageMeasure):
     def finish(self, xp: Any, sums: tuple[Array, ...], count: Any) -> tuple[Array, tuple[Array, ...]]:
         """Return the value, and its derivatives by the sums."""
         value, slopes = self.ratio(xp, dict(zip(self.terms, sums, strict=True)), count)
-        # Of an empty mask the count is NaN, and so is the value.
+        # The count of an empty mask is NaN, and so must be the value.
         return value + 0.0 * count, tuple(slopes[term] for term in self.terms)
 
     def gradient(self, slab: Slab, coefficients: tuple[Array, ...], wrt: tuple[int, ...]) -> tuple[Array, ...]:

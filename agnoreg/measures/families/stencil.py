@@ -1,7 +1,7 @@
-"""Family: the mean over voxels of a function of linear filters of each image, such as its derivatives.
+"""Family: the mean over voxels of a function of linearly filtered images, such as their derivatives.
 
-The first way to write a measure of a neighbourhood: the author names the filters and writes the local formula with its
-derivatives. A slab is read with a halo. Beyond the border of the image its outermost voxels are repeated.
+This is the simplest way to write a measure of neighbourhoods: the author gives the filters, and the local formula with
+its derivatives. Slabs are read with a halo. Beyond the border the outermost voxels are repeated.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,28 +13,28 @@ from agnoreg.backend.shifts import cut
 from agnoreg.engine.measure import MeanMeasure
 from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.sums import total
-from agnoreg.measures.families.fields import lesser
 from agnoreg.measures.families.images import VolumeMeasure
+from agnoreg.measures.families.row_differences import lesser
 
 Array = Any
-#: The taps along the three axes; None leaves an axis alone.
+#: Taps along each of the three axes; None for no filter along an axis.
 Filter = tuple[Sequence[float] | None, Sequence[float] | None, Sequence[float] | None]
 
 
 class Stencil(VolumeMeasure, MeanMeasure):
-    """The mean over voxels of `local`, a function of `filters` of both images.
+    """Mean over voxels of `local`, a function of both images after `filters`.
 
-    A voxel counts where a mask leaves in all voxels that its filters read; with weights, as much as the least of them.
+    A voxel counts if all voxels that its filters read are inside the mask; its weight is the minimum of theirs.
     """
 
     workload: ClassVar[str] = "windows"
 
     def filters(self) -> Sequence[Filter]:
-        """Return the filters, correlated with each image: odd numbers of taps along the axes that there are."""
+        """Return the filters, which are correlated with each image: odd numbers of taps along the spatial axes."""
         raise NotImplementedError
 
     def local(self, xp: Any, t: Sequence[Array], p: Sequence[Array]) -> Array:
-        """Return the value at every voxel, of the filtered images."""
+        """Return the value at every voxel, from the images after each filter, in the order of `filters`."""
         raise NotImplementedError
 
     def derivatives(self, xp: Any, t: Sequence[Array], p: Sequence[Array], index: int) -> Sequence[Array]:
@@ -42,14 +42,14 @@ class Stencil(VolumeMeasure, MeanMeasure):
         raise NotImplementedError
 
     def along(self, axis: int, taps: Sequence[float]) -> Filter:
-        """Return a filter along one spatial axis."""
+        """Return a filter along one spatial axis, counted from 0."""
         place = axis + 3 - self.spatial_dims
         x, y, z = (taps if one == place else None for one in range(3))
         return x, y, z
 
     @property
     def numbers_per_voxel(self) -> int:
-        """Filtered images of both inputs, and as many derivatives."""
+        """The filtered images of both inputs, and as many derivatives."""
         return 4 * len(self.filters())
 
     @property
@@ -60,18 +60,18 @@ class Stencil(VolumeMeasure, MeanMeasure):
 
     @property
     def value_halo(self) -> int:
-        """The planes that a value reads on each side."""
+        """Planes that a value reads on each side."""
         return self.window_radius[0]
 
     @property
     def gradient_halo(self) -> int:
-        """The planes that a gradient reads on each side: those of all values that read its voxel."""
+        """Planes that a gradient reads on each side: those read by any value that depends on the voxel."""
         return 2 * self.value_halo
 
-    # --- what the family owns -----------------------------------------------------------------------------------------
+    # --- what the family does -----------------------------------------------------------------------------------------
 
     def slab_weights(self, backend: Backend, mask: Array, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the mask, and for each voxel the least weight of those that its filters read."""
+        """Return the mask, and for each voxel the minimum weight of the voxels that its filters read."""
         (mask,) = super().slab_weights(backend, mask, arrays)
         least = mask
         for axis, reach in enumerate(self.window_radius, start=1):
@@ -81,11 +81,11 @@ class Stencil(VolumeMeasure, MeanMeasure):
         return mask, least
 
     def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
-        """Return the least weights."""
+        """Return the minimum weights."""
         return weights[1:]
 
     def leave_out(self, slab: Slab, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return gradients without what the mask leaves out; weights are in them already."""
+        """Return the gradients, 0 at masked voxels; they already contain the weights."""
         return fill_masked(slab.backend, gradients, cut(slab.weights[0], 1, slab.own.start, slab.own.stop))
 
     def _filtered(self, slab: Slab) -> list[list[Array]]:
@@ -115,7 +115,7 @@ class Stencil(VolumeMeasure, MeanMeasure):
         return tuple(gradients)
 
     def _share(self, slab: Slab, coefficient: Array) -> Array:
-        """Return how much each value counts, 0 for the values of planes beyond those that read the own ones."""
+        """Return each value's coefficient times weight; 0 in planes whose values do not depend on the own planes."""
         xp, like = slab.xp, slab.arrays[0]
         place = xp.arange(like.shape[1], dtype=xp.int32, device=slab.backend.device(like))
         near = (place >= slab.own.start - self.value_halo) & (place < slab.own.stop + self.value_halo)
@@ -138,19 +138,19 @@ def _inner(x: Array, reaches: Sequence[int]) -> Array:
 
 
 def surrounded(xp: Any, x: Array, axis: int, reach: int) -> Array:
-    """Put ``reach`` planes of zeros at each end of an axis."""
+    """Pad an axis with ``reach`` planes of zeros at each end."""
     nothing = xp.zeros_like(cut(x, axis, 0, 1))
     return xp.concat([*[nothing] * reach, x, *[nothing] * reach], axis=axis) if reach else x
 
 
 def repeated(xp: Any, x: Array, axis: int, reach: int) -> Array:
-    """Repeat the first and the last plane of an axis ``reach`` times."""
+    """Pad an axis with ``reach`` copies of its first and its last plane."""
     first, last = cut(x, axis, 0, 1), cut(x, axis, x.shape[axis] - 1, None)
     return xp.concat([*[first] * reach, x, *[last] * reach], axis=axis) if reach else x
 
 
 def folded(xp: Any, x: Array, axis: int, reach: int) -> Array:
-    """Add what lies in the ``reach`` outer planes to the first and the last inner one: the adjoint of `repeated`."""
+    """Adjoint of `repeated`: add the ``reach`` outer planes at each end to the first and the last inner one."""
     if not reach:
         return x
     size = x.shape[axis] - 2 * reach

@@ -1,4 +1,4 @@
-"""What the regularisers by finite differences share: which differences they take."""
+"""Options of the regularisers by finite differences: which differences they use."""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ class StencilOptions(FieldOptions):
     evaluated = {"field": {}}
     #: The stencil of each convention.
     stencils: ClassVar[Mapping[str, str]]
-    #: What messages call the measure.
+    #: Name of the measure in messages.
     called: ClassVar[str]
 
     stencil: str | None = choice("central", "compact", default=None, kw_only=True)
     convention: str = field(default="deepreg", kw_only=True)
 
     def validate(self) -> None:
-        """Check the convention, and take a stencil that was left out from it; DeepReg's alone comes in two."""
+        """Check the convention, and take the stencil from it if None; only DeepReg's allows either stencil."""
         super().validate()
         check_convention(self.called, self.convention, tuple(self.stencils))
         if self.stencil is None:
@@ -32,5 +32,5 @@ class StencilOptions(FieldOptions):
             check_fixed(self.convention, "stencil", self.stencil, (self.stencils[self.convention],))
 
     def field_options(self) -> dict[str, Any]:
-        """Return the parameters of every measure of a field."""
+        """Return the parameters that all measures of a field have."""
         return {name: getattr(self, name) for name in ("spacing", "spatial_dims", "data_format")}
