@@ -1,6 +1,6 @@
 """Losses and metrics of medical image registration, on the arrays of any framework, with gradients on all of them."""
 
-from agnoreg import functional, loss, measures
+from agnoreg import functional, loss, measures, metrics
 from agnoreg.backend import Backend, BackendNotAvailableError, available_backends, backend_of, get_backend
 from agnoreg.engine.kernels import EvenWindowWarning
 from agnoreg.engine.masks import EmptyMaskWarning
@@ -57,6 +57,7 @@ __all__ = [
     "load_loss",
     "loss",
     "measures",
+    "metrics",
     "native_autodiff",
     "register_loss",
     "registered_losses",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import cupy as cp
 from array_api_compat import cupy as compat
 
-from agnoreg.backend import GPU_SLABS, Backend, Execution, Operations
+from agnoreg.backend import GPU_SLABS, Backend, Counting, Execution, Operations
 from agnoreg.backend.accelerators import CudaMemory
 
 Array = Any
@@ -100,11 +100,36 @@ class CuPyOperations(Operations):
         return total.astype(weights.dtype)
 
 
+class CuPyCounting(Counting):
+    """Counts by CuPy, distances by cupyx."""
+
+    def take(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return the arrays as they are."""
+        return self.backend, arrays
+
+    def bincount(self, index: Array, size: int) -> Array:
+        """Return the counts, as integers."""
+        return cp.bincount(index, minlength=size)
+
+    def distance_transform(self, mask: Array, spacing: tuple[float, ...]) -> Array:
+        """Return the distances from cupyx, in float64."""
+        from cupyx.scipy import ndimage
+
+        if not bool(mask.any()):
+            return cp.full(mask.shape, cp.inf)
+        return ndimage.distance_transform_edt(~mask, sampling=spacing, float64_distances=True)
+
+
+def adopted(arrays: tuple[Any, ...]) -> tuple[Backend, tuple[Array, ...]]:
+    """Return another framework's arrays on a card as CuPy's, in the same memory, for metrics."""
+    return backend, tuple(cp.from_dlpack(array) for array in arrays)
+
+
 class CuPyBackend(Backend):
     """CuPy arrays: no autodiff, so gradients come from `agnoreg.value_and_grad` alone."""
 
     def __init__(self, name: str, xp: Any) -> None:
-        super().__init__(name, xp, execution=CuPyExecution, operations=CuPyOperations)
+        super().__init__(name, xp, execution=CuPyExecution, operations=CuPyOperations, counting=CuPyCounting)
 
     def owns(self, array: Array) -> bool:
         """Return whether this is a CuPy array."""

@@ -1,5 +1,6 @@
 """The NumPy adapter."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import numpy as xp
 
-from agnoreg.backend import Autodiff, Backend, Execution, Gathered, Operations
+from agnoreg.backend import Autodiff, Backend, Counting, Execution, Gathered, Operations
 from agnoreg.backend.accelerators import HostMemory, cores
 from agnoreg.backend.execution import Results
 from agnoreg.engine.validate import check_integer
@@ -104,6 +105,62 @@ class NumPyAutodiff(Autodiff):
         return True
 
 
+class NumPyCounting(Counting):
+    """Counts by NumPy, distances by SciPy."""
+
+    backend: "NumPyBackend"
+
+    def take(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:
+        """Return the arrays as they are."""
+        return self.backend, arrays
+
+    def bincount(self, index: Array, size: int) -> Array:
+        """Return the counts, as integers."""
+        return np.bincount(index, minlength=size)
+
+    def bounds(self, array: Array) -> tuple[float, float]:
+        """Return the least and the greatest number."""
+        return float(array.min()), float(array.max())
+
+    def distance_transform(self, mask: Array, spacing: tuple[float, ...]) -> Array:
+        """Return SciPy's distances."""
+        if not mask.any():
+            return np.full(mask.shape, np.inf)
+        return _scipy("ndimage").distance_transform_edt(~mask, sampling=spacing)
+
+    def distances(self, at: Array, to: Array, spacing: tuple[float, ...]) -> Array:
+        """Return the distances by a tree of the places, which a surface has few of.
+
+        The tree says which place is nearest; how far it is comes from the indices, as in a distance transform.
+        """
+        places, nearest = np.argwhere(at), np.argwhere(to)
+        if not len(places) or not len(nearest):
+            return np.full(len(places), np.inf)
+        steps = np.asarray(spacing)
+        # A tree for one look-up: to balance it would take longer.
+        tree = _scipy("spatial").cKDTree(nearest * steps, leafsize=32, balanced_tree=False, compact_nodes=False)
+        _, found = tree.query(places * steps, workers=self.backend.threads or cores())
+        between = (nearest[found] - places) * steps
+        between *= between
+        return np.sqrt(between.sum(axis=1))
+
+    def boxes(self, places: Array, count: int) -> Array:
+        """Return the boxes, found by SciPy in one pass."""
+        found = np.zeros((count, places.ndim, 2), dtype=np.int64)
+        for box, slices in zip(found, _scipy("ndimage").find_objects(places, count), strict=True):
+            if slices is not None:
+                box[:] = [(piece.start, piece.stop) for piece in slices]
+        return found
+
+
+def _scipy(part: str) -> Any:
+    """Return a part of SciPy, which nothing but distances needs."""
+    try:
+        return importlib.import_module(f"scipy.{part}")
+    except ImportError as error:
+        raise ImportError("Distances of surfaces need SciPy: pip install agnoreg[metrics].") from error
+
+
 class NumPyBackend(Backend):
     """NumPy arrays: no autodiff, so gradients come from `agnoreg.value_and_grad` alone.
 
@@ -118,7 +175,14 @@ class NumPyBackend(Backend):
     """
 
     def __init__(self, name: str, xp: Any) -> None:
-        super().__init__(name, xp, execution=NumPyExecution, operations=NumPyOperations, autodiff=NumPyAutodiff)
+        super().__init__(
+            name,
+            xp,
+            execution=NumPyExecution,
+            operations=NumPyOperations,
+            autodiff=NumPyAutodiff,
+            counting=NumPyCounting,
+        )
         self._threads: int | None = None
 
     @property

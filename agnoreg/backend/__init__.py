@@ -6,6 +6,7 @@ import name of its framework, so an array can only belong to it once that framew
 
 from agnoreg.backend.autodiff import Autodiff
 from agnoreg.backend.base import Backend, broadcast_samples
+from agnoreg.backend.counting import Counting
 from agnoreg.backend.dtypes import Dtypes
 from agnoreg.backend.execution import CPU_SLABS, GPU_SLABS, Execution
 from agnoreg.backend.gathered import Gathered
@@ -27,6 +28,7 @@ __all__ = [
     "Autodiff",
     "Backend",
     "BackendNotAvailableError",
+    "Counting",
     "Dtypes",
     "Execution",
     "Gathered",

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from agnoreg.backend.autodiff import Autodiff
+from agnoreg.backend.counting import Counting
 from agnoreg.backend.dtypes import Dtypes
 from agnoreg.backend.execution import Execution
 from agnoreg.backend.operations import Operations
@@ -13,7 +14,7 @@ Array = Any
 class Backend:
     """One framework's adapter: its Array API namespace and the few things that the standard lacks.
 
-    An adapter subclasses this and overrides what differs in its framework. Four parts hold what a framework may do
+    An adapter subclasses this and overrides what differs in its framework. Five parts hold what a framework may do
     better; an adapter may replace each by a subclass. All methods, here and in the parts, use Array API calls only and
     support any array with ``__array_namespace__``.
 
@@ -23,7 +24,7 @@ class Backend:
         The import name of the framework.
     xp
         The Array API namespace that the core computes with.
-    dtypes, execution, operations, autodiff
+    dtypes, execution, operations, autodiff, counting
         The classes of the parts.
     """
 
@@ -41,6 +42,7 @@ class Backend:
         execution: type[Execution] = Execution,
         operations: type[Operations] = Operations,
         autodiff: type[Autodiff] = Autodiff,
+        counting: type[Counting] = Counting,
     ) -> None:
         self.name = name
         self.xp = xp
@@ -48,6 +50,7 @@ class Backend:
         self.execution = execution(self)
         self.operations = operations(self)
         self.autodiff = autodiff(self)
+        self.counting = counting(self)
 
     def __repr__(self) -> str:
         return f"<agnoreg backend {self.name}>"

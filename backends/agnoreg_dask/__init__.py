@@ -22,6 +22,7 @@ from agnoreg.engine.evaluator import Evaluator, finalize
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg_dask._private import again, allocator
+from agnoreg_dask.counting import DaskCounting
 
 Array = Any
 Chunks = tuple[int, ...]
@@ -72,7 +73,14 @@ class DaskBackend(Backend):
     """Dask arrays, whose chunks are NumPy's or CuPy's. Values and gradients are lazy; there is no autodiff."""
 
     def __init__(self) -> None:
-        super().__init__("dask", xp, dtypes=DaskDtypes, execution=DaskExecution, operations=DaskOperations)
+        super().__init__(
+            "dask",
+            xp,
+            dtypes=DaskDtypes,
+            execution=DaskExecution,
+            operations=DaskOperations,
+            counting=DaskCounting,
+        )
 
     def owns(self, array: Array) -> bool:
         """Return whether this is a Dask array."""

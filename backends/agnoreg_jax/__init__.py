@@ -11,6 +11,7 @@ from agnoreg.backend import Backend, Dtypes, Operations
 from agnoreg_jax import compiled
 from agnoreg_jax._private import committed, traced
 from agnoreg_jax.autodiff import JaxAutodiff
+from agnoreg_jax.counting import JaxCounting
 from agnoreg_jax.execution import JaxExecution
 
 Array = Any
@@ -56,7 +57,13 @@ class JaxBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(
-            "jax", xp, dtypes=JaxDtypes, execution=JaxExecution, operations=JaxOperations, autodiff=JaxAutodiff
+            "jax",
+            xp,
+            dtypes=JaxDtypes,
+            execution=JaxExecution,
+            operations=JaxOperations,
+            autodiff=JaxAutodiff,
+            counting=JaxCounting,
         )
 
     def owns(self, array: Any) -> bool:

@@ -8,6 +8,7 @@ from agnoreg.backend import Backend, Dtypes, Operations
 from agnoreg_tensorflow import namespace as xp
 from agnoreg_tensorflow._devices import device_of, placed
 from agnoreg_tensorflow.autodiff import TensorFlowAutodiff
+from agnoreg_tensorflow.counting import TensorFlowCounting
 from agnoreg_tensorflow.execution import TensorFlowExecution
 
 Array = Any
@@ -48,6 +49,7 @@ class TensorFlowBackend(Backend):
             execution=TensorFlowExecution,
             operations=TensorFlowOperations,
             autodiff=TensorFlowAutodiff,
+            counting=TensorFlowCounting,
         )
 
     def owns(self, array: Any) -> bool:

@@ -9,6 +9,7 @@ from agnoreg.backend import Backend, Dtypes
 from agnoreg_torch import _private
 from agnoreg_torch._state import PLAIN
 from agnoreg_torch.autodiff import TorchAutodiff
+from agnoreg_torch.counting import TorchCounting
 from agnoreg_torch.execution import TorchExecution
 from agnoreg_torch.operations import TorchOperations
 
@@ -42,6 +43,7 @@ class TorchBackend(Backend):
             execution=TorchExecution,
             operations=TorchOperations,
             autodiff=TorchAutodiff,
+            counting=TorchCounting,
         )
 
     def owns(self, array: Any) -> bool:

@@ -1,0 +1,1 @@
+"""The little of cupyx that agnoreg uses, for the stand-in."""

@@ -1,0 +1,1 @@
+"""The little of cupyx.scipy that agnoreg uses."""
