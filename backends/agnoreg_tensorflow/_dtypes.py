@@ -256,7 +256,7 @@ def tensors(name: str, *items: Any, kind: str | tuple[str, ...] | None = None) -
 
 
 def truth(x: Array) -> Array:
-    """Say where ``x`` is not zero. TensorFlow's own cast drops the imaginary part."""
+    """Return where ``x`` is not zero. TensorFlow's own cast drops the imaginary part."""
     return tf.math.not_equal(x, tf.constant(0, x.dtype)) if x.dtype in _COMPLEX else tf.cast(x, tf.bool)
 
 
