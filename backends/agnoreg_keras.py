@@ -192,8 +192,8 @@ def _one_a_sample(weights: Array | None) -> Array | None:
 def _evaluated(loss: agnoreg.Loss, arrays: Sequence[Array], mask: Sequence[Array]) -> Array:
     """Return the value of every sample; with a mask that leaves nothing of one, 0."""
     if keras.config.backend() == "tensorflow":
-        arrays, unknown = _completed(arrays)
-        if unknown:
+        arrays = _completed(arrays)
+        if any(map(_unknown, (*arrays, *mask))):
             return _when_run(loss, arrays, mask)
     if not mask:
         return loss.call(*arrays)
@@ -209,44 +209,36 @@ def _evaluated(loss: agnoreg.Loss, arrays: Sequence[Array], mask: Sequence[Array
 # --- graphs of images of unknown sizes --------------------------------------------------------------------------------
 
 
-def _completed(arrays: Sequence[Array]) -> tuple[tuple[Array, ...], bool]:
-    """Return tensors with what sizes are known of one of them, and whether one of an image's is known of none."""
+def _unknown(array: Array) -> bool:
+    """Say whether another size than the batch's is not known."""
+    return array.shape.rank is None or None in tuple(array.shape)[1:]
+
+
+def _completed(arrays: Sequence[Array]) -> Sequence[Array]:
+    """Return tensors with what sizes are known of one of them, where they are to have one shape."""
     import tensorflow as tf
 
-    def unknown(shape: Any) -> bool:
-        return shape.rank is None or None in tuple(shape)[1:]
-
-    if not any(unknown(x.shape) for x in arrays):
-        return tuple(arrays), False
     shape = arrays[0].shape
+    if not any(map(_unknown, arrays)) or not all(shape.is_compatible_with(array.shape) for array in arrays):
+        return arrays
     for array in arrays[1:]:
-        if not shape.is_compatible_with(array.shape):
-            return tuple(arrays), True
         shape = shape.merge_with(array.shape)
-    return (tuple(arrays), True) if unknown(shape) else (tuple(tf.ensure_shape(x, shape) for x in arrays), False)
-
-
-def _compiled_by_xla(tf: Any) -> bool:
-    """Say whether the graph is made for XLA, which TensorFlow's public functions do not tell; its own error follows."""
-    try:
-        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
-    except ImportError:
-        return False
-    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+    return tuple(tf.ensure_shape(array, shape) for array in arrays)
 
 
 def _when_run(loss: agnoreg.Loss, arrays: Sequence[Array], mask: Sequence[Array]) -> Array:
     """Return the value of every sample by a node of the graph that computes it eagerly, with its gradient."""
     import tensorflow as tf
+    from agnoreg_tensorflow._private import made_for_xla
 
-    if _compiled_by_xla(tf):
+    if made_for_xla():
         raise ValueError(
-            f"{loss.name} got images of shape {tuple(arrays[-1].shape)}, whose sizes are not known when XLA compiles "
+            f"{loss.name} got images of shape {arrays[-1].shape}, whose sizes are not known when XLA compiles "
             "the step: give the model its images' shape, or call model.compile(..., jit_compile=False)."
         )
 
     def values(*given: Array) -> Array:
-        return _evaluated(loss, given[: len(arrays)], given[len(arrays) :])
+        return tf.cast(_evaluated(loss, given[: len(arrays)], given[len(arrays) :]), arrays[-1].dtype)
 
     # The node's gradient by each of its inputs is made, though nobody asks for a mask's.
     mask = [x if x.dtype.is_floating else tf.cast(tf.cast(x, tf.bool), arrays[-1].dtype) for x in mask]
