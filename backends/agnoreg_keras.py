@@ -210,7 +210,7 @@ def _evaluated(loss: agnoreg.Loss, arrays: Sequence[Array], mask: Sequence[Array
 
 
 def _unknown(array: Array) -> bool:
-    """Say whether another size than the batch's is not known."""
+    """Return whether another size than the batch's is not known."""
     return array.shape.rank is None or None in tuple(array.shape)[1:]
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from agnoreg.engine.axes import is_sequence
 from agnoreg.messages import did_you_mean, named, shown
 from agnoreg.objects.loss import Loss
 from agnoreg.objects.registration import RegistrationLoss
@@ -91,7 +92,7 @@ def check_extent(config: Any, within: Callable[[Any], Iterable[Any]] | None = No
 def _within(part: Any) -> Iterable[Any]:
     if isinstance(part, Mapping):
         return part.values()
-    return part if isinstance(part, Sequence) and not isinstance(part, str | bytes) else ()
+    return part if is_sequence(part) else ()
 
 
 def _registration(config: Mapping[str, Any]) -> RegistrationLoss:
@@ -131,7 +132,7 @@ def found_at(config: Any, *keys: str) -> Any:
 def _parts(config: Any) -> list[tuple[Loss, float]]:
     if isinstance(config, str | Mapping):
         config = [config]
-    if not isinstance(config, Sequence) or not all(isinstance(part, str | Mapping) for part in config):
+    if not is_sequence(config) or not all(isinstance(part, str | Mapping) for part in config):
         raise TypeError(
             f"A loss's configuration is a name, a mapping with a name, or a list of them, got {shown(config)}."
         )

@@ -251,7 +251,7 @@ def frozen(name: str, value: Any, depth: int = 0) -> Any:
     """Return an argument as immutable plain Python: numbers as int or float, lists and NumPy's arrays as tuples."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         if depth == DEEPEST:
             raise ValueError(f"{name} must not be nested deeper than {DEEPEST} times, got {shown(value)}.")
         return tuple(frozen(name, item, depth + 1) for item in value)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 from agnoreg.engine.axes import FORMATS, check_choice, check_spacing, check_spatial_dims
 from agnoreg.engine.validate import check_flag, check_integer, check_number, check_share
+from agnoreg.messages import shown
 from agnoreg.objects.documentation import class_text
 
 Array = Any
@@ -28,11 +29,15 @@ def _checked(check: Check, default: Any, kw_only: bool) -> Any:
     return field(default=default, kw_only=kw_only, metadata={"check": unless_none})
 
 
-def number(*, default: float | None, above: bool = False, kw_only: bool = False) -> Any:
-    """Declare a parameter that is a finite number of at least 0, or above 0."""
+def number(
+    *, default: float | None, above: bool = False, between: tuple[float, float] | None = None, kw_only: bool = False
+) -> Any:
+    """Declare a parameter that is a finite number of at least 0, or above 0; ``between`` bounds its magnitude too."""
 
     def check(name: str, value: Any) -> Any:
         check_number(name, value, above=above)
+        if between and not between[0] < value < between[1]:
+            raise ValueError(f"{name} must be between {between[0]:g} and {between[1]:g}, got {shown(value)}.")
         return value
 
     return _checked(check, default, kw_only)
@@ -105,6 +110,8 @@ class Options:
     #: Text in front of the description: what a loss does to the value of its metric.
     preface: ClassVar[str] = ""
     _text_is_inherited: ClassVar[bool] = False
+    #: Each parameter's name and check, listed in advance: compilers that trace a loss cannot inspect fields.
+    _checks: ClassVar[tuple[tuple[str, Check], ...]] = ()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Make every subclass a frozen dataclass."""
@@ -113,6 +120,8 @@ class Options:
             cls.__doc__ = class_text(cls)
             cls._text_is_inherited = True
         dataclass(frozen=True)(cls)
+        declared = fields(cls)  # type: ignore[arg-type]
+        cls._checks = tuple((one.name, one.metadata["check"]) for one in declared if "check" in one.metadata)
 
     def __post_init__(self) -> None:
         """Check the parameters of every level."""
@@ -120,7 +129,7 @@ class Options:
 
     def validate(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of range, and store normalised values."""
-        for name, check in _checks(type(self)):
+        for name, check in self._checks:
             self._store(**{name: check(name, getattr(self, name))})
 
     def _store(self, **values: Any) -> None:
@@ -147,16 +156,6 @@ class Options:
     def identity_value(self) -> float | None:
         """The value of two equal images, or of a field of zero displacement; None if it depends on them."""
         return self.identity
-
-
-_checks_of: dict[type, tuple[tuple[str, Check], ...]] = {}
-
-
-def _checks(cls: type) -> tuple[tuple[str, Check], ...]:
-    """Return the checks of a class's parameters, cached: compilers that trace a loss cannot inspect fields."""
-    if cls not in _checks_of:
-        _checks_of[cls] = tuple((one.name, one.metadata["check"]) for one in fields(cls) if "check" in one.metadata)
-    return _checks_of[cls]
 
 
 class ImageOptions(Options):

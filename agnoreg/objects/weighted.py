@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Any, Self
 
 from agnoreg.backend import backend_of
@@ -155,11 +156,11 @@ class WeightedLoss(Loss):
 
 
 def _sequence(name: str, value: Any) -> tuple[Any, ...]:
-    """Return an argument as a tuple, or raise TypeError if it is not iterable."""
-    try:
-        return tuple(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a sequence, got {shown(value)}.") from None
+    """Return an argument as a tuple, or raise TypeError if it has no entries in an order."""
+    if not isinstance(value, str | bytes | bytearray | Mapping | Set):
+        with suppress(TypeError):
+            return tuple(value)
+    raise TypeError(f"{name} must be a sequence, got {shown(value)}.")
 
 
 def checked_weight(weight: Any) -> float:
