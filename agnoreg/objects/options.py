@@ -99,7 +99,7 @@ class Options:
     identity: ClassVar[float | None] = None
     #: The entry for the arrays in the function's docstring.
     arrays_text: ClassVar[str] = ""
-    #: Short name of the loss, as in ``agnoreg.LNCC`` and for its Keras class.
+    #: Short name of the loss, as in ``agnoreg.LNCC`` and for its class in other packages.
     short: ClassVar[str] = ""
     #: The usual name of the measure, for tables and messages.
     title: ClassVar[str] = ""

@@ -76,6 +76,7 @@ def compared(model, loss, x, y, weights):
 
 
 def train(folder):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     import forced_slabs
 
     forced_slabs.force()

@@ -31,6 +31,9 @@ FROZEN = {
     "CrossEntropy": "cross-entropy",
     "Gradient": "gradient",
     "Bending": "bending",
+    "L1": "l1",
+    "Tversky": "tversky",
+    "NGF": "ngf",
 }
 
 #: Those of them that have the names of their classes, too.
@@ -134,7 +137,7 @@ def test_volumes_of_several_sizes_and_weights_of_voxels_are_fitted_as_numpy_does
 
 #: Tried in this order for an argument that is not what the default says.
 OTHERS = [7, 0.25, True, (1.0, 2.0, 2.5), (0, 1), 2, "channels_first", "triangular", "truncate", "compact", "cauchy"]
-OTHERS += ["monai", "voxelmorph"]
+OTHERS += ["monai", "voxelmorph", "exact"]
 #: Arguments that take one value alone.
 SINGLE = {("JaccardLoss", "convention")}
 

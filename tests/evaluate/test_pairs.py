@@ -410,7 +410,7 @@ def evaluated(monkeypatch):
 
 
 @pytest.fixture(params=["parts", "out.parquet", "out.csv"])
-def finalize(folder, evaluated, request):
+def finished(folder, evaluated, request):
     """Evaluate the pairs once; return how to do so again, as the summary and whose pairs were evaluated then.
 
     What is finished is known from the files of rows, which are kept, or from the table alone.
