@@ -81,7 +81,7 @@ class CudaMemory(Memory):
     def stream(self, array: Array) -> tuple[int, int | None]:
         """Return the number of the array's card and the address of the framework's current stream there.
 
-        The address is None if it is CuPy's current stream.
+        The address is None if it is the current stream of the library that launches kernels.
         """
         raise NotImplementedError
 
