@@ -27,9 +27,11 @@ def row(cls: type, name: str) -> str:
 
 
 def table() -> str:
-    """Return the table: of each registered loss its metric, and the loss."""
+    """Return the table: of each loss that agnoreg itself registers its metric, and the loss."""
     rows = []
     for name, cls in agnoreg.registered_losses().items():
+        if not cls.__module__.startswith("agnoreg."):
+            continue
         metric = metric_of(cls)
         rows += [row(metric, "")] if metric is not cls else []
         rows.append(row(cls, name))
