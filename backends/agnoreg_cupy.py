@@ -132,7 +132,7 @@ class CuPyBackend(Backend):
         super().__init__(name, xp, execution=CuPyExecution, operations=CuPyOperations, counting=CuPyCounting)
 
     def owns(self, array: Array) -> bool:
-        """Say whether this is a CuPy array."""
+        """Return whether this is a CuPy array."""
         return isinstance(array, cp.ndarray)
 
     def from_numpy(self, array: Any, device: Any = None) -> Array:

@@ -195,7 +195,7 @@ class NumPyBackend(Backend):
         self._threads = None if threads is None else check_integer("threads", threads, 1)
 
     def owns(self, array: Array) -> bool:
-        """Say whether this is a NumPy array, subclasses and memory maps included."""
+        """Return whether this is a NumPy array, subclasses and memory maps included."""
         return isinstance(array, KINDS)
 
     def prepare(self, array: Array) -> Array:

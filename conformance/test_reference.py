@@ -65,6 +65,7 @@ def test_narrow_windows_of_many_bins(case, maker, record):
     _check(case, inputs, ("float32",) * 2, maker, record, "narrow", FLOAT32)
 
 
+@pytest.mark.filterwarnings("ignore:An axis of the image has one voxel")
 @pytest.mark.parametrize("shape", THIN_SHAPES)
 @pytest.mark.parametrize("case", THIN, ids=str)
 def test_images_that_are_single_voxels_along_an_axis(case, shape, maker, record):

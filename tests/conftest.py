@@ -35,12 +35,10 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out tests that a parameter says to be of another framework than those asked for; draw more examples."""
-    for item in items if TIMES > 1 else []:
-        test = getattr(item, "obj", None)
-        if is_hypothesis_test(test):
-            test = getattr(test, "__func__", test)
-            own = test._hypothesis_internal_use_settings
-            test._hypothesis_internal_use_settings = settings(own, max_examples=TIMES * own.max_examples)
+    tests = {getattr(item, "obj", None) for item in items} if TIMES > 1 else ()
+    for test in filter(is_hypothesis_test, tests):
+        own = test._hypothesis_internal_use_settings
+        test._hypothesis_internal_use_settings = settings(own, max_examples=TIMES * own.max_examples)
     others = _others(config)
 
     def of_another(item):

@@ -1,4 +1,4 @@
-"""Backends: what an adapter gives the core, and how the adapter of an array is found.
+"""Backends: the interface between the core and an adapter of a framework, and the lookup of an array's adapter.
 
 No framework is named or imported here. An adapter is an entry point of the group ``agnoreg.backends`` whose name is the
 import name of its framework, so an array can only belong to it once that framework is in ``sys.modules``.

@@ -1,7 +1,7 @@
-"""Compiled kernels: how they are found, and how they reach the memory of a framework's arrays.
+"""Compiled kernels: their lookup, and their access to the memory of a framework's arrays.
 
-An accelerator is an entry point of the group ``agnoreg.accelerators`` whose name is the kind of memory that its kernels
-work in. An adapter says, by `Execution.memory`, where the arrays of a call are; it imports no kernels.
+An accelerator is an entry point of the group ``agnoreg.accelerators``; its name is the kind of memory that its kernels
+work in. An adapter returns the memory of a call's arrays from `Execution.memory`; it imports no kernels.
 """
 
 import os
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 Array = Any
 
 GROUP = "agnoreg.accelerators"
-#: Gradients' memory begins at multiples of so many bytes, so that any framework takes it for its own.
+#: Alignment of gradients in bytes, with which any framework can use the memory without a copy.
 ALIGNED = 64
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Memory:
-    """How kernels reach the memory of one framework's arrays."""
+    """Access of kernels to the memory of one framework's arrays."""
 
-    #: What an accelerator's entry point is called that works in such memory.
+    #: Name of the entry points of accelerators that work in this memory.
     kind: ClassVar[str]
 
     def __init__(self, backend: "Backend") -> None:
@@ -36,20 +36,20 @@ class Memory:
 
     @property
     def inner(self) -> "Backend":
-        """The backend of what `take` returns."""
+        """The backend of the arrays that `take` returns."""
         return self.backend
 
     def take(self, array: Array) -> Array | None:
-        """Return an array as kernels take it, in the same memory; None where it has none that is no one else's."""
+        """Return an array as kernels read it, in the same memory; None if it has no memory of its own."""
         return array
 
     def give(self, array: Array) -> Array:
-        """Return what kernels made as an array of the framework."""
+        """Return a result of kernels as an array of the framework."""
         return array
 
 
 class HostMemory(Memory):
-    """The host's memory: `take` returns NumPy arrays, and `give` takes those for its own, in the same memory."""
+    """The host's memory: `take` returns NumPy arrays and `give` accepts them, both without a copy."""
 
     kind = "host"
 
@@ -61,12 +61,12 @@ class HostMemory(Memory):
         return get_backend("numpy")
 
     def threads(self) -> int:
-        """Return how many threads kernels may share their work among."""
+        """Return the number of threads that kernels may use."""
         return cores()
 
 
 class CudaMemory(Memory):
-    """An NVIDIA card's memory, by addresses; the framework makes new arrays there, and its stream is used."""
+    """An NVIDIA card's memory, accessed by address; the framework allocates arrays and provides the stream."""
 
     kind = "cuda"
 
@@ -75,13 +75,13 @@ class CudaMemory(Memory):
         raise NotImplementedError
 
     def address(self, array: Array) -> int:
-        """Return where the array's first element is."""
+        """Return the address of the array's first element."""
         raise NotImplementedError
 
     def stream(self, array: Array) -> tuple[int, int | None]:
         """Return the number of the array's card and the address of the framework's current stream there.
 
-        The address is None where that is CuPy's current stream.
+        The address is None if it is the current stream of the library that launches kernels.
         """
         raise NotImplementedError
 
@@ -92,13 +92,13 @@ class Accelerator(Protocol):
     def evaluation(
         self, measure: Any, backend: "Backend", memory: Any, arrays: tuple[Array, ...], otherwise: Any
     ) -> Any:
-        """Return an `agnoreg.engine.accelerated.Evaluation` of these arrays; None where no kernel serves them.
+        """Return an `agnoreg.engine.accelerated.Evaluation` of these arrays, or None if no kernel supports them.
 
-        ``otherwise`` is what computes the same, and more, without kernels.
+        ``otherwise`` is the fallback without kernels.
         """
 
     def missing(self) -> str:
-        """Return what it lacks on this machine, and what that would bring; or ``""``."""
+        """Return what is missing on this machine and what it would bring, or ``""``."""
 
 
 @lru_cache(maxsize=8)
@@ -108,5 +108,5 @@ def accelerators(kind: str) -> tuple[Accelerator, ...]:
 
 
 def missing(kinds: Mapping[str, Memory]) -> str:
-    """Return what the accelerators of these kinds of memory lack on this machine, or ``""``."""
+    """Return what the accelerators of these kinds of memory miss on this machine, or ``""``."""
     return "; ".join(text for kind in kinds for one in accelerators(kind) if (text := one.missing()))

@@ -1,4 +1,4 @@
-"""A framework's automatic differentiation, and what can be known while it records or traces."""
+"""A framework's automatic differentiation, and access to values while it records or traces."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,16 +12,16 @@ Array = Any
 
 
 class Autodiff:
-    """No automatic differentiation; a part of a `Backend`, which an adapter of a framework that has some replaces."""
+    """The part of a `Backend` for autodiff. This one has none; adapters of frameworks with autodiff replace it."""
 
-    #: Whether a measure may have arrays without axes among its parameters, such as a spacing that is traced.
+    #: Whether parameters of a measure may be 0-d arrays, such as a traced spacing.
     takes_parameters: ClassVar[bool] = False
 
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
 
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
-        """Return ``function``'s value, with its gradient hung on the framework's autodiff where it has one."""
+        """Return ``function``'s value, with its gradient registered with the framework's autodiff, if any."""
         return function.value(self.backend, arrays)
 
     def value_and_grad(
@@ -36,7 +36,7 @@ class Autodiff:
         )
 
     def detach(self, array: Array) -> Array:
-        """Return the array cut off from the framework's autodiff, sharing its memory."""
+        """Return the array detached from the framework's autodiff, sharing its memory."""
         return array
 
     def known(self, condition: Callable[[], Array]) -> bool | None:
@@ -44,5 +44,5 @@ class Autodiff:
         return None
 
     def visible(self, array: Array) -> bool:
-        """Return whether the numbers of an array may be looked at now, without waiting and with no one recording it."""
+        """Return whether values can be read now, without a device sync and without being recorded or traced."""
         return False

@@ -14,9 +14,9 @@ Array = Any
 class Backend:
     """One framework's adapter: its Array API namespace and the few things that the standard lacks.
 
-    An adapter subclasses this and overrides what its framework does otherwise. What a framework may also do better is
-    in five parts, each of which an adapter may replace by a subclass. Every method, here and in the parts, is written
-    in Array API calls alone and serves any array with ``__array_namespace__``.
+    An adapter subclasses this and overrides what differs in its framework. Five parts hold what a framework may do
+    better; an adapter may replace each by a subclass. All methods, here and in the parts, use Array API calls only and
+    support any array with ``__array_namespace__``.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class Backend:
         The classes of the parts.
     """
 
-    #: Types whose objects are arrays of this framework, known before the first one turns up; it may have more.
+    #: Array types of this framework that are known in advance; there may be more.
     types: ClassVar[tuple[type, ...]] = ()
-    #: Whether compiled kernels are used, where there are any; False makes it the core's own path.
+    #: Whether compiled kernels are used if available; False chooses the core's own implementation.
     kernels: bool = True
 
     def __init__(
@@ -60,15 +60,15 @@ class Backend:
         return hasattr(array, "__array_namespace__") and array.__array_namespace__() is self.xp
 
     def prepare(self, array: Array) -> Array:
-        """Turn what the framework takes for an array (a variable, say) into one that the namespace computes with."""
+        """Convert anything that the framework treats as an array, such as a variable, to an array of the namespace."""
         return array
 
     def device(self, array: Array) -> Any:
-        """Return the device that ``array`` lives on, None where it has none yet; two arrays of one call must agree."""
+        """Return the device of ``array``, or None if it has none yet; the arrays of a call must have one device."""
         return getattr(array, "device", None)
 
     def shape(self, array: Array) -> tuple[int | None, ...]:
-        """Return the shape as integers, ``None`` for a size that is unknown while a function is traced."""
+        """Return the shape as integers, with None for sizes that are unknown during tracing."""
         return tuple(array.shape)
 
     def from_numpy(self, array: Any, device: Any = None) -> Array:
@@ -76,7 +76,7 @@ class Backend:
         return self.xp.asarray(array, device=device)
 
     def to_numpy(self, array: Array) -> Any:
-        """Return an array of this framework as a NumPy array, from whatever device."""
+        """Return an array of this framework as a NumPy array, from any device."""
         import numpy
 
         return numpy.asarray(array)

@@ -24,7 +24,7 @@ class Counting:
         self.xp = backend.xp
 
     def recorded(self, array: Array) -> bool:
-        """Say whether a gradient by this array is being recorded, which a metric does not have."""
+        """Return whether a gradient by this array is being recorded, which a metric does not have."""
         return False
 
     def take(self, arrays: tuple[Array, ...]) -> tuple["Backend", tuple[Array, ...]]:

@@ -1,4 +1,4 @@
-"""Which dtype a loss is computed in, and which its sums are added up in."""
+"""The dtypes in which a loss is computed and its sums are accumulated."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,16 @@ class Dtypes:
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
         xp = self.xp = backend.xp
-        # The usual ones are there from the start: a compiler that traces the first call would compile the second one
-        # again, if the first had written them.
+        # The usual dtypes are entered here: if the first call entered them, a compiler that traces it would recompile
+        # at the second call.
         floats = (getattr(xp, name) for name in ("float32", "float64") if hasattr(xp, name))
         self._chosen: dict[Any, Any] = {dtype: dtype for dtype in floats}
 
     def compute(self, *arrays: Array) -> Any:
         """Return the dtype that a loss of these arrays is computed in and returned as.
 
-        float64 stays; float32, half, bool and integers of up to 16 bit are float32; wider integers are the framework's
-        default float; of several arrays the widest counts.
+        float64 stays float64; float32, half, bool and integers up to 16 bit become float32; wider integers become the
+        framework's default float. Of several arrays the widest dtype is used.
         """
         wide = self.xp.float64
         dtypes = [self._of(array.dtype) for array in arrays]
@@ -40,7 +40,7 @@ class Dtypes:
         Raises
         ------
         TypeError
-            If it is not of real numbers.
+            If the dtype is not real.
         """
         xp = self.xp
         if not xp.isdtype(dtype, ("bool", "integral", "real floating")):
@@ -54,13 +54,13 @@ class Dtypes:
         return xp.float32
 
     def default_float(self) -> Any:
-        """Return the dtype that this framework gives a Python float."""
+        """Return this framework's dtype for a Python float."""
         return self.xp.asarray(1.0).dtype
 
     def accumulator(self, array: Array) -> Any:
-        """Return the dtype in which sums over slabs of ``array`` are added up."""
+        """Return the dtype in which sums over slabs of ``array`` are accumulated."""
         return self.xp.float64
 
     def index(self) -> Any:
-        """Return the dtype of the places of an image's voxels."""
+        """Return the dtype of indices of voxels."""
         return self.xp.int64

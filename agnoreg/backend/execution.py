@@ -1,4 +1,4 @@
-"""How a framework goes over the slabs of its arrays, and where."""
+"""Execution: how and where a framework processes the slabs of its arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from agnoreg.backend.base import Backend
 
 Array = Any
-#: Sums of all tiles, and images.
+#: Sums over all tiles, and images.
 Results = tuple[tuple[Array, ...], tuple[Array, ...]]
-#: What a tile gives: a state for the next one, sums, and pieces of images.
+#: Result of one tile: the state for the next one, sums, and pieces of images.
 Step = tuple[Any, tuple[Array, ...], tuple[Array, ...]]
 
-#: Elements of one slab for planes that pass by, work in windows, in bins (of all of them together) and voxel by voxel:
-#: cache-sized on a CPU, card-filling on a GPU.
+#: Elements of one slab for streaming, for windows, for histograms (all bins together) and for voxelwise work:
+#: cache-sized on a CPU, large enough to fill a GPU.
 CPU_SLABS: dict[str, int] = {"streaming": 1 << 16, "windows": 1 << 20, "bins": 3 << 18, "voxels": 1 << 17}
 
 
@@ -27,7 +27,7 @@ GPU_SLABS: dict[str, int] = {"streaming": 1 << 24, "windows": 1 << 24, "bins": 3
 
 
 class Execution:
-    """Eager execution, tile by tile; a part of a `Backend`, of which an adapter may replace any method."""
+    """Eager execution, tile by tile; a part of a `Backend` whose methods an adapter may override."""
 
     #: Elements of one slab for each kind of work.
     slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS
@@ -35,41 +35,41 @@ class Execution:
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
         self.xp = backend.xp
-        #: The kinds of memory that `memory` may return, by their names.
+        #: The kinds of memory that `memory` may return, keyed by name.
         self.memories: dict[str, Memory] = {}
 
     def unusable(self) -> str:
-        """Return why this backend cannot run here, or ``""``: the framework may lack its device."""
+        """Return why this backend cannot run here, such as a missing device, or ``""``."""
         return ""
 
     def at(self, array: Array) -> AbstractContextManager[Any]:
-        """Return a context in which the framework works where ``array`` is, if that is not of itself so.
+        """Return a context in which the framework works on the device of ``array``.
 
-        Nobody need enter it who is called by a loss: whatever a user calls enters it.
+        Public entry points enter it, so code that a loss calls need not.
         """
         return nullcontext()
 
     def warn(self, text: str) -> None:
-        """Warn of inputs, while a function is traced too."""
+        """Issue a warning about inputs, also during tracing."""
         warn_of_input(text)
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return what computes a measure of these arrays in the framework's own way, such as a compiled graph.
+        """Return the framework's own implementation of a measure, such as a compiled graph; by default the measure.
 
-        As a rule that is the measure itself. What is returned has the measure's ``compute...`` methods.
+        The result has the measure's ``compute...`` methods.
         """
         return measure
 
     def memory(self, arrays: tuple[Array, ...]) -> "Memory | None":
-        """Return how kernels may reach the memory of these arrays; None where they may not."""
+        """Return the access to the memory of these arrays for kernels, or None if kernels cannot use it."""
         return None
 
     def slab_elements(self, array: Array, kind: str) -> int:
-        """Return how many elements one slab of ``array`` may hold for one of the kinds of work in `CPU_SLABS`."""
+        """Return the maximum number of elements of a slab of ``array``; ``kind`` is a key of `CPU_SLABS`."""
         return self.slab_sizes[kind]
 
     def planes(self, array: Array, start: Any, count: int, beyond: bool = False) -> Array:
-        """Return ``count`` planes of ``array`` along axis 1, from ``start`` on; zeros ``beyond`` the last one."""
+        """Return planes ``start`` to ``start + count`` along axis 1; if ``beyond``, zeros follow the last one."""
         if not beyond:
             return array[:, start : start + count, ...]
         there = max(0, min(array.shape[1] - start, count))
@@ -79,10 +79,10 @@ class Execution:
     def scan(
         self, tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: Any, kept: slice = slice(None)
     ) -> Results:
-        """Run ``body(tile, state)`` over ``tiles``, one after the other.
+        """Run ``body(tile, state)`` over ``tiles`` in order.
 
-        It returns the state for the next tile, arrays that are added up, and pieces that are concatenated along axis 1,
-        of which those planes are ``kept``.
+        It returns the state for the next tile, arrays that are added over tiles, and pieces that are concatenated along
+        axis 1. Of the concatenated planes, ``kept`` are returned.
         """
         planes = sum(tile.count for tile in tiles)
         kept = slice(kept.start or 0, planes if kept.stop is None else kept.stop)
@@ -93,12 +93,12 @@ class Execution:
         return gathered.result()
 
     def loop(self, tiles: Sequence[Any], body: Callable[[Any], Results], parallel: bool = False) -> Results:
-        """Run ``body`` over ``tiles``: add up its first results, concatenate its second ones along axis 1.
+        """Run ``body`` over ``tiles``: add its first results, concatenate its second ones along axis 1.
 
-        ``parallel`` says that a tile is much work for little memory, worth a thread where there are any.
+        ``parallel`` means that a tile is much work for little memory, worth a thread if the backend has several.
         """
         return self.scan(tiles, lambda tile, state: (state, *body(tile)), ())
 
     def room(self, piece: Array, planes: int) -> Array | None:
-        """Return memory for so many planes like ``piece``; None where arrays cannot be written."""
+        """Return an uninitialised array for ``planes`` planes like ``piece``; None if arrays are immutable."""
         return None

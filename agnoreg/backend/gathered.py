@@ -1,4 +1,4 @@
-"""What tiles yield, one after the other, put together."""
+"""Collects the results of tiles."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ Array = Any
 
 
 class Gathered:
-    """What tiles yield, one after the other: sums are added up, pieces are put side by side along axis 1.
+    """Collects the results of tiles, in order: sums are added, pieces are concatenated along axis 1.
 
-    Where arrays can be written, a piece goes to its place at once: its memory is used again, while it is in cache.
+    If arrays are mutable, a piece is copied to its place at once, so that its memory is reused while it is in cache.
     """
 
     def __init__(self, backend: "Backend", kept: slice, single: bool) -> None:
@@ -24,7 +24,7 @@ class Gathered:
         self.first = 0
 
     def add(self, sums: tuple[Array, ...], piece: tuple[Array, ...], placed: int = 0) -> None:
-        """Take the results of the next tile; of a piece that was `put` already, how many planes it has."""
+        """Add the results of the next tile; ``placed`` is the number of planes of a piece that was `put` already."""
         self.totals = tuple(a + b for a, b in zip(self.totals, sums, strict=True)) if self.totals else sums
         if not piece:
             self.first += placed
@@ -45,12 +45,12 @@ class Gathered:
             self.pieces.append(piece)
 
     def put(self, start: int, piece: tuple[Array, ...]) -> None:
-        """Write a piece to its place, which no other piece shares."""
+        """Write a piece to its place; places do not overlap."""
         for room, x in zip(self.rooms, piece, strict=True):
             room[:, start : start + x.shape[1], ...] = x
 
     def result(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return the sums, and the pieces as one."""
+        """Return the sums, and the concatenated pieces."""
         if self.rooms:
             if self.first < self.kept.stop:
                 raise ValueError(f"The pieces have {self.first} planes together, where {self.kept.stop} are wanted.")

@@ -1,4 +1,4 @@
-"""How the adapter of an array is found, by entry points and without importing a framework."""
+"""Lookup of an array's adapter, by entry points and without importing a framework."""
 
 import importlib
 import sys
@@ -14,7 +14,7 @@ GROUP = "agnoreg.backends"
 
 
 class BackendNotAvailableError(ImportError):
-    """A backend was asked for by name and cannot be used; the message says what to install or what is broken."""
+    """A backend requested by name cannot be used; the message says what to install or what is broken."""
 
 
 _loaded: dict[str, Backend] = {}
@@ -37,13 +37,14 @@ def get_backend(name: str) -> Backend:
     Parameters
     ----------
     name
-        The framework's import name, which is its adapter's: ``"numpy"`` and what `available_backends` lists; or that of
-        any importable module that is itself an Array API namespace.
+        The framework's import name, as listed by `available_backends`, for example ``"numpy"``; or the name of any
+        importable module that is itself an Array API namespace.
 
     Raises
     ------
     BackendNotAvailableError
-        If the framework is not installed (the message says which extra installs it) or does not import (why).
+        If the framework is not installed (the message names the extra to install) or cannot be imported (the message
+        says why).
     ValueError
         If no adapter has that name.
     """
@@ -88,9 +89,10 @@ def _generic_by_name(name: str, known: list[str]) -> Backend:
 def available_backends() -> dict[str, str]:
     """Return every known backend's state: ``"ok"``, ``"absent: ..."`` or ``"broken: ..."`` with the reason.
 
-    Where compiled kernels would make it faster and are not installed, it is ``"ok (...)"``, with what they would bring.
+    If compiled kernels would make a backend faster and are not installed, its state is ``"ok (...)"``, with what they
+    would bring.
 
-    This imports each framework; nothing else does before an array of it turns up.
+    This imports every framework; otherwise a framework is never imported before the first of its arrays is used.
     """
     states = {}
     for name in sorted(_entry_points()):
@@ -105,7 +107,7 @@ def available_backends() -> dict[str, str]:
 
 
 def load_imported() -> None:
-    """Load the adapters of the frameworks that are imported already: a function that is traced cannot."""
+    """Load the adapters of frameworks that are already imported: a traced function could not do it."""
     for name in _entry_points():
         if name in sys.modules and name not in _loaded:
             with suppress(BackendNotAvailableError):
@@ -134,8 +136,8 @@ def backend_of(*arrays: Any) -> Backend:
     Raises
     ------
     TypeError
-        If one of them is not an array, if they belong to two frameworks (both are named, and how to convert), or if
-        they live on two devices.
+        If one of them is not an array, if they belong to two frameworks (the message names both and how to convert), or
+        if they are on two devices.
     """
     if not arrays:
         raise TypeError("backend_of needs at least one array.")

@@ -1,4 +1,4 @@
-"""Operations that the standard lacks, or that a framework may have as one pass over its arrays."""
+"""Operations that the standard lacks, or that a framework may fuse into one pass over its arrays."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 Array = Any
 Three = tuple[Array, Array, Array]
 
-#: Less than any weight that counts.
+#: Smaller than any weight that matters; avoids a division by 0.
 TINY = 1e-30
 
 
 class Operations:
-    """Operations of a framework; a part of its `Backend`, of which an adapter may replace any."""
+    """Operations of a framework; a part of its `Backend` whose methods an adapter may override."""
 
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
         self.xp = backend.xp
 
     def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
-        """Correlate ``x`` with one kernel an axis, along axes 1, 2 and 3: zero padded, the size kept.
+        """Correlate ``x`` with one kernel for each of axes 1, 2 and 3, with zero padding and unchanged size.
 
-        ``None`` leaves an axis alone. ``transpose`` is the adjoint, for which an even kernel swaps its two paddings.
+        None means no kernel along an axis. ``transpose`` is the adjoint, in which even kernels swap their two paddings.
         """
         for axis, taps in enumerate(kernels, start=1):
             if taps is not None:
@@ -54,7 +54,7 @@ class Operations:
         return tuple(self.xp.where(there, x, number) for x in arrays)
 
     def share(self, part: Array, whole: Array) -> Array:
-        """Return ``part / whole``, 0 where both are."""
+        """Return ``part / whole``; 0 where both are 0."""
         least = self.xp.full((1,), TINY, dtype=whole.dtype, device=self.backend.device(whole))
         return part / self.xp.maximum(whole, least)
 
@@ -63,7 +63,7 @@ class Operations:
         x *= -1.0
         return self.xp.exp(x)
 
-    # What joins the moments of two windows.
+    # Building blocks for merging the moments of two windows.
 
     def plus_scaled(self, x: Array, y: Array, factor: float) -> Array:
         """Return ``x + factor * y``."""
@@ -78,7 +78,7 @@ class Operations:
         return result
 
     def plus_products(self, terms: Sequence[Three], x: Array, y: Array, factor: float) -> Three:
-        """Return ``factor`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``.
+        """Return ``factor`` times ``x x``, ``y y`` and ``x y``, each plus the corresponding ``terms``.
 
         ``x`` and ``y`` may be overwritten.
         """
@@ -88,7 +88,7 @@ class Operations:
         return _plus(terms, [x * x, y * y, x * y])
 
     def plus_weighted_products(self, terms: Sequence[Three], x: Array, y: Array, share: Array, weight: Array) -> Three:
-        """Return ``share weight`` times ``x x``, ``y y`` and ``x y``, each plus its own of ``terms``.
+        """Return ``share weight`` times ``x x``, ``y y`` and ``x y``, each plus the corresponding ``terms``.
 
         ``x``, ``y`` and ``share`` may be overwritten.
         """

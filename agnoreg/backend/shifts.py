@@ -11,13 +11,13 @@ def cut(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
 
 
 def pad(xp: Any, x: Array, axis: int, before: int, after: int, value: Array | None = None) -> Array:
-    """Put ``before`` and ``after`` constant planes around ``x`` along ``axis``.
+    """Pad ``x`` with ``before`` and ``after`` constant planes along ``axis``.
 
-    ``value`` is an array that broadcasts against ``x`` (zero where it is left out).
+    ``value`` is an array that broadcasts against ``x``; by default the planes are 0.
     """
     if before == 0 and after == 0:
         return x
-    # Of x's own shape, so that an unknown batch size (inside a trace) is never spelled out.
+    # Made from x's own shape, so that a batch size unknown during tracing is never written out.
     planes = xp.zeros_like(cut(x, axis, 0, min(max(before, after), x.shape[axis])))
     missing = max(before, after) - planes.shape[axis]
     if missing > 0:
@@ -29,7 +29,7 @@ def pad(xp: Any, x: Array, axis: int, before: int, after: int, value: Array | No
 
 
 def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | None = None) -> Array:
-    """Return entries ``start`` to ``stop`` of ``x`` along ``axis``; those beyond its ends are ``value`` (or zero)."""
+    """Return entries ``start`` to ``stop`` of ``x`` along ``axis``; entries beyond its ends are ``value``, or 0."""
     length = x.shape[axis]
     before, after = max(0, -start), max(0, stop - length)
     if (start, stop) != (0, length):

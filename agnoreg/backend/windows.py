@@ -1,4 +1,4 @@
-"""Window sums along one axis by doubling, in Array API calls only."""
+"""Window sums along one axis by repeated doubling, in Array API calls only."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,25 +11,26 @@ T = TypeVar("T")
 
 
 class WindowMerge:
-    """How what is known of two neighbouring windows is put together: here sums, of one array.
+    """Merges the statistics of two adjacent windows; here sums, of one array.
 
-    What is known of a window of 2, 4, 8, ... windows may be kept in a form of its own until it is settled.
+    A subclass may keep the statistics of windows made by doubling in a form of its own until `finalize`. A count is the
+    number of base windows, each of weight ``unit``, in a window.
     """
 
     def merge_equal(self, a: Any, b: Any, count: int, unit: float) -> Any:
-        """Join two windows of ``count`` windows of weight ``unit`` each."""
+        """Merge two adjacent windows, each the union of ``count`` base windows."""
         return a + b
 
     def finalize(self, a: Any, count: int) -> Any:
-        """Return what is known of a window of ``count`` windows, which doubling made, in its final form."""
+        """Return the statistics of a window made by doubling, of ``count`` base windows, in final form."""
         return a
 
     def merge(self, a: Any, na: int, b: Any, nb: int, unit: float) -> Any:
-        """Join a settled window of ``na`` windows of weight ``unit`` with one of ``nb`` that doubling made."""
+        """Merge a finalized window of ``na`` base windows and one of ``nb`` made by doubling."""
         return a + b
 
     def weighted(self, near: Sequence[Any], taps: Sequence[float], unit: float) -> Any:
-        """Join windows of weight ``unit``, each times its tap."""
+        """Merge windows of weight ``unit``, each times its tap."""
         return paired_sum(taps, near)
 
 
@@ -42,12 +43,14 @@ def sliding(
     take: Callable[[T, int | None, int | None], T],
     aligned: int = 1,
 ) -> tuple[T, int]:
-    """Join every ``width`` neighbours of ``x``, in about ``2 log2(width)`` steps instead of ``width - 1``.
+    """Merge every ``width`` neighbours of ``x``, in about ``2 log2(width)`` steps instead of ``width - 1``.
 
-    Windows of 2, 4, 8, ... neighbours are made by doubling, and those that the binary digits of ``width`` name are
-    joined. Neighbours are ``stride`` entries apart; ``take(x, start, stop)`` slices. Entry ``i`` of the result covers
-    the neighbours ``i``, ``i + stride``, ... of ``x``. Returned beside it is how many entries it is shorter:
-    ``(width - 1) * stride``, or more where every slice from the beginning shall lose a multiple of ``aligned`` entries.
+    Windows of 1, 2, 4, ... neighbours are made by doubling, and those in the binary representation of ``width`` are
+    merged: a window of 5 is one of 1 and the following one of 4. Neighbours are ``stride`` entries apart, and
+    ``take(x, start, stop)`` slices.
+
+    Entry ``i`` of the result covers the entries ``i``, ``i + stride``, ... of ``x``. The second result is how many
+    entries shorter the first one is: ``(width - 1) * stride``, or more if slices must lose a multiple of ``aligned``.
     """
     power, size, lost = x, 1, 0
     result, covered, missing = None, 0, 0
@@ -76,7 +79,7 @@ def _up(count: int, multiple: int) -> int:
 
 
 def boxes(taps: tuple[float, ...]) -> tuple[int, ...]:
-    """Return the widths of the boxes whose convolution is ``taps``: one box, two (a triangle), or none."""
+    """Return the widths of the boxes whose convolution is ``taps``: one box, two for a triangle, otherwise none."""
     width = len(taps)
     if all(tap == 1.0 for tap in taps):
         return (width,)
@@ -87,10 +90,10 @@ def boxes(taps: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def window_sum(xp: Any, x: Array, taps: Sequence[Any], axis: int, transpose: bool = False) -> Array:
-    """Correlate ``x`` with ``taps`` along ``axis``: zero padded, the size kept.
+    """Correlate ``x`` with ``taps`` along ``axis``, with zero padding and unchanged size.
 
     A kernel of length ``k`` reaches ``(k - 1) // 2`` entries back and ``k // 2`` ahead. ``transpose`` is the adjoint:
-    the taps and the two paddings swap. Boxes and triangles of Python floats cost the logarithm of their width.
+    it reverses the taps and swaps the two paddings. Boxes and triangles of Python floats take logarithmic time.
     """
     width = len(taps)
     before, after = (width - 1) // 2, width // 2
@@ -110,7 +113,7 @@ def window_sum(xp: Any, x: Array, taps: Sequence[Any], axis: int, transpose: boo
 
 
 def paired_sum(taps: Sequence[Any], terms: Sequence[Array]) -> Array:
-    """Return ``sum(tap * term)``, adding the two terms of an equal outer pair of taps before they are multiplied."""
+    """Return ``sum(tap * term)``, where the terms of a symmetric pair of equal taps are added before multiplication."""
     width = len(taps)
     total = None
     for i in range((width + 1) // 2):

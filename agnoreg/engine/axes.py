@@ -29,12 +29,17 @@ def check_spatial_dims(value: Any, least: int = 1) -> int:
     return int(number)
 
 
+def is_sequence(value: Any) -> bool:
+    """Return whether an option is a sequence of values; text and bytes are single values."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
 def check_spacing(spacing: Any, dims: int) -> tuple[Any, ...]:
     """Return the voxel spacing of each of ``dims`` axes; raise ValueError if it does not fit.
 
     A spacing is a number, or a 0-d array if the framework allows arrays as parameters of a measure.
     """
-    several = hasattr(spacing, "__len__") and not isinstance(spacing, str) and getattr(spacing, "shape", None) != ()
+    several = is_sequence(spacing) or getattr(spacing, "shape", ()) != ()
     given = tuple(spacing) if several else (spacing,) * dims
     steps = tuple(step if _array_as_number(step) else as_number(step) for step in given)
     if len(steps) != dims or not all(_may_be_distance(step) for step in steps):

@@ -69,7 +69,7 @@ def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
 
 
 def narrow_triangle(size: int) -> tuple[float, ...]:
-    """Return MONAI's triangular window, of sum 1: a box of ``(size + 1) // 2`` taps, made odd, twice convolved."""
+    """Return MONAI's triangular window, of sum 1: a box of ``(size + 1) // 2`` taps, or one less, with itself."""
     side = (size + 1) // 2
     side -= 1 - side % 2
     middle = size // 2

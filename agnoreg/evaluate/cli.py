@@ -248,7 +248,7 @@ def _app() -> Any:
 
     @app.command()
     def backends() -> None:
-        """List every backend: ok, absent, or broken and why."""
+        """List every backend: ok, absent, or broken and why; and what compiled kernels would bring."""
         from agnoreg.backend import available_backends
 
         states = available_backends()

@@ -150,7 +150,7 @@ def _numeric(value: Any) -> bool:
 
 
 def _follows(kind: type[Loss], convention: str) -> bool:
-    """Say whether a class has that convention."""
+    """Return whether a class has that convention."""
     if "convention" not in inspect.signature(kind).parameters:
         return False
     try:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
-from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar
 
 from agnoreg.engine import doubts, kernels
+from agnoreg.engine.axes import is_sequence
 from agnoreg.engine.masks import MASKS
 from agnoreg.engine.validate import as_number
 from agnoreg.measures import correlation
@@ -118,7 +118,7 @@ class LocalCorrelationOptions(ImageOptions):
                 f"Wrong kernel_type {named(self.kernel_type)} for LNCC loss type. Feasible values are "
                 f"{', '.join(KERNELS)}."
             )
-        several = isinstance(self.kernel_size, Sequence) and not isinstance(self.kernel_size, str)
+        several = is_sequence(self.kernel_size)
         if several:
             self._store(kernel_size=tuple(self.kernel_size))  # type: ignore[arg-type]
         if several and len(self.kernel_size) != self.spatial_dims:  # type: ignore[arg-type]
@@ -231,16 +231,15 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
 
     def thin(self, single: tuple[bool, ...]) -> LocalMoments:
         """Return the measure for images with one voxel along the axes that are ``single``."""
-        return _thin(self, single)
+        return ThinCorrelation(**{name: getattr(self, name) for name in _FIELDS}, single=single)
 
 
 class ThinCorrelation(ThinMoments, LocalCorrelation):
     """`LocalCorrelation` of images with a single voxel along some axes."""
 
 
-@lru_cache(maxsize=256)
-def _thin(measure: LocalCorrelation, single: tuple[bool, ...]) -> ThinCorrelation:
-    return ThinCorrelation(**{item.name: getattr(measure, item.name) for item in fields(measure)}, single=single)
+#: Compilers that trace a measure cannot ask a class for its fields.
+_FIELDS = tuple(item.name for item in fields(LocalCorrelation))
 
 
 class _Call(LocalCorrelationOptions, Masks): ...
@@ -283,7 +282,7 @@ class LocalNormalizedCrossCorrelation(LocalCorrelationOptions, ImageLoss):
     @property
     def kernel_vol(self) -> float:
         """The sum of the window's weights, ``V``."""
-        return math.prod(map(sum, self.own_taps))
+        return math.prod([sum(taps) for taps in self.own_taps])
 
     def calc_ncc(self, y_true: Array, y_pred: Array, **masks: Array | None) -> Array:
         """Return the value at every voxel.

@@ -24,7 +24,7 @@ class NGFOptions(ImageOptions):
 
     short = "NGF"
     title, bounds = "NGF", (0.0, 1.0)
-    eps: float = number(default=0.01, above=True)
+    eps: float = number(default=0.01, above=True, between=(1e-15, 1e15))
 
 
 class NGFMeasure(NGFOptions, Stencil):
@@ -37,12 +37,12 @@ class NGFMeasure(NGFOptions, Stencil):
 
     def local(self, xp: Any, t: Sequence[Array], p: Sequence[Array]) -> Array:
         dot, tt, pp = self._parts(t, p)
-        return 1.0 - dot * dot / (tt * pp)
+        return 1.0 - (dot / tt) * (dot / pp)
 
     def derivatives(self, xp: Any, t: Sequence[Array], p: Sequence[Array], index: int) -> Sequence[Array]:
         own, other = (t, p) if index == 0 else (p, t)
         dot, aa, bb = self._parts(own, other)
-        factor = 2.0 * dot / (aa * bb)
+        factor = 2.0 * (dot / aa) / bb
         return [factor * (dot / aa * a - b) for a, b in zip(own, other, strict=True)]
 
 

@@ -15,8 +15,7 @@ class TverskyOptions(LabelOptions):
         ``s``, added to numerator and denominator.
     """
 
-    short = "Tversky"
-    title, bounds, higher_is_better = "Tversky index", (0.0, 1.0), True
+    short, title, bounds, higher_is_better = "Tversky", "Tversky index", (0.0, 1.0), True
     alpha: float = number(default=0.5)
     beta: float = number(default=0.5)
     smooth: float = number(default=1e-5)

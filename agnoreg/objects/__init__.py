@@ -1,4 +1,1 @@
-"""Losses as objects: what every one is, how they combine, and how they are found by name or read from a file.
-
-Nothing here knows a formula.
-"""
+"""Losses as objects: their base classes, combination, registry and configuration files. No formula is defined here."""

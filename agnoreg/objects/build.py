@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from agnoreg.engine.axes import is_sequence
 from agnoreg.messages import did_you_mean, named, shown
 from agnoreg.objects.loss import Loss
 from agnoreg.objects.registration import RegistrationLoss
 from agnoreg.objects.registry import loss_of, registered_losses
 from agnoreg.objects.weighted import SECTIONS, WeightedLoss, checked_weight, losses_of
 
-#: Entries of a configuration with all that is in it, and how deep they are nested, at most.
+#: Maximum number of entries of a configuration, nested ones included, and maximum depth.
 MOST, DEEPEST = 20_000, 50
 
 
@@ -71,10 +72,10 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]], **
 
 
 def check_extent(config: Any, within: Callable[[Any], Iterable[Any]] | None = None) -> None:
-    """Raise ValueError where a configuration, written out, is larger or deeper than any that somebody means.
+    """Raise ValueError if a configuration has more than `MOST` entries or is nested deeper than `DEEPEST`.
 
-    A part that stands in several places, as an alias of YAML, counts in each of them. ``within`` returns the parts of a
-    part: those of lists and mappings where it is left out.
+    A part that is referenced several times, such as a YAML alias, counts each time. ``within`` returns the parts of a
+    part; by default, those of lists and mappings.
     """
     within = within or _within
     rest, count = [(config, 0)], 0
@@ -84,14 +85,14 @@ def check_extent(config: Any, within: Callable[[Any], Iterable[Any]] | None = No
         if count > MOST or depth > DEEPEST:
             beyond = f"has more than {MOST} entries" if count > MOST else f"is nested more than {DEEPEST} deep"
             raise ValueError(f"A loss's configuration that {beyond}, its aliases written out, is not read.")
-        # No more than are still counted.
+        # Never more than the limit: the rest need not be counted.
         rest.extend((inner, depth + 1) for inner in itertools.islice(within(part), MOST))
 
 
 def _within(part: Any) -> Iterable[Any]:
     if isinstance(part, Mapping):
         return part.values()
-    return part if isinstance(part, Sequence) and not isinstance(part, str | bytes) else ()
+    return part if is_sequence(part) else ()
 
 
 def _registration(config: Mapping[str, Any]) -> RegistrationLoss:
@@ -122,7 +123,7 @@ def _registration(config: Mapping[str, Any]) -> RegistrationLoss:
 
 
 def found_at(config: Any, *keys: str) -> Any:
-    """Return what stands under a key of a key of a mapping; None where there is nothing."""
+    """Return the entry under nested keys of a mapping, or None."""
     for key in keys:
         config = config.get(key) if isinstance(config, Mapping) else None
     return config
@@ -131,7 +132,7 @@ def found_at(config: Any, *keys: str) -> Any:
 def _parts(config: Any) -> list[tuple[Loss, float]]:
     if isinstance(config, str | Mapping):
         config = [config]
-    if not isinstance(config, Sequence) or not all(isinstance(part, str | Mapping) for part in config):
+    if not is_sequence(config) or not all(isinstance(part, str | Mapping) for part in config):
         raise TypeError(
             f"A loss's configuration is a name, a mapping with a name, or a list of them, got {shown(config)}."
         )
@@ -139,7 +140,7 @@ def _parts(config: Any) -> list[tuple[Loss, float]]:
 
 
 def _is_described(config: Mapping[str, Any]) -> bool:
-    """Say whether this is a loss's class and what `get_config` returned, as a sum describes its losses."""
+    """Return whether this is ``{"class": ..., "config": ...}``, the form in which a sum describes its losses."""
     return set(config) - {"weight"} == {"class", "config"}
 
 
@@ -163,9 +164,9 @@ def _one(config: Mapping[str, Any]) -> tuple[Loss, float]:
 
 
 def shortest(loss: Loss) -> Any:
-    """Return a configuration of a loss as somebody would write it, without arguments that have their defaults.
+    """Return the shortest configuration of a loss, without arguments that have their default values.
 
-    It is not checked that `build_loss` makes an equal loss of it, which it cannot for a class that is not registered.
+    That `build_loss` makes an equal loss of it is not checked: for a class that is not registered it cannot.
     """
     for short in (_as_sections, _as_list, _by_name):
         config = short(loss)
@@ -200,7 +201,7 @@ def _as_list(loss: Loss) -> Any:
 def _by_name(loss: Loss) -> Any:
     arguments = _needed(loss)
     names = [*(name for name, cls in registered_losses().items() if cls is type(loss)), type(loss).__name__]
-    # The object's own name and its class's stand under one key, as a weight of its own and that in a sum would.
+    # The object's own name and its class's name would share a key, and so would its own weight and that in a sum.
     return {"name": names[0], **arguments} if not {"name", "weight"} & set(arguments) else None
 
 
@@ -209,7 +210,7 @@ def _whole(loss: Loss) -> dict[str, Any]:
 
 
 def _needed(loss: Loss) -> dict[str, Any]:
-    """Return the arguments of `get_config` without which the loss would be another."""
+    """Return the arguments of `get_config` that differ from their defaults."""
     config = loss.get_config()
     if isinstance(loss, WeightedLoss):
         config["losses"] = [_whole(one) for one in loss.losses]
@@ -218,7 +219,7 @@ def _needed(loss: Loss) -> dict[str, Any]:
         try:
             again = type(loss).from_config(dict(less))
         except Exception:
-            # A user's class may raise anything where an argument is missing.
+            # A user's class may raise anything if an argument is missing.
             continue
         if again == loss and again.get_config() == loss.get_config():
             config = less

@@ -1,4 +1,4 @@
-"""The text of a function or class, put together from the docstrings of the options that it inherits."""
+"""Docstrings of functions and classes, assembled from the docstrings of the options that they inherit."""
 
 import inspect
 import math
@@ -10,7 +10,7 @@ SECTIONS = ("Parameters", "Returns", "Raises", "References", "Examples")
 
 
 def sections(docstring: str) -> dict[str, str]:
-    r"""Split a docstring into its sections by name; what comes before the first is under ``""``.
+    r"""Split a docstring into sections, keyed by name; the text before the first section has the key ``""``.
 
     Examples
     --------
@@ -23,19 +23,19 @@ def sections(docstring: str) -> dict[str, str]:
 
 
 def own_sections(cls: type) -> dict[str, str]:
-    """Return the sections of a class's own docstring, none where it has none."""
+    """Return the sections of a class's own docstring; an empty dict if it has none."""
     own = "" if vars(cls).get("_text_is_inherited") else vars(cls).get("__doc__") or ""
     return sections(own) if own else {}
 
 
 def inherited(*classes: type) -> str:
-    """Return the parameters that classes document, each level once, the most specific first."""
+    """Return the documented parameters of all levels of the classes, each level once, most specific first."""
     levels = dict.fromkeys(level for cls in classes for level in cls.__mro__)
     return "\n".join(filter(None, (own_sections(level).get("Parameters", "") for level in levels)))
 
 
 def function_text(call: Any) -> str:
-    """Return the docstring of a function of arrays, from the options of a call, masks included."""
+    """Return the docstring of a function of arrays, from the options and masks of its call."""
     own = next(filter(None, (own_sections(level) for level in call.__mro__)))
     for level in call.__mro__:
         if returns := own_sections(level).get("Returns"):
@@ -47,7 +47,7 @@ def function_text(call: Any) -> str:
 
 
 def value_text(options: Any) -> str:
-    """Return what there is to say of a value, from what a class of options says of it."""
+    """Return the description of a value (shape, range, direction), from a class of options."""
     low, high = options.bounds
     said = ["Shape ``(B,)``"]
     if (low, high) != (-math.inf, math.inf):
@@ -59,9 +59,9 @@ def value_text(options: Any) -> str:
 
 
 def class_text(cls: Any) -> str:
-    """Return the docstring of a metric or loss: that of its options, after what it makes of their value."""
+    """Return the docstring of a metric or loss: its preface, then the docstring of its options."""
     merged: dict[str, str] = {}
-    # What a mixin or the base of all losses says of itself is not about this one.
+    # The docstrings of mixins and of `Loss` are about themselves, not about this loss.
     for level in cls.__mro__:
         if "name" not in getattr(level, "__dataclass_fields__", {}):
             for name, text in own_sections(level).items():
@@ -71,7 +71,7 @@ def class_text(cls: Any) -> str:
 
 
 def written(parts: dict[str, str]) -> str:
-    """Return a docstring of these sections."""
+    """Return the docstring that has these sections."""
     text = [parts.get("", "")]
     text += [f"{name}\n{'-' * len(name)}\n{parts[name]}" for name in SECTIONS if parts.get(name)]
     return "\n\n".join(filter(None, text)) + "\n"

@@ -1,4 +1,4 @@
-"""A loss's configuration in a file: JSON, or YAML where PyYAML is installed."""
+"""Configuration files of losses: JSON, or YAML if PyYAML is installed."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from agnoreg.objects.weighted import SECTIONS
 
 __all__ = ["load_loss", "save_loss"]
 
-#: A number with an exponent and without a point, or whose exponent has no sign: YAML 1.2 and JSON know it, PyYAML takes
-#: it for a word.
+#: A number such as 1e-5 or 1.0e5, without a point or without a sign of the exponent: a number in YAML 1.2 and JSON, a
+#: string to PyYAML.
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 
-#: Bytes of a file, at most.
+#: Maximum size of a file in bytes.
 LARGEST = 1 << 18
 
 
@@ -32,7 +32,7 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
     ----------
     path
         A file that ends in ``.json``, ``.yaml`` or ``.yml`` (which need PyYAML) and holds what `build_loss` takes; or
-        has that under a key ``loss``, or under ``loss`` in ``train`` as DeepReg's files do, whatever else is in it.
+        has that under the key ``loss``, or under ``train: loss:`` as DeepReg's files do. Other keys are ignored then.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
     except RecursionError:
         raise ValueError(f"{named(path)} cannot be read as {_kind(path)}: it is nested too deeply.") from None
     except Exception as error:
-        # Of a wrong tag PyYAML raises what its constructors stumble over, such as a KeyError.
+        # For a wrong tag PyYAML may raise any error of its constructors, such as a KeyError.
         raise ValueError(f"{named(path)} cannot be read as {_kind(path)}: {one_line(error)}") from error
     try:
         return build_loss(_loss_in(config))
@@ -83,7 +83,7 @@ def load_loss(path: str | os.PathLike[str]) -> Loss:
 
 
 def _loss_in(config: Any) -> Any:
-    """Return what a file says of the loss, which may stand under a key among others."""
+    """Return the loss's part of a file's content."""
     if not isinstance(config, Mapping) or {"name", "class", *SECTIONS} & set(config):
         return config
     places = [keys for keys in (("loss",), ("train", "loss")) if keys[-1] in _mapping_at(config, *keys[:-1])]
@@ -98,18 +98,18 @@ def _mapping_at(config: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
-    """Write a loss's configuration to a file, from which `load_loss` makes an equal loss.
+    """Write a loss's configuration to a file from which `load_loss` makes an equal loss.
 
-    Names, weights and reductions are kept; an argument that has its default is left out. The file is written whole or
-    not at all: to a temporary file beside it first, which then takes its place.
+    Names, weights and reductions are kept; arguments with their default values are left out. The write is atomic: to a
+    temporary file in the same folder, which then replaces the file.
 
     Parameters
     ----------
     loss
-        A loss of agnoreg's own classes, or of those of `agnoreg.register_loss`; a `WeightedLoss` or a
-        `RegistrationLoss` of them, as `build_loss` makes.
+        A loss of a class of agnoreg or one registered with `agnoreg.register_loss`; or a `WeightedLoss` or
+        `RegistrationLoss` of such losses.
     path
-        The file; ``.json``, ``.yaml`` or ``.yml`` (which need PyYAML) says what is written.
+        The file; its suffix chooses the format: ``.json``, or ``.yaml`` or ``.yml``, which need PyYAML.
 
     Raises
     ------
@@ -119,9 +119,9 @@ def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
         If the file is to be YAML and PyYAML is not installed.
     ValueError
         If the file's name ends in something else, or if `load_loss` would not make an equal loss of it: the loss's
-        class is not registered, or an argument is nothing that the file can hold.
+        class is not registered, or an argument cannot be represented in the file.
     TypeError
-        If it is no loss.
+        If ``loss`` is not a loss.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
     try:
         write_whole({path: content})
     except OSError as error:
-        # Of the file that was asked for, not of the temporary one.
+        # The error names the requested file, not the temporary one.
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -163,12 +163,12 @@ Format = tuple[Callable[[bytes], Any], Callable[[Any], str]]
 
 
 def _kind(path: Path) -> str:
-    """Return the format that a file's name says: a suffix is the same in capitals."""
+    """Return the format for a file's suffix, in any case; an empty string if it is unknown."""
     return {".json": "JSON", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix.lower(), "")
 
 
 def _format(path: Path) -> Format:
-    """Return what reads and what writes a file of this name."""
+    """Return the reader and the writer for a file of this name."""
     kind = _kind(path)
     if kind == "JSON":
         return _read_json, _write_json
@@ -199,12 +199,12 @@ def _write_json(config: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _yaml() -> Format:
-    """Return what reads and what writes YAML, with the numbers of YAML 1.2."""
+    """Return the reader and the writer of YAML, with the numbers of YAML 1.2."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         def compose_mapping_node(self, anchor: Any) -> Any:
-            # Here, and not where the mapping is made: there a key may also have come from another by <<.
+            # Checked here, not when the mapping is constructed: there, merge keys (<<) may legitimately repeat a key.
             node = super().compose_mapping_node(anchor)
             _check_once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
             return node
@@ -214,7 +214,7 @@ def _yaml() -> Format:
             return True
 
     def represented(dumper: Any, text: str) -> Any:
-        # In double quotes whatever is no plain character is escaped: some that are not, YAML takes for line breaks.
+        # Double quotes escape unprintable characters, some of which YAML would read as line breaks.
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
 
     Dumper.add_representer(str, represented)
@@ -229,7 +229,7 @@ def _yaml() -> Format:
         loader = Loader(content)
         try:
             node = loader.get_single_node()
-            # Before anything is made of it: keys that are merged from aliases grow as fast as aliases do.
+            # Checked before construction: merge keys expand aliases, which may grow exponentially.
             check_extent(node, within)
             return None if node is None else loader.construct_document(node)
         finally:
@@ -242,7 +242,7 @@ def _yaml() -> Format:
 
 
 def _check_once(keys: list[str]) -> None:
-    """Raise ValueError where a key occurs twice, of which the first would go unseen."""
+    """Raise ValueError if a key occurs twice: the parser would silently drop the first."""
     twice = sorted(key for key, count in Counter(keys).items() if count > 1)
     if twice:
         raise ValueError(f"the key {', '.join(map(shown, twice[:20]))} occurs twice.")

@@ -1,4 +1,4 @@
-"""Functions of arrays, made of a measure and its options."""
+"""Factories of the public functions of arrays, from a measure and its options."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -40,15 +40,15 @@ def pair_function(
     measure: Callable[..., Any],
     evaluation: Callable[..., Array] = evaluate,
 ) -> PairFunction[P]:
-    """Return the function of two arrays whose keywords are those of ``call``: a measure's options, and masks.
+    """Return a function of two arrays with the keywords of ``call``: the measure's options and masks.
 
-    ``evaluation(measure, y_true, y_pred, masks=...)`` computes it, as a rule the value of every sample.
+    ``evaluation(measure, y_true, y_pred, masks=...)`` computes the result, by default the value of every sample.
     """
     return _function(name, ("y_true", "y_pred"), call, measure, evaluation)
 
 
 def field_function(name: str, call: Callable[P, Options], measure: Callable[..., Any]) -> FieldFunction[P]:
-    """Return the function of a field whose keywords are those of ``call``: a measure's options, and a mask."""
+    """Return a function of a field with the keywords of ``call``: the measure's options and a mask."""
     return _function(name, ("ddf",), call, measure, evaluate)
 
 
@@ -78,7 +78,7 @@ def _function(name: str, arrays: tuple[str, ...], call: Any, measure: Any, evalu
 
 
 def check_known(name: str, options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError where a function has no such argument; the message names the nearest."""
+    """Raise TypeError if an option is not known; the message suggests the nearest name."""
     for option in options:
         if option not in known:
             raise TypeError(f"{name} has no argument {option!r}.{did_you_mean(option, known)}")

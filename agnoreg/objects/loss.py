@@ -1,4 +1,4 @@
-"""Loss: what every loss and metric object is. Immutable, hashable, picklable; configuration and nothing else."""
+"""Base classes of losses and metrics: immutable, hashable and picklable objects that hold a configuration only."""
 
 import math
 from collections.abc import Callable
@@ -22,29 +22,29 @@ Array = Any
 
 REDUCTIONS = ("mean", "sum", "none")
 
-#: How deep an argument is nested at most: far deeper than any, and not so deep that Python could not follow.
+#: Maximum nesting of an argument: far deeper than any real one, and far below Python's recursion limit.
 DEEPEST = 50
 
 
 class Loss(Options):
     """A loss or metric: a configuration that is called with arrays of any framework.
 
-    A subclass is a frozen dataclass by itself: its annotated attributes are its arguments. It says what it computes in
-    one of two ways: by ``measure``, a combination of agnoreg's own functions; or by a method ``call(self, y_true,
-    y_pred)`` of its own, which returns ``(B,)``, with a method ``gradient(self, y_true, y_pred, wrt)`` beside it where
-    gradients shall exist without autodiff: one array, at unit cotangent per sample, for each index in ``wrt``. Both see
-    arrays of one shape and of the dtype that a loss of them is computed in.
+    A subclass is a frozen dataclass by itself: its annotated attributes are its arguments. It defines what
+    it computes in one of two ways: by ``measure(self)``, which combines agnoreg's own functions; or by a method
+    ``call(self, y_true, y_pred)``, which returns ``(B,)``. For gradients without autodiff such a class also defines
+    ``gradient(self, y_true, y_pred, wrt)``, which returns one array, at unit cotangent per sample, for each index in
+    ``wrt``. Both methods get arrays of equal shape in the compute dtype.
 
-    A loss is differentiated by its gradient in closed form. A second derivative and forward mode raise an error where
-    the framework cannot differentiate that gradient's own operations; with ``native``, or inside
-    `agnoreg.native_autodiff`, they are right everywhere, in the framework's own time and memory.
+    A loss is differentiated by its closed-form gradient. Second derivatives and forward mode raise an error if the
+    framework cannot differentiate that gradient's operations. With ``native``, or inside `agnoreg.native_autodiff`,
+    they always work, with the time and memory of the framework's autodiff.
 
     Parameters
     ----------
     name
-        The object's name; its class's name where it is left out.
+        The object's name; None: its class's name.
     reduction
-        What calling the object does to the values of the samples: ``"mean"``, ``"sum"`` or ``"none"``.
+        Reduction of the samples' values when the object is called: ``"mean"``, ``"sum"`` or ``"none"``.
     native
         Let the framework differentiate the loss itself, as inside `agnoreg.native_autodiff`.
 
@@ -81,14 +81,14 @@ class Loss(Options):
         check_choice("reduction", self.reduction, REDUCTIONS)
         check_flag("native", self.native)
         super().__post_init__()
-        # A compiler that traces the first call could not.
+        # A compiler that traces the first call could not load them.
         load_imported()
         if self.name is None:
             object.__setattr__(self, "name", type(self).__name__)
         if not isinstance(self.name, str):
             raise ValueError(f"name must be a string, got {shown(self.name)}.")
-        # Made here, so that its parameters are checked with the object, and a compiler that traces the first call finds
-        # what it will find at the second.
+        # Created here, so that parameters are checked with the object, and a compiler that traces the first call sees
+        # the same state as in the second.
         for kind in (type(self), next(kind for kind in type(self).__mro__ if "call" in vars(kind))):
             self.measured_by(kind)
 
@@ -106,8 +106,8 @@ class Loss(Options):
         *arrays
             Two images or labels, y_true and y_pred, ``(B, ...)``; or a field, inputs, ``(B, d1, d2, d3, 3)``.
         **keywords
-            The same by name; ``mask=``, ``fixed_mask=`` (of y_true) and ``moving_mask=`` (of y_pred), see
-            `__call__`; and whatever else a user's own `call` takes.
+            Arrays by name; ``mask=``, ``fixed_mask=`` (of y_true) and ``moving_mask=`` (of y_pred), see
+            `__call__`; and further arguments of a user's own `call`.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class Loss(Options):
         raise NotImplementedError
 
     def measured_by(self, cls: type["Loss"]) -> Differentiable:
-        """Return what `measure`, as that class has it, makes of this object; made once, for a loss is called often."""
+        """Return the result of ``cls.measure`` for this object, cached since a loss is called often."""
         measures = self.__dict__.setdefault("_measures", {})
         if cls not in measures:
             measures[cls] = cls.measure(self)
@@ -138,14 +138,14 @@ class Loss(Options):
         Parameters
         ----------
         *arrays
-            What `call` takes, by position or keyword.
+            The arrays that `call` takes, by position or keyword.
         **keywords
-            More of it: ``mask=``, ``fixed_mask=`` and ``moving_mask=`` are arrays of the shape of y_true, or of the
-            field, which may lack the axis of channels or components and may have size 1 along any axis. They are bools
-            or integers, which count where they are not 0, or floating-point weights of at least 0; their product
-            counts. What they leave out does not exist: no value or gradient depends on it, NaN or not, and its gradient
-            is 0. A mask that leaves out all of a sample makes its value NaN, with an `agnoreg.EmptyMaskWarning` where
-            that can be seen. Masks are constants: no gradient goes through them.
+            Further arguments of `call`. ``mask=``, ``fixed_mask=`` and ``moving_mask=`` are arrays of the shape of
+            y_true, or of the field; they may lack the axis of channels or components and may have size 1 along any
+            axis. They are bools or integers, where every nonzero voxel counts fully, or floating-point weights of at
+            least 0; several masks are multiplied. Voxels of weight 0 are ignored, NaN included, and their gradient is
+            0. The value of a sample with an empty mask is NaN, with an `agnoreg.EmptyMaskWarning` where that can be
+            detected. Masks are constants: no gradient flows through them.
 
         Returns
         -------
@@ -156,47 +156,47 @@ class Loss(Options):
         return self.reduce(self.call(*arrays, **keywords))
 
     def reduce(self, values: Array) -> Array:
-        """Return the values ``(B,)`` of the samples reduced as `reduction` says."""
+        """Return the values ``(B,)`` of the samples, reduced according to `reduction`."""
         if self.reduction == "none":
             return values
         backend = backend_of(values)
         xp = backend.xp
         shape = backend.shape(values)
         if shape == (0,):
-            # A mean that no framework warns of.
+            # The NaN mean of an empty batch, without a warning of the framework.
             return xp.reshape(xp.sum(values, keepdims=True) * (math.nan if self.reduction == "mean" else 1.0), ())
         if shape == (1,):
-            # The mean and the sum of one, without operations that a small image would notice.
+            # The mean and the sum of a single value need no operation, which would cost time for small images.
             return xp.reshape(values, ())
         with backend.execution.at(values):
             value = (xp.mean if self.reduction == "mean" else xp.sum)(values, keepdims=True)
-        # Without keepdims NumPy would give a scalar, which is no array.
+        # Without keepdims NumPy would return a scalar instead of an array.
         return xp.reshape(value, ())
 
     # --- configuration ----------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this object again, ready for JSON."""
+        """Return the constructor's arguments, ready for JSON."""
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the object that `get_config` described."""
+        """Return the object that a config from `get_config` describes."""
         return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the arguments alone, for pickle."""
+        """Return the constructor's arguments only, for pickle."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the arguments back."""
+        """Restore the arguments from a pickle."""
         self.__dict__.update(state)
 
 
 def bound(
     function: Differentiable, arrays: tuple[Array, ...], keywords: dict[str, Any]
 ) -> tuple[Differentiable, tuple[Array, ...], dict[str, Any]]:
-    """Return the function with whatever else was given, the arrays in its order, and masks by name."""
+    """Return the function with further arguments bound, the arrays in its order, and the masks by name."""
     rest = dict(keywords)
     arrays = (*arrays, *(rest.pop(name) for name in function.names[len(arrays) :] if name in rest))
     masks = {name: rest.pop(name) for name in MASKS if name in rest and (name == "mask" or not function.takes(name))}
@@ -204,7 +204,7 @@ def bound(
 
 
 def _evaluation_of(cls: type[Loss]) -> Callable[..., Array]:
-    """Return the `call` of a class that defines `measure`: ``super().call`` is then what the superclass measures."""
+    """Return the `call` of a class that defines `measure`, so that ``super().call`` evaluates the superclass."""
 
     def call(self: Loss, *arrays: Array, **keywords: Any) -> Array:
         return self._evaluate(cls, arrays, keywords)
@@ -214,7 +214,7 @@ def _evaluation_of(cls: type[Loss]) -> Callable[..., Array]:
 
 
 def _measure_of(cls: type[Loss], call: Callable[..., Array]) -> Callable[[Loss], Differentiable]:
-    """Return the `measure` of a class with a `call` of its own."""
+    """Return the `measure` of a class that defines its own `call`."""
 
     def measure(self: Loss) -> Differentiable:
         gradient = getattr(self, "gradient", None) if "gradient" in _names_up_to(cls, type(self)) else None
@@ -224,13 +224,13 @@ def _measure_of(cls: type[Loss], call: Callable[..., Array]) -> Callable[[Loss],
 
 
 def _names_up_to(cls: type, kind: type) -> set[str]:
-    """Return what ``cls`` and the classes before it define: a gradient from beyond it belongs to another `call`."""
+    """Return the names that ``cls`` and its subclasses define; a superclass's gradient belongs to another `call`."""
     mro = kind.__mro__
     return {name for one in mro[: mro.index(cls) + 1] for name in vars(one)}
 
 
 def _check_order(cls: type[Loss]) -> None:
-    """Refuse a mixin behind the loss that it should change, where it would change nothing."""
+    """Raise TypeError if a mixin comes after the loss that it should change: it would have no effect."""
     for place, mixin in enumerate(cls.__mro__):
         if not vars(mixin).get("mixin", False):
             continue
@@ -251,7 +251,7 @@ def frozen(name: str, value: Any, depth: int = 0) -> Any:
     """Return an argument as immutable plain Python: numbers as int or float, lists and NumPy's arrays as tuples."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         if depth == DEEPEST:
             raise ValueError(f"{name} must not be nested deeper than {DEEPEST} times, got {shown(value)}.")
         return tuple(frozen(name, item, depth + 1) for item in value)
@@ -269,9 +269,9 @@ def _plain(value: Any) -> Any:
 
 
 class ImageLoss(ImageOptions, Loss):
-    """A loss of two images or labels: options of a measure that `formula` computes."""
+    """A loss of two images or labels: the options of a measure, which `formula` makes."""
 
-    #: Makes the function that the loss evaluates of its options, by keyword; a measure's class.
+    #: Called with the options by keyword, returns the function that the loss evaluates; as a rule a measure's class.
     formula: ClassVar[Callable[..., Differentiable]]
 
     def measure(self) -> Differentiable:
@@ -280,9 +280,9 @@ class ImageLoss(ImageOptions, Loss):
 
 
 class FieldLoss(FieldOptions, Loss):
-    """A loss of a displacement field: options of a measure that `formula` computes."""
+    """A loss of a displacement field: the options of a measure, which `formula` makes."""
 
-    #: Makes the function that the loss evaluates of its options, by keyword.
+    #: Called with the options by keyword, returns the function that the loss evaluates.
     formula: ClassVar[Callable[..., Differentiable]]
 
     def measure(self) -> Differentiable:
@@ -294,9 +294,9 @@ _names_of: dict[type, tuple[str, ...]] = {}
 
 
 def measured_options(loss: Loss) -> dict[str, Any]:
-    """Return a loss's options that are its measure's: those of the first class of its bases that is no loss.
+    """Return the measure's options of a loss: the fields of its first base class that is not a loss.
 
-    Compilers that trace a loss cannot ask a class for its fields.
+    Names are cached: compilers that trace a loss cannot inspect the fields of a class.
     """
     kind = type(loss)
     if kind not in _names_of:

@@ -1,4 +1,4 @@
-"""Mixins that change a loss: its sign, its scales."""
+"""Mixins that change a loss: its sign or its scales."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ SCALE_KERNELS = {"gaussian": gaussian_kernel1d_sigma, "cauchy": cauchy_kernel1d}
 
 
 class NegativeLossMixin(Loss):
-    """Revert the sign of a loss; its name ends in ``Loss``.
+    """Reverse the sign of a metric, as a loss; the object's name ends in ``Loss``.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class NegativeLossMixin(Loss):
 
     @property
     def offset(self) -> float:
-        """What the negative is added to."""
+        """The offset of ``offset - value``."""
         return 0.0
 
     def __post_init__(self) -> None:
@@ -48,23 +48,23 @@ class NegativeLossMixin(Loss):
             object.__setattr__(self, "name", self.name + "Loss")
 
     def measure(self) -> Differentiable:
-        """Return the negative of what the loss evaluates."""
+        """Return the offset minus the function of the metric."""
         return Negated(super().measure(), self.offset)
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The loss's own range, reversed."""
+        """The metric's range, negated and shifted by the offset."""
         low, high = super().value_range
         return self.offset - high, self.offset - low
 
     @property
     def direction(self) -> str:
-        """The opposite of the loss's own direction."""
+        """The opposite of the metric's direction."""
         return "lower" if super().direction == "higher" else "higher"
 
     @property
     def identity_value(self) -> float | None:
-        """The negative of the loss's own."""
+        """The offset minus the metric's value of identical inputs, or None."""
         value = super().identity_value
         return None if value is None else self.offset - value
 
@@ -75,14 +75,14 @@ class MultiScaleMixin(Loss):
     Parameters
     ----------
     scales
-        The kernels' sigmas in voxels, one or a sequence of them; 0 is the input as it is. None: the loss itself.
+        Sigmas of the kernels in voxels, one or a sequence; 0 means no smoothing. None: the loss without scales.
     kernel
         ``"gaussian"`` or ``"cauchy"``.
 
     Raises
     ------
     ValueError
-        If a scale is negative, there are none, or the kernel is another.
+        If a scale is negative, the sequence is empty, or the kernel is unknown.
     """
 
     mixin: ClassVar[bool] = True
@@ -105,7 +105,7 @@ class MultiScaleMixin(Loss):
         super().__post_init__()
 
     def measure(self) -> Differentiable:
-        """Return the mean over the scales of what the loss evaluates."""
+        """Return the mean over the scales of the loss's function."""
         function = super().measure()
         if self.scales is None:
             return function
@@ -114,7 +114,7 @@ class MultiScaleMixin(Loss):
         return WeightedSum(parts, (1.0 / len(parts),) * len(parts))
 
     def scale_taps(self, scale: float) -> tuple[float, ...]:
-        """Return the kernel of a scale above 0 along one axis, the convention's where a loss has one."""
+        """Return the taps of a scale above 0 along one axis, by the loss's convention if it has one."""
         if self.kernel == "gaussian" and getattr(self, "convention", None) == "monai":
             return sampled_gaussian(scale)
         return tuple(SCALE_KERNELS[self.kernel](scale).tolist())
@@ -123,12 +123,12 @@ class MultiScaleMixin(Loss):
         if scale == 0:
             return function
         taps = self.scale_taps(scale)
-        # A user's own loss may not say where its channels are.
+        # A user's own loss may lack these options.
         dims, data_format = getattr(self, "spatial_dims", 3), getattr(self, "data_format", None)
         return Filtered(function, taps, dims, data_format)
 
 
 def metric_of(kind: type[Loss]) -> type[Loss]:
-    """Return the metric whose sign a loss reverses, or which it averages over scales; else the class itself."""
+    """Return the metric that a loss negates or averages over scales; otherwise the class itself."""
     changed = (NegativeLossMixin, MultiScaleMixin)
     return next(base for base in kind.__mro__ if issubclass(base, Loss) and not issubclass(base, changed))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 from agnoreg.engine.axes import FORMATS, check_choice, check_spacing, check_spatial_dims
 from agnoreg.engine.validate import check_flag, check_integer, check_number, check_share
+from agnoreg.messages import shown
 from agnoreg.objects.documentation import class_text
 
 Array = Any
@@ -20,7 +21,7 @@ Check = Callable[[str, Any], Any]
 
 
 def _checked(check: Check, default: Any, kw_only: bool) -> Any:
-    """Return a field with a check, which returns the value to store; None passes where it is the default."""
+    """Return a field with a check that returns the value to store; None is accepted if it is the default."""
 
     def unless_none(name: str, value: Any) -> Any:
         return None if value is None and default is None else check(name, value)
@@ -28,11 +29,15 @@ def _checked(check: Check, default: Any, kw_only: bool) -> Any:
     return field(default=default, kw_only=kw_only, metadata={"check": unless_none})
 
 
-def number(*, default: float | None, above: bool = False, kw_only: bool = False) -> Any:
-    """Declare a parameter that is a finite number of at least 0, or above 0."""
+def number(
+    *, default: float | None, above: bool = False, between: tuple[float, float] | None = None, kw_only: bool = False
+) -> Any:
+    """Declare a parameter that is a finite number of at least 0, or above 0; ``between`` bounds its magnitude too."""
 
     def check(name: str, value: Any) -> Any:
         check_number(name, value, above=above)
+        if between and not between[0] < value < between[1]:
+            raise ValueError(f"{name} must be between {between[0]:g} and {between[1]:g}, got {shown(value)}.")
         return value
 
     return _checked(check, default, kw_only)
@@ -44,7 +49,7 @@ def integer(*, default: int, least: int, kw_only: bool = False) -> Any:
 
 
 def share(*, default: float, of: str = "", kw_only: bool = False) -> Any:
-    """Declare a parameter in [0, 1], which messages call by its name, or as ``of`` says."""
+    """Declare a parameter in [0, 1]; messages use its name, or ``of`` if given."""
 
     def check(name: str, value: Any) -> Any:
         check_share(of or name, value)
@@ -64,7 +69,7 @@ def flag(*, default: bool | None, kw_only: bool = False) -> Any:
 
 
 def choice(*choices: str, default: str | None, kw_only: bool = False) -> Any:
-    """Declare a parameter that is one of a few words."""
+    """Declare a parameter that is one of the given strings."""
 
     def check(name: str, value: Any) -> Any:
         check_choice(name, value, choices)
@@ -80,31 +85,33 @@ def axes(*, default: int, kw_only: bool = True) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, number, integer, share, flag, choice, axes))
 class Options:
-    """Parameters of a measure, and what is known of its value."""
+    """Parameters of a measure, and the properties of its value."""
 
-    #: Arrays that the measure takes: 2 (y_true, y_pred), or 1 (a field).
+    #: Number of arrays that the measure takes: 2 (y_true, y_pred), or 1 (a field).
     inputs: ClassVar[int] = 2
     #: What the measure can be computed on: ``"images"``, ``"labels"``, ``"field"``.
     measured_on: ClassVar[tuple[str, ...]] = ("images",)
-    #: The least and the greatest value, for inputs in the range that the measure asks for.
+    #: Minimum and maximum of the value, for inputs in the range that the measure expects.
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     #: Whether higher values are better.
     higher_is_better: ClassVar[bool] = False
-    #: The value of two equal images, or of a field of zero displacement; None where it depends on them.
+    #: The value of two equal images, or of a field of zero displacement; None if it depends on them.
     identity: ClassVar[float | None] = None
-    #: The arrays' entry of the function's documentation.
+    #: The entry for the arrays in the function's docstring.
     arrays_text: ClassVar[str] = ""
-    #: The loss's short name: ``agnoreg.LNCC``, and its class for Keras.
+    #: Short name of the loss, as in ``agnoreg.LNCC`` and for its class in other packages.
     short: ClassVar[str] = ""
-    #: What the field calls the measure, for tables and messages.
+    #: The usual name of the measure, for tables and messages.
     title: ClassVar[str] = ""
-    #: On what ``agnoreg evaluate`` computes the metric unless others are asked for, and with which arguments.
+    #: The inputs on which ``agnoreg evaluate`` computes the metric by default, with the arguments for each.
     evaluated: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    #: The value is per so high a power of the spacing's unit of length.
+    #: The power of the unit of length by which the value is divided: 2 means per squared unit of the spacing.
     per_length: ClassVar[int] = 0
-    #: What a loss makes of its metric's value, before its description.
+    #: Text in front of the description: what a loss does to the value of its metric.
     preface: ClassVar[str] = ""
     _text_is_inherited: ClassVar[bool] = False
+    #: Each parameter's name and check, listed in advance: compilers that trace a loss cannot inspect fields.
+    _checks: ClassVar[tuple[tuple[str, Check], ...]] = ()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Make every subclass a frozen dataclass."""
@@ -113,50 +120,42 @@ class Options:
             cls.__doc__ = class_text(cls)
             cls._text_is_inherited = True
         dataclass(frozen=True)(cls)
+        declared = fields(cls)  # type: ignore[arg-type]
+        cls._checks = tuple((one.name, one.metadata["check"]) for one in declared if "check" in one.metadata)
 
     def __post_init__(self) -> None:
         """Check the parameters of every level."""
         self.validate()
 
     def validate(self) -> None:
-        """Raise ValueError or TypeError where a parameter is out of range, and store normalised values."""
-        for name, check in _checks(type(self)):
+        """Raise ValueError or TypeError if a parameter is out of range, and store normalised values."""
+        for name, check in self._checks:
             self._store(**{name: check(name, getattr(self, name))})
 
     def _store(self, **values: Any) -> None:
-        """Set parameters of this frozen object, while it is being made."""
+        """Set parameters of this frozen object during construction."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and the greatest value, for inputs in the range that the measure asks for."""
+        """Minimum and maximum of the value, for inputs in the range that the measure expects."""
         return self.bounds
 
     @property
     def own_title(self) -> str:
-        """What the field calls the measure with these parameters."""
+        """The usual name of the measure with these parameters."""
         return self.title
 
     @property
     def direction(self) -> str:
-        """``"higher"`` where higher values are better, else ``"lower"``."""
+        """``"higher"`` if higher values are better, else ``"lower"``."""
         return "higher" if self.higher_is_better else "lower"
 
     @property
     def identity_value(self) -> float | None:
-        """The value of two equal images, or of a field of zero displacement; None where it depends on them."""
+        """The value of two equal images, or of a field of zero displacement; None if it depends on them."""
         return self.identity
-
-
-_checks_of: dict[type, tuple[tuple[str, Check], ...]] = {}
-
-
-def _checks(cls: type) -> tuple[tuple[str, Check], ...]:
-    """Return the checks of a class's parameters; compilers that trace a loss cannot ask a class for its fields."""
-    if cls not in _checks_of:
-        _checks_of[cls] = tuple((one.name, one.metadata["check"]) for one in fields(cls) if "check" in one.metadata)
-    return _checks_of[cls]
 
 
 class ImageOptions(Options):
@@ -193,8 +192,8 @@ class FieldOptions(Options):
     Parameters
     ----------
     spacing
-        Distance of neighbouring voxels: a number, or one for each axis, in the unit of the displacements. 1: these are
-        in voxels.
+        Distance between neighbouring voxels, in the unit of the displacements: one number, or one for each axis. 1
+        means displacements in voxels.
     spatial_dims
         Number of spatial axes: 1, 2 or 3. Shapes are written for 3.
     data_format

@@ -23,7 +23,7 @@ class RegistrationLoss(Loss):
     """The loss of a whole registration: a weighted sum over images, labels and the displacement field, each optional.
 
     A section whose weights are all 0 may be left out of a call. It is called by keyword: ``loss(image=(fixed, warped),
-    label=(fixed_label, warped_label), regularization=ddf)``, with one entry for every section that it has;
+    label=(fixed_label, warped_label), regularization=ddf)``, with one keyword for every section it has;
     ``return_terms=True`` returns ``(total, terms)``.
 
     Parameters
@@ -65,11 +65,11 @@ class RegistrationLoss(Loss):
         super().__post_init__()
 
     def measure(self) -> Differentiable:
-        """Return nothing that could be evaluated alone: the sections take different arrays."""
+        """Return a placeholder: the sections take different arrays, so there is no single function to evaluate."""
         return Differentiable()
 
     def sections(self) -> dict[str, WeightedLoss]:
-        """Return the sections that this loss has, by name."""
+        """Return the sections of this loss, keyed by name."""
         return {name: getattr(self, name) for name in SECTIONS if getattr(self, name) is not None}
 
     def _arrays(self, given: Mapping[str, Any]) -> dict[str, tuple[Array, ...]]:
@@ -104,7 +104,7 @@ class RegistrationLoss(Loss):
         Parameters
         ----------
         **sections
-            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; and masks, for all of them.
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; masks apply to all sections.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class RegistrationLoss(Loss):
             return _added([1.0] * len(values), values)
 
     def terms(self, **sections: Any) -> dict[str, Array]:
-        """Return every term, times its weight, as ``{"image/NAME": value}``, reduced as the loss is."""
+        """Return the weighted value of every term as ``{"image/NAME": value}``, reduced like the loss."""
         return {name: self.reduce(values) for name, values in self._terms(sections).items()}
 
     def _terms(self, given: Mapping[str, Any]) -> dict[str, Array]:
@@ -137,7 +137,7 @@ class RegistrationLoss(Loss):
         return_terms
             Return ``(loss, terms)``, where ``terms`` is a dict of each term, times its weight, reduced.
         **sections
-            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; and masks, for all of them.
+            ``image=(y_true, y_pred)``, ``label=(y_true, y_pred)``, ``regularization=ddf``; masks apply to all sections.
 
         Returns
         -------
@@ -156,8 +156,8 @@ class RegistrationLoss(Loss):
     def value_and_grad(self, argnums: Any, *, return_terms: bool = False, **sections: Any) -> tuple[Any, Any]:
         """Return the loss and its gradient; see `agnoreg.value_and_grad`, which calls this.
 
-        ``argnums`` counts the arrays of all sections in a row (image's two, label's two, the field); a section's name
-        means its last array: the warped image, the warped label, the field.
+        ``argnums`` numbers the arrays of all sections in order (two images, two labels, the field). A section's name
+        stands for its last array: the warped image, the warped label or the field.
         """
         if return_terms:
             terms = {name: self._detached(value) for name, value in self.terms(**sections).items()}
@@ -190,7 +190,7 @@ class RegistrationLoss(Loss):
 
     @property
     def direction(self) -> str:
-        """That of the sections."""
+        """The direction of the sections."""
         return next(iter(self._directions()), "lower")
 
     def _directions(self) -> set[str]:
@@ -204,17 +204,17 @@ class RegistrationLoss(Loss):
 
     @property
     def identity_value(self) -> float | None:
-        """The sum of the sections' own, where all have one."""
+        """The sum of the sections' values, or None unless all have one."""
         values = [loss.identity_value for loss in self.sections().values()]
         return None if None in values else sum(value for value in values if value is not None)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this object again, ready for JSON."""
+        """Return the constructor's arguments, ready for JSON."""
         return super().get_config() | {name: loss.get_config() for name, loss in self.sections().items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the object that `get_config` described."""
+        """Return the object that a config from `get_config` describes."""
         sections = {name: config[name] for name in SECTIONS if config.get(name) is not None}
         for name, section in sections.items():
             if not isinstance(section, Mapping):
@@ -227,7 +227,7 @@ def _total(terms: Mapping[str, Array]) -> Array:
 
 
 def _masks(given: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the masks among what was given to all sections."""
+    """Return the masks among the keywords of a call, without those that are None."""
     return {name: given[name] for name in MASKS if given.get(name) is not None}
 
 

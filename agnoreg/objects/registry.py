@@ -1,4 +1,4 @@
-"""Losses by name: the registered ones, and every class by its own name."""
+"""The registry of losses: by registered name, and by class name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -12,18 +12,18 @@ L = TypeVar("L", bound=type[Loss])
 _by_name: dict[str, type[Loss]] = {}
 _by_class: dict[str, type[Loss]] = {}
 
-#: Other names of registered losses; one that somebody registers comes before them.
+#: Other names of registered losses; a registered name takes precedence over them.
 ALIASES = {"mi": "gmi", "ncc": "gncc", "mse": "ssd"}
 
 
 def remember(cls: L) -> L:
-    """Make a class of losses known by its own name, as a decorator."""
+    """Decorator that makes a class of losses known by its class name."""
     _by_class[cls.__name__] = cls
     return cls
 
 
 def register_loss(name: str) -> Callable[[L], L]:
-    """Make a class of losses known to `build_loss` by name.
+    """Return a decorator that registers a class of losses under a name, for `build_loss`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def register_loss(name: str) -> Callable[[L], L]:
     ValueError
         If the name, or the class's own name, is taken by another class.
     TypeError
-        If it does not decorate a subclass of `agnoreg.Loss`.
+        If the decorated object is not a subclass of `agnoreg.Loss`.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def register_loss(name: str) -> Callable[[L], L]:
                 raise ValueError(f"The name {shown(key)} is taken by {known.__module__}.{known.__qualname__}.")
         for table, key in places:
             table[key] = cls
-        # A loss that negates a metric, or averages it over scales, makes the metric known, too.
+        # The metric that a loss negates or averages over scales becomes known, too.
         for base in cls.__mro__[1:]:
             if "formula" in vars(base):
                 _by_class.setdefault(base.__name__, base)
@@ -76,12 +76,12 @@ def register_loss(name: str) -> Callable[[L], L]:
 
 
 def registered_losses() -> dict[str, type[Loss]]:
-    """Return the registered names and their classes, each to be minimised unless its `direction` says otherwise."""
+    """Return the registered losses, keyed by name; `direction` tells whether to minimise or to maximise one."""
     return dict(_by_name)
 
 
 def loss_class(name: str) -> type[Loss]:
-    """Return the class of that registered name, class name or alias; capitals count where they tell two names apart.
+    """Return the class for a registered name, class name or alias; case matters only if names differ by it alone.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def loss_class(name: str) -> type[Loss]:
 
 
 def loss_of(name: str, arguments: Any) -> Loss:
-    """Return the loss of that name with these arguments, which may be what `get_config` returned.
+    """Return the loss of this name with these arguments, for example a config from `get_config`.
 
     Raises
     ------

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Any, Self
 
 from agnoreg.backend import backend_of
@@ -15,7 +16,7 @@ from agnoreg.objects.registry import loss_of, remember
 
 Array = Any
 
-#: The sections of a registration's loss, and how many arrays each takes.
+#: The sections of a registration's loss, and the number of arrays of each.
 SECTIONS = {"image": 2, "label": 2, "regularization": 1}
 
 
@@ -26,9 +27,9 @@ class WeightedLoss(Loss):
     Parameters
     ----------
     losses
-        At least one; all take the same arrays. Their own reductions do not count.
+        At least one; all take the same arrays. Their own reductions are ignored.
     weights
-        A number for each.
+        One finite number for each loss.
 
     Raises
     ------
@@ -71,34 +72,34 @@ class WeightedLoss(Loss):
                 f"negative weight, or take their Loss; got {', '.join(self._described_terms())}."
             )
         object.__setattr__(self, "inputs", self.losses[0].inputs)
-        # One of them cannot be differentiated by the framework and another not.
+        # Native differentiation is all or nothing: one loss that asks for it decides for the sum.
         object.__setattr__(self, "native", self.native or any(loss.native for loss in self.losses))
         super().__post_init__()
 
     def measure(self) -> Differentiable:
-        """Return the weighted sum of what the losses evaluate."""
+        """Return the weighted sum of the losses' functions."""
         return WeightedSum(tuple(loss.measure() for loss in self.losses), self.weights)
 
     def terms(self, *arrays: Array, **masks: Array) -> dict[str, Array]:
-        """Return each loss's own value, times its weight, by name.
+        """Return the weighted value of each loss, keyed by its name.
 
         Parameters
         ----------
         *arrays
-            What the losses take.
+            The arrays that the losses take.
         **masks
-            Masks, as every loss takes them.
+            Masks, as in `Loss.__call__`.
 
         Returns
         -------
         dict
-            Arrays ``()`` or ``(B,)``, reduced as the sum is; they add up to the sum. A second loss of a name is called
-            ``name_2``.
+            Arrays ``()`` or ``(B,)``, reduced as the sum is; their sum is the value. The second loss of the same
+            name becomes ``name_2``.
         """
         return {name: self.reduce(loss.call(*arrays, **masks) * weight) for name, loss, weight in self.named()}
 
     def named(self) -> list[tuple[str, Loss, float]]:
-        """Return name, loss and weight of every term; a name that comes again is numbered."""
+        """Return name, loss and weight of every term; repeated names are numbered."""
         terms: dict[str, tuple[str, Loss, float]] = {}
         for loss, weight in zip(self.losses, self.weights, strict=True):
             candidates = (str(loss.name) if i == 1 else f"{loss.name}_{i}" for i in itertools.count(1))
@@ -107,7 +108,7 @@ class WeightedLoss(Loss):
         return list(terms.values())
 
     def _directions(self) -> set[str]:
-        """Return the directions of the terms that count: none, where all weights are 0."""
+        """Return the directions of the terms with a nonzero weight, each reversed by a negative one."""
         opposite = {"lower": "higher", "higher": "lower"}
         return {
             direction if weight > 0 else opposite[direction]
@@ -121,7 +122,7 @@ class WeightedLoss(Loss):
 
     @property
     def direction(self) -> str:
-        """That of the losses, turned by a negative weight."""
+        """The direction of the losses, reversed by a negative weight."""
         return next(iter(self._directions()), "lower")
 
     @property
@@ -135,7 +136,7 @@ class WeightedLoss(Loss):
 
     @property
     def identity_value(self) -> float | None:
-        """The weighted sum of the losses' own, where all have one."""
+        """The weighted sum of the losses' values, or None unless all have one."""
         values = [loss.identity_value for loss in self.losses]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
@@ -143,27 +144,27 @@ class WeightedLoss(Loss):
         return sum(weight * value for weight, value in zip(self.weights, known, strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this object again, ready for JSON; a loss is its class and its config."""
+        """Return the constructor's arguments, ready for JSON; each loss as its class and its config."""
         return super().get_config() | {"losses": [described(loss) for loss in self.losses]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the object that `get_config` described."""
+        """Return the object that a config from `get_config` describes."""
         if "losses" not in config:
             raise TypeError("the key 'losses' is missing.")
         return cls(**config | {"losses": tuple(map(_restored, _sequence("losses", config["losses"])))})
 
 
 def _sequence(name: str, value: Any) -> tuple[Any, ...]:
-    """Return the entries of an argument, or raise TypeError where it has none."""
-    try:
-        return tuple(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a sequence, got {shown(value)}.") from None
+    """Return an argument as a tuple, or raise TypeError if it has no entries in an order."""
+    if not isinstance(value, str | bytes | bytearray | Mapping | Set):
+        with suppress(TypeError):
+            return tuple(value)
+    raise TypeError(f"{name} must be a sequence, got {shown(value)}.")
 
 
 def checked_weight(weight: Any) -> float:
-    """Return the weight, or raise ValueError where it is not a finite number."""
+    """Return the weight as a float, or raise ValueError if it is not a finite number."""
     if not math.isfinite(as_number(weight)):
         raise ValueError(f"A weight must be a finite number, got {shown(weight)}.")
     return float(weight)
@@ -189,12 +190,12 @@ def _added(weights: Sequence[float], values: Sequence[Array]) -> Array:
 
 
 def losses_of(parts: Sequence[tuple[Loss, float]]) -> WeightedLoss:
-    """Return the weighted sum of these losses, reduced as they are.
+    """Return the weighted sum of these losses, with their common reduction.
 
     Raises
     ------
     ValueError
-        If they are to be reduced in different ways.
+        If their reductions differ.
     """
     reductions = {loss.reduction for loss, _ in parts}
     if len(reductions) > 1:

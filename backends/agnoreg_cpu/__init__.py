@@ -1,7 +1,7 @@
 """Compiled kernels for arrays in the host's memory: NumPy's, PyTorch's, and TensorFlow's where it runs eagerly.
 
-Numba compiles them when they are first used, for float32 or float64, and keeps what it compiled on disk. It is
-optional: without it, and for all that the kernels do not know, the core's path is taken, which is their oracle.
+Numba compiles them on first use, for float32 or float64, and caches them on disk. It is optional: without it, and for
+everything that the kernels do not support, the core's implementation runs, which is their reference in tests.
 
 - Local correlation, `LocalCorrelation`, with masks where windows are rectangular or triangular: rows of voxels that
   stay in cache are joined to windows as in the core, so that offsets cost no digits and flat windows have moments of
@@ -26,7 +26,7 @@ SLOWER = "several times slower"
 
 @lru_cache(maxsize=1)
 def missing() -> str:
-    """Return why Numba does not compile: it may be absent, broken, told not to, or not know this NumPy yet."""
+    """Return why Numba cannot compile here (absent, broken, disabled or too old for this NumPy), or ``""``."""
     try:
         import filelock  # noqa: F401
         import numba
@@ -48,11 +48,11 @@ class HostKernels:
     """The accelerator of arrays in the host's memory."""
 
     def missing(self) -> str:
-        """Return what is missing, and what that would bring."""
+        """Return what is missing and what it would bring, or ``""``."""
         return missing()
 
     def evaluation(self, measure: Any, backend: Any, memory: Any, arrays: tuple[Any, ...], otherwise: Any) -> Any:
-        """Return the evaluation of a measure by kernels; None where they cannot do it with such arrays."""
+        """Return the evaluation of a measure by kernels; None if they do not support such arrays."""
         if not usable():
             return None
         from agnoreg_cpu.measures import evaluation

@@ -1,4 +1,4 @@
-"""How the kernels are compiled, by Numba; what is compiled is kept on disk."""
+"""Compilation of the kernels by Numba, with a cache on disk."""
 
 import os
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def kernel(apart: bool = False, **options: Any) -> Callable[[Callable[..., Any]]
 
 
 def _take_turns(cache: Any) -> None:
-    """Let one process at a time read or write what is kept.
+    """Let only one process at a time read or write the cache.
 
     Numba writes which file belongs to which dtypes, and then that file. A process that reads in between gets what an
     older version left there, and of two that write, one may get the other's file.
@@ -51,10 +51,10 @@ def _take_turns(cache: Any) -> None:
 
 
 def _alone(place: str, method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a method while no other process does; a disk that is full, say, is no reason not to compute a loss."""
+    """Call a method under a lock between processes; errors such as a full disk must not stop a loss."""
     with suppress(OSError):
         if os.path.isdir(place) and not os.access(place, os.W_OK):
-            # A folder that was filled before, and that nobody writes to now.
+            # A read-only folder that was filled before: no lock is needed.
             return method(*arguments)
         os.makedirs(place, exist_ok=True)
         with FileLock(os.path.join(place, "agnoreg.lock"), timeout=PATIENCE):

@@ -19,7 +19,7 @@ VARIABLE = "AGNOREG_CACHE"
 
 @lru_cache(maxsize=1)
 def folder() -> str | None:
-    """Return the folder that kernels are kept in, which exists; None, said once in the log, where there cannot be one.
+    """Return the folder that kernels are kept in, which exists; None, logged once, if there is none.
 
     A folder that was filled before, in a container's image say, is used though nothing can be written there.
     """

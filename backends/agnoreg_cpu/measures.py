@@ -55,7 +55,7 @@ class HostEvaluation(Evaluation):
         return _read_only(np.ascontiguousarray(np.broadcast_to(weights, self.shape), self.dtype))
 
     def to_give(self, gradient: Array) -> Array:
-        """Return a gradient whose numbers lie one after the other."""
+        """Return a gradient as a contiguous array."""
         if gradient.flags.c_contiguous:
             return gradient
         there = _room(gradient.shape, self.dtype)
@@ -63,7 +63,7 @@ class HostEvaluation(Evaluation):
         return there
 
     def room(self) -> Array:
-        """Return memory for a gradient by an arranged image."""
+        """Return memory for the gradient of an image in canonical shape."""
         return _room(self.shape, self.dtype)
 
     def over_voxels(self, body: Callable[..., Any], *arrays: Array) -> list[list[Any]]:
@@ -97,7 +97,7 @@ def _room(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _read_only(image: Array) -> Array:
-    """Return an image that cannot be written into: a kernel is compiled once, whether its images can or cannot be."""
+    """Return a read-only view of an image, so that a kernel is compiled once for writable and read-only images."""
     view = image.view()
     view.flags.writeable = False
     return view
@@ -110,11 +110,11 @@ class Kernels(KernelMeasure):
     worth_a_copy: ClassVar[bool] = False
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the kernels can do this with images of this dtype."""
+        """Return whether the kernels support this measure with images of this dtype."""
         return True
 
     def takes_mask(self) -> bool:
-        """Say whether the kernels know masks."""
+        """Return whether the kernels support masks."""
         return False
 
     def constants_of(self, call: Any) -> Arrays:
@@ -142,7 +142,7 @@ class _Linear(Kernels):
         return np.sum(call.over_voxels(body, *call.images), axis=1).T
 
     def centres(self, call: HostEvaluation) -> Arrays:
-        """Return what the images are less by."""
+        """Return what is subtracted from the images."""
         return call.constants or (np.zeros(call.samples, call.dtype),) * 2
 
     def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
@@ -171,7 +171,7 @@ class _Overlap(_Linear):
     squared: bool | None
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the labels are taken as they are."""
+        """Return whether the labels are taken as they are."""
         return not self.binary
 
     def add_up(self, call: HostEvaluation) -> Arrays:
@@ -197,7 +197,7 @@ class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
     """`GlobalCorrelation` by kernels."""
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether there are constants; the kernels divide by no intensities."""
+        """Return whether there are constants; the kernels divide by no intensities."""
         return not self.exact
 
     def add_up(self, call: HostEvaluation) -> Arrays:
@@ -274,7 +274,7 @@ class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
     """`BinaryCrossEntropy` by kernels."""
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the labels are taken as they are, in float32, of which a logarithm is made here."""
+        """Return whether the labels are taken as they are, in float32, of which a logarithm is made here."""
         return not self.binary and dtype == np.float32
 
     @property
@@ -310,22 +310,22 @@ class CpuInformation(Kernels, ParzenInformation):
     worth_a_copy: ClassVar[bool] = True
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether eight bins are all that a voxel has a weight in, and the histogram is small."""
+        """Return whether eight bins are all that a voxel has a weight in, and the histogram is small."""
         least, most = histograms.SIGMAS
         few = self.num_bins <= histograms.MOST_BINS
         return bool(dtype == np.float32 and least <= self.sigma_ratio <= most and few)
 
     def takes_mask(self) -> bool:
-        """Say that a mask is one more factor of a voxel's weights."""
+        """Return whether the kernels support masks: always, as a mask is one more factor of a voxel's weights."""
         return True
 
     @property
     def scale(self) -> Any:
-        """What a window's exponent of 2 is the square of the distance in bins times."""
+        """The factor of the squared distance in bins that gives a window's exponent of 2."""
         return np.float32(0.5 / (self.sigma_ratio**2 * math.log(2.0)))
 
     def weights(self, call: HostEvaluation) -> Array:
-        """Return the mask's weights, or, where there is none, what stands for it."""
+        """Return the mask's weights, or a placeholder if there is no mask."""
         nothing = np.empty((call.samples, 0), call.dtype)
         return _read_only(nothing) if call.weights is None else call.weights
 
@@ -356,7 +356,7 @@ class CpuInformation(Kernels, ParzenInformation):
 
 @lru_cache(maxsize=256)
 def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int) -> tuple[list[Part], list[Part]]:
-    """Return parts of the planes and of the lines of images, so that threads have as little to do as can be.
+    """Return parts of the planes and of the lines of images, so that each thread has the least possible work.
 
     Beside its own a part takes the planes and lines ``around`` it.
     """
@@ -379,12 +379,12 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
     worth_a_copy: ClassVar[bool] = True
 
     def suits(self, dtype: Any) -> bool:
-        """Say whether the kernels know these windows, of more than a voxel, and what is made of them."""
+        """Return whether the kernels support these windows, of more than a voxel, and this formula."""
         known = self.squared and self.flat_value is None and self.convention not in ("monai", "exact")
         return known and max(map(len, self.taps)) > 1
 
     def takes_mask(self) -> bool:
-        """Say whether the windows are made of boxes."""
+        """Return whether the kernels support masks: only for windows made of boxes."""
         return all(map(boxes, self.taps))
 
     def add_up(self, call: HostEvaluation) -> Arrays:
@@ -433,7 +433,7 @@ KINDS: dict[type, Any] = {
 def evaluation(
     measure: Measure, backend: Backend, memory: HostMemory, arrays: Arrays, otherwise: Any
 ) -> HostEvaluation | None:
-    """Return the evaluation of a measure by kernels, where they can do it with such arrays."""
+    """Return the evaluation of a measure by kernels, or None if they do not support such arrays."""
     if type(measure) not in KINDS:
         return None
     own = in_kernels(measure, KINDS[type(measure)])
@@ -464,6 +464,6 @@ def _mask_on_host(backend: Backend, memory: HostMemory, mask: Array, dtype: Any)
 
 
 def _in_one_piece(image: Array, given: Array) -> bool:
-    """Say whether an image's numbers lie one after the other in the memory where they came."""
+    """Return whether an image is contiguous and shares the memory of the input, so that nothing was copied."""
     flags = image.flags
     return bool(flags.c_contiguous and flags.aligned and (image is given or np.may_share_memory(image, given)))

@@ -1,4 +1,4 @@
-"""Threads that share the work of one call. Kernels let go of Python's lock, so these are Python's own."""
+"""Threads that share the work of one call. Kernels release Python's global lock, so Python threads suffice."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ Part = tuple[int, int]
 
 
 def parts(size: int, count: int, grain: int = 1) -> list[Part]:
-    """Divide a range into so many parts that are as good as alike, of whole grains but for the last."""
+    """Divide a range into nearly equal parts, each a multiple of the grain except for the last."""
     grains = -(-size // grain)
     count = max(1, min(count, grains))
     bounds = [min(size, grains * i // count * grain) for i in range(count + 1)]
@@ -20,7 +20,7 @@ def parts(size: int, count: int, grain: int = 1) -> list[Part]:
 
 
 class _Thread:
-    """A thread that does one piece of work after another; a lock hands it over sooner than a queue would."""
+    """A thread that runs one job after another; handing jobs over by a lock is faster than by a queue."""
 
     def __init__(self) -> None:
         self._begin, self._done = Lock(), Lock()
@@ -31,12 +31,12 @@ class _Thread:
         Thread(target=self._loop, name="agnoreg", daemon=True).start()
 
     def begin(self, work: Callable[[], list[Any]]) -> None:
-        """Begin with some work."""
+        """Start a job."""
         self._work = work
         self._begin.release()
 
     def end(self) -> list[Any] | BaseException:
-        """Wait for the work to be done, and return what came of it, or what it raised."""
+        """Wait for the job, and return its result or the error that it raised."""
         self._done.acquire()
         outcome, self._outcome = self._outcome, []
         return outcome
@@ -55,7 +55,7 @@ class _Thread:
 
 
 class _Pool:
-    """Threads that are started when they are first needed; a process that was forked starts its own."""
+    """Threads that are started on first use; a forked process starts its own."""
 
     def __init__(self) -> None:
         self._idle: list[_Thread] = []
@@ -90,7 +90,7 @@ class _Pool:
         return results + own
 
     def _thread(self) -> _Thread | None:
-        """Return a thread that has nothing to do; None where Python shuts down and starts none any more."""
+        """Return an idle thread; None if Python is shutting down and starts no more threads."""
         try:
             return self._idle.pop()
         except IndexError:

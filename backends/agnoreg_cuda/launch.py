@@ -29,7 +29,7 @@ def bins_options(bins: int, radius: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def usable() -> bool:
-    """Say whether CuPy can be imported, finds an NVIDIA card, and finds NVRTC."""
+    """Return whether CuPy can be imported, finds an NVIDIA card, and finds NVRTC."""
     try:
         import cupy
 

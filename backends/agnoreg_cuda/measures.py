@@ -81,7 +81,7 @@ class CudaLocalCorrelation(KernelMeasure, LocalCorrelation):
         return self.kernel_size
 
     def suits(self, shape: tuple[int, ...]) -> bool:
-        """Say whether the kernels can do this, with images of this shape."""
+        """Return whether the kernels can do this, with images of this shape."""
         if not isinstance(self.kernel_size, int):
             return False
         tile_y = self._tile()[1]
@@ -164,7 +164,7 @@ class CudaParzenInformation(KernelMeasure, ParzenInformation):
         return radius
 
     def suits(self, shape: tuple[int, ...]) -> bool:
-        """Say whether the kernels can do this, with images of this shape."""
+        """Return whether the kernels can do this, with images of this shape."""
         return self.num_bins <= MOST_BINS and self.radius <= FARTHEST and shape[0] <= MOST_BLOCKS
 
     @property

@@ -83,7 +83,7 @@ class DaskBackend(Backend):
         )
 
     def owns(self, array: Array) -> bool:
-        """Say whether this is a Dask array."""
+        """Return whether this is a Dask array."""
         return isinstance(array, da.Array)
 
     def device(self, array: Array) -> Any:

@@ -67,7 +67,7 @@ class JaxBackend(Backend):
         )
 
     def owns(self, array: Any) -> bool:
-        """Say whether this is an array, or a tracer, which stands for one."""
+        """Return whether this is an array, or a tracer, which stands for one."""
         return isinstance(array, jax.Array)
 
     def device(self, array: Array) -> Any:

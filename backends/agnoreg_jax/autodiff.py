@@ -25,7 +25,7 @@ class JaxAutodiff(Autodiff):
         return lax.stop_gradient(array)
 
     def known(self, condition: Callable[[], Array]) -> bool | None:
-        """Say whether all entries are true; None on a card and while anything traces."""
+        """Return whether all entries are true; None on a card and while anything traces."""
         result = condition()
         if traced(result) or any(one.platform != "cpu" for one in result.devices()):
             return None
@@ -99,5 +99,5 @@ class JaxAutodiff(Autodiff):
 
 
 def _moves(tangent: Any) -> bool:
-    """Say whether a tangent may be anything but 0; that of an integer has a dtype of its own."""
+    """Return whether a tangent may be anything but 0; that of an integer has a dtype of its own."""
     return not symbolic_zero(tangent) and tangent.dtype != jax.dtypes.float0

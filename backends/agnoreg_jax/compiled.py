@@ -18,7 +18,7 @@ COMPILER_OPTIONS: dict[str, Any] | None = None
 
 
 def tracing() -> bool:
-    """Say whether operations are recorded now: then even a constant is."""
+    """Return whether operations are recorded now: then even a constant is."""
     return traced(xp.zeros(()))
 
 

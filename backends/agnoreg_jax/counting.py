@@ -12,7 +12,7 @@ class JaxCounting(Counting):
     """NumPy counts in arrays on the host, CuPy in those on a card."""
 
     def recorded(self, array: Array) -> bool:
-        """Say whether JAX traces the array, be it for a gradient or for its compiler."""
+        """Return whether JAX traces the array, be it for a gradient or for its compiler."""
         return traced(array)
 
     def take(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:

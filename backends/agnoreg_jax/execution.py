@@ -96,7 +96,7 @@ class JaxExecution(Execution):
 
 
 def _hashable(measure: Any) -> bool:
-    """Say whether a measure, which may be a user's, can be remembered."""
+    """Return whether a measure, which may be a user's, can be remembered."""
     try:
         hash(measure)
     except TypeError:

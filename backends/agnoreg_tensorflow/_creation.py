@@ -121,7 +121,7 @@ class _Header(ctypes.Structure):
 
 
 def _aligned(capsule: Any) -> bool:
-    """Say whether TensorFlow can compute with DLPack's data where they are.
+    """Return whether TensorFlow can compute with DLPack's data where they are.
 
     On a CPU its kernels take memory that begins at a multiple of 64 bytes, and abort the process at any other, which it
     takes by DLPack without a word. NumPy's arrays seldom begin there.

@@ -74,7 +74,7 @@ _FLOAT_BITS = {float16: (5, 10), bfloat16: (8, 7), float32: (8, 23), float64: (1
 
 @lru_cache(maxsize=1024)  # every function asks this of its arguments
 def isdtype(dtype: Dtype, kind: Dtype | str | tuple[Dtype | str, ...]) -> builtins.bool:
-    """Say whether ``dtype`` is of a kind: a dtype, a kind's name or a tuple of these."""
+    """Return whether ``dtype`` is of a kind: a dtype, a kind's name or a tuple of these."""
     if isinstance(kind, tuple):
         return any(isdtype(dtype, one) for one in kind)
     if isinstance(kind, str):
@@ -143,7 +143,7 @@ def result_type(*arrays_and_dtypes: Any) -> Dtype:
 
 
 def can_cast(from_: Any, to: Dtype, /) -> builtins.bool:
-    """Say whether promotion can lead from the dtype ``from_`` (or an array's) to ``to``."""
+    """Return whether promotion can lead from the dtype ``from_`` (or an array's) to ``to``."""
     try:
         return _promote(from_ if isinstance(from_, tf.DType) else from_.dtype, to) == to
     except TypeError:
@@ -196,7 +196,7 @@ def iinfo(type: Any, /) -> IntegerInfo:
 
 
 def is_scalar(value: Any) -> builtins.bool:
-    """Say whether ``value`` is a Python number."""
+    """Return whether ``value`` is a Python number."""
     return isinstance(value, (builtins.bool, int, float, complex))
 
 
@@ -256,7 +256,7 @@ def tensors(name: str, *items: Any, kind: str | tuple[str, ...] | None = None) -
 
 
 def truth(x: Array) -> Array:
-    """Say where ``x`` is not zero. TensorFlow's own cast drops the imaginary part."""
+    """Return where ``x`` is not zero. TensorFlow's own cast drops the imaginary part."""
     return tf.math.not_equal(x, tf.constant(0, x.dtype)) if x.dtype in _COMPLEX else tf.cast(x, tf.bool)
 
 

@@ -15,6 +15,7 @@ could_possibly_record = names.find("tensorflow.python.eager.record.could_possibl
 record_operation = names.find("tensorflow.python.eager.record.record_operation")
 should_record_backprop = names.find("tensorflow.python.eager.record.should_record_backprop")
 pack_tangents = names.find("tensorflow.python.eager.forwardprop_util.pack_tangents")
+in_xla_context = names.find("tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext")
 
 
 def unwatched() -> bool:
@@ -83,3 +84,8 @@ def built_in_advance(graph: Any) -> bool:
         graph = getattr(graph, "outer_graph", None)
         graph = graph if hasattr(graph, "name") else None
     return False
+
+
+def made_for_xla() -> bool:
+    """Return whether the graph that is built now is for XLA; no may be wrong, and XLA's own errors follow then."""
+    return in_xla_context is not None and bool(in_xla_context(tf.compat.v1.get_default_graph()))

@@ -91,13 +91,13 @@ max = _extreme("max", tf.math.reduce_max)
 
 
 def all(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Say whether all elements are true (or not zero)."""
+    """Return whether all elements are true (or not zero)."""
     x = tensor(x, "all")
     return tf.math.reduce_all(dt.truth(x), all_axes(axis, len(x.shape)), keepdims)
 
 
 def any(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Say whether any element is true (or not zero)."""
+    """Return whether any element is true (or not zero)."""
     x = tensor(x, "any")
     return tf.math.reduce_any(dt.truth(x), all_axes(axis, len(x.shape)), keepdims)
 

@@ -53,7 +53,7 @@ class TensorFlowBackend(Backend):
         )
 
     def owns(self, array: Any) -> bool:
-        """Say whether this is a dense tensor or a variable, Keras's own included."""
+        """Return whether this is a dense tensor or a variable, Keras's own included."""
         return tf.is_tensor(array) and not isinstance(array, (tf.SparseTensor, tf.RaggedTensor, tf.IndexedSlices))
 
     def prepare(self, array: Array) -> Array:

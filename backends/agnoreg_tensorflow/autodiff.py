@@ -28,14 +28,14 @@ class TensorFlowAutodiff(Autodiff):
         return tf.stop_gradient(array)
 
     def known(self, condition: Callable[[], Array]) -> bool | None:
-        """Say whether all entries are true; None on a card and while a function is traced."""
+        """Return whether all entries are true; None on a card and while a function is traced."""
         if not tf.executing_eagerly():
             return None
         result = condition()
         return bool(tf.reduce_all(result)) if "CPU" in result.device else None
 
     def visible(self, array: Array) -> bool:
-        """Say whether this is an eager tensor in the host's memory."""
+        """Return whether this is an eager tensor in the host's memory."""
         return tf.executing_eagerly() and "CPU" in array.device
 
     @_as_written

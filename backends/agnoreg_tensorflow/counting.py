@@ -14,7 +14,7 @@ class TensorFlowCounting(Counting):
     """NumPy counts in eager tensors on the host, CuPy in those on a card."""
 
     def recorded(self, array: Array) -> bool:
-        """Say whether a tape watches the tensor."""
+        """Return whether a tape watches the tensor."""
         watched = tf.executing_eagerly() and array.dtype.is_floating and not _private.unwatched()
         return watched and _private.recorded(array)
 

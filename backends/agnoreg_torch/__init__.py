@@ -47,7 +47,7 @@ class TorchBackend(Backend):
         )
 
     def owns(self, array: Any) -> bool:
-        """Say whether this is a tensor, subclasses included."""
+        """Return whether this is a tensor, subclasses included."""
         return isinstance(array, torch.Tensor)
 
     def prepare(self, array: Array) -> Array:

@@ -11,7 +11,7 @@ PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def recorded(tensor: Array) -> bool:
-    """Say whether what is done with a tensor is recorded for a gradient, here or by a transform further out.
+    """Return whether what is done with a tensor is recorded for a gradient, here or by a transform further out.
 
     A tensor that is mapped over does not say so itself.
     """
@@ -27,7 +27,7 @@ def on_card(tensor: Array) -> bool:
 
 
 def plain(tensor: Array) -> bool:
-    """Say whether this is memory that nothing traces, batches or differentiates as it is read."""
+    """Return whether this is memory that nothing traces, batches or differentiates as it is read."""
     if type(tensor) not in PLAIN or tensor.is_neg() or tensor.layout is not torch.strided:
         return False
     if recorded(tensor) or _private.has_tangent(tensor):
@@ -36,22 +36,22 @@ def plain(tensor: Array) -> bool:
 
 
 def traced() -> bool:
-    """Say whether operations are recorded now: a kernel would not be."""
+    """Return whether operations are recorded now: a kernel would not be."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or _private.dispatched()
 
 
 def untouched(tensor: Array) -> bool:
-    """Say whether nothing traces, batches or differentiates what is done with a tensor."""
+    """Return whether nothing traces, batches or differentiates what is done with a tensor."""
     if traced() or recorded(tensor) or _private.has_tangent(tensor):
         return False
     return _private.has_memory(tensor)
 
 
 def mapped() -> bool:
-    """Say whether torch.func may map over some tensors and not over others, which cannot hold those then."""
+    """Return whether torch.func may map over some tensors and not over others, which cannot hold those then."""
     return torch.compiler.is_compiling() or _private.transformed()
 
 
 def batched(tensor: Array) -> bool:
-    """Say whether a tensor stands for a batch of them, which PyTorch maps over."""
+    """Return whether a tensor stands for a batch of them, which PyTorch maps over."""
     return not traced() and _private.batched(tensor)

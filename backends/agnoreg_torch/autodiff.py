@@ -143,7 +143,7 @@ class TorchAutodiff(Autodiff):
         return array.detach()
 
     def known(self, condition: Callable[[], Array]) -> bool | None:
-        """Say whether all entries are true; None on a card, and while something traces or batches operations."""
+        """Return whether all entries are true; None on a card, and while something traces or batches operations."""
         if traced():
             return None
         result = condition()
@@ -155,7 +155,7 @@ class TorchAutodiff(Autodiff):
             return None
 
     def visible(self, array: Array) -> bool:
-        """Say whether the tensor is in the host's memory, and nothing traces or transforms operations."""
+        """Return whether the tensor is in the host's memory, and nothing traces or transforms operations."""
         return array.device.type == "cpu" and not traced() and not _private.transformed()
 
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:

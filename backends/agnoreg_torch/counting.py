@@ -13,7 +13,7 @@ class TorchCounting(Counting):
     """NumPy counts in tensors on the host, CuPy in those on a card, both in the tensors' memory."""
 
     def recorded(self, array: Array) -> bool:
-        """Say whether a gradient by this tensor would be recorded."""
+        """Return whether a gradient by this tensor would be recorded."""
         return recorded(array) or _private.has_tangent(array)
 
     def take(self, arrays: tuple[Array, ...]) -> tuple[Backend, tuple[Array, ...]]:

@@ -2,7 +2,8 @@
 
 ``train`` fits one step of losses and compares it with the NumPy adapter's gradient, in slabs of four planes, and saves
 compiled models, which ``load`` evaluates in a process of its own, where it also fits a step of 96^3; ``distribute``
-fits one on two devices. What they find is printed as a line of JSON.
+fits one on two devices; ``vary`` fits steps of volumes of several sizes, with weights of voxels, too. What they find
+is printed as a line of JSON.
 """
 
 import dataclasses
@@ -75,6 +76,7 @@ def compared(model, loss, x, y, weights):
 
 
 def train(folder):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     import forced_slabs
 
     forced_slabs.force()
@@ -135,6 +137,93 @@ def load(folder):
     return {"saved": results, "large": large()}
 
 
+SIZES = ((8, 9, 7), (7, 6, 9))
+RATE = 0.1
+
+
+@keras.saving.register_keras_serializable("tests")
+class Offset(keras.layers.Layer):
+    """Add a number times the square of the image, of whatever size."""
+
+    def build(self, shape):
+        self.offset = self.add_weight(shape=(), initializer="zeros")
+
+    def call(self, x):
+        return x + self.offset * x * x
+
+
+def batches(loss, weights):
+    """Return inputs, targets and weights of voxels, of each of the sizes."""
+    generator, found = np.random.default_rng(3), []
+    for size in SIZES:
+        x, y = generator.random((2, 2, *size, 3 if loss.loss.inputs == 1 else 1), dtype="float32")
+        mask = np.broadcast_to(np.arange(size[2]) > 1, (2, *size))
+        mask = {"bool": mask, "uint8": mask * np.uint8(255)}.get(weights, mask * generator.random(mask.shape))
+        found.append((x, y, mask.astype(weights) if weights else None))
+    return found
+
+
+class Volumes(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return tuple(x for x in self.batches[index] if x is not None)
+
+
+def of_unknown_sizes(volumes):
+    """Return the same as a dataset of TensorFlow's, whose signature says nothing of sizes."""
+    import tensorflow as tf
+
+    found = [volumes[i] for i in range(len(volumes))]
+    signature = tuple(tf.TensorSpec([None] * x.ndim, x.dtype) for x in found[0])
+    return tf.data.Dataset.from_generator(lambda: iter(found), output_signature=signature)
+
+
+def steps(loss, weights=None, unknown=False, **compile_options):
+    """Return how far a fit of batches of several sizes is from NumPy's, in its loss and its parameter, relatively."""
+    given = batches(loss, weights)
+    data = Volumes(given)
+    if unknown:
+        data = of_unknown_sizes(data)
+    model = keras.Sequential([keras.Input((None, None, None, given[0][0].shape[-1])), Offset()])
+    model.compile(optimizer=keras.optimizers.SGD(RATE), loss=loss, **compile_options)
+    found = model.fit(data, epochs=1, shuffle=False, verbose=0).history["loss"][0]
+    offset, values = 0.0, []
+    for x, y, mask in given:
+        moved = x + offset * np.square(x, dtype="float64")
+        masks = {} if mask is None else {"mask": mask}
+        arrays = (y.astype("float64"), moved)[-loss.loss.inputs :]
+        value, gradient = agnoreg.value_and_grad(loss.loss, *arrays, **masks)
+        values.append(float(value))
+        offset -= RATE * float(np.sum(gradient * np.square(x, dtype="float64")))
+    (own,) = model.get_weights()
+    evaluated = model.evaluate(data, verbose=0)
+    assert np.isfinite(evaluated)
+    return abs(found - np.mean(values)) / abs(np.mean(values)), abs(float(own) - offset) / abs(offset)
+
+
+def vary(folder):
+    """Return what `steps` finds."""
+    graphs = keras.config.backend() == "tensorflow"
+    # TensorFlow takes long to trace windows and fields, of each size once more.
+    known = {"ssd": "uint8"} if graphs else {"small": None, "bending": "float64", "ssd": "uint8"}
+    results = {f"{name}, {weights}": steps(LOSSES[name], weights) for name, weights in known.items()}
+    if not graphs:
+        return {"errors": results}
+    unknown = {"small": "float64", "bending": None, "gmi": "bool"}
+    results |= {f"{name}, {weights}, unknown": steps(LOSSES[name], weights, True) for name, weights in unknown.items()}
+    try:
+        steps(LOSSES["small"], unknown=True, jit_compile=True)
+    except ValueError as error:
+        return {"errors": results, "compiled": str(error)}
+    return {"errors": results, "compiled": ""}
+
+
 def distribute(folder):
     """Return what `train` does, of one step on two devices, half the batch on each."""
     import tensorflow as tf
@@ -154,5 +243,5 @@ if __name__ == "__main__":
     # Keras's own variables raise it while a model is saved.
     warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
     command, folder = sys.argv[1:]
-    commands = {"train": train, "load": load, "distribute": distribute}
+    commands = {"train": train, "load": load, "distribute": distribute, "vary": vary}
     print(json.dumps(commands[command](Path(folder))))

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import array_api_strict
@@ -189,9 +190,20 @@ def test_an_adapter_may_compute_a_measure_in_its_own_way(monkeypatch, rng):
     assert seen == [5]
 
 
-def test_an_author_of_an_adapter_meets_ten_members_and_four_parts():
+def test_the_extras_of_frameworks_that_have_kernels_on_the_host_bring_numba():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    having = {
+        name
+        for name in ("torch", "tensorflow", "jax", "dask")
+        if "host" in agnoreg.get_backend(name).execution.memories
+    }
+    assert having == {name for name in ("torch", "tensorflow", "jax", "dask") if "agnoreg[numba]" in extras[name]}
+    assert having == {"torch", "tensorflow"}
+
+
+def test_an_author_of_an_adapter_meets_ten_members_and_five_parts():
     backend = Backend("other", array_api_strict)
-    parts = {"dtypes", "execution", "operations", "autodiff"}
+    parts = {"dtypes", "execution", "operations", "autodiff", "counting"}
     members = {name for name in dir(backend) if not name.startswith("_")}
     assert parts < members
     assert len(members - parts) <= 10, members

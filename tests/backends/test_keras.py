@@ -31,6 +31,9 @@ FROZEN = {
     "CrossEntropy": "cross-entropy",
     "Gradient": "gradient",
     "Bending": "bending",
+    "L1": "l1",
+    "Tversky": "tversky",
+    "NGF": "ngf",
 }
 
 #: Those of them that have the names of their classes, too.
@@ -121,11 +124,20 @@ def test_two_devices_make_the_step_of_one(tmp_path):
     check(found)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_volumes_of_several_sizes_and_weights_of_voxels_are_fitted_as_numpy_does(backend, tmp_path):
+    found = run(backend, "vary", tmp_path)
+    assert len(found["errors"]) == (4 if backend == "tensorflow" else 3)
+    check(found["errors"])
+    if backend == "tensorflow":
+        assert "jit_compile=False" in found["compiled"]
+
+
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 #: Tried in this order for an argument that is not what the default says.
 OTHERS = [7, 0.25, True, (1.0, 2.0, 2.5), (0, 1), 2, "channels_first", "triangular", "truncate", "compact", "cauchy"]
-OTHERS += ["monai", "voxelmorph"]
+OTHERS += ["monai", "voxelmorph", "exact"]
 #: Arguments that take one value alone.
 SINGLE = {("JaccardLoss", "convention")}
 
@@ -227,6 +239,83 @@ def test_weights_weigh_samples(rng, short):
     }.items():
         found = getattr(agnoreg_keras, short)(reduction=reduction)(x, y, sample_weight=weights)
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-5)
+
+
+def as_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+@pytest.mark.parametrize("short", FROZEN)
+def test_weights_of_voxels_are_a_mask(rng, short):
+    loss = getattr(agnoreg_keras, short)(reduction="none")
+    x, y = rng.random((2, 3, 9, 8, 7, 3 if loss.loss.inputs == 1 else 1), dtype="float32")
+    mask = np.arange(8)[:, None] + rng.random((3, 9, 8, 7)) > 2.0
+    arrays = (x.astype("float64"), y.astype("float64"))[-loss.loss.inputs :]
+    for weights in (mask, mask * np.uint8(255), mask * rng.random(mask.shape), mask[:1], mask[:, :, :, :1]):
+        expected = loss.loss.call(*arrays, mask=weights)
+        for given in (weights, weights[..., None]):
+            found = loss(x, y, sample_weight=given)
+            np.testing.assert_allclose(as_numpy(found), expected, rtol=2e-5, atol=1e-6)
+    mean = getattr(agnoreg_keras, short)()
+    np.testing.assert_allclose(as_numpy(mean(x, y, sample_weight=weights)), expected.mean(), rtol=2e-5, atol=1e-6)
+    assert loss._mask is None
+
+
+def test_a_sample_all_of_whose_voxels_weigh_nothing_counts_as_0(rng):
+    loss = agnoreg_keras.SSD(reduction="none")
+    x, y = rng.random((2, 3, 4, 5, 6, 1), dtype="float32")
+    weights = np.ones((3, 4, 5, 6), "float32")
+    weights[1] = 0.0
+    values = as_numpy(loss(x, y, sample_weight=weights))
+    assert values[1] == 0.0
+    np.testing.assert_array_equal(values[[0, 2]], as_numpy(loss(x, y))[[0, 2]])
+
+
+def test_weights_of_samples_may_have_axes_of_size_1(rng):
+    loss = agnoreg_keras.SSD()
+    x, y = rng.random((2, 3, 4, 5, 6, 1), dtype="float32")
+    weights = np.array([0.5, 0.0, 3.0], "float32")
+    expected = as_numpy(loss(x, y, sample_weight=weights))
+    for shape in ((3, 1), (3, 1, 1, 1), (3, 1, 1, 1, 1)):
+        np.testing.assert_array_equal(as_numpy(loss(x, y, sample_weight=weights.reshape(shape))), expected)
+    assert float(loss(x, y, sample_weight=2.0)) == pytest.approx(2 * float(loss(x, y)), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5), (3, 5, 4, 6), (2, 4, 5, 6), (3, 4, 5, 6, 2), (3, 4, 5, 6, 1, 1)])
+def test_weights_of_neither_samples_nor_voxels_are_refused(rng, shape):
+    x, y = rng.random((2, 3, 4, 5, 6, 1), dtype="float32")
+    with pytest.raises(ValueError, match=r"one weight a sample, shape \(batch,\), or one a voxel.*\(3, 4, 5, 6, 1\)"):
+        agnoreg_keras.SSD()(x, y, sample_weight=np.ones(shape, "float32"))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        agnoreg_keras.LNCC(),
+        agnoreg_keras.Dice(scales=[0, 1]),
+        agnoreg_keras.SSD(scales=[0, 2]),
+        agnoreg_keras.Loss([{"name": "ssd"}, {"name": "lncc", "weight": 0.5}]),
+    ],
+    ids=["lncc", "dice", "ssd", "sum"],
+)
+def test_a_plane_with_its_channel_is_no_volume_of_one_slice(rng, loss):
+    x, y = rng.random((2, 2, 16, 12, 1), dtype="float32")
+    with pytest.raises(ValueError, match=r"\(2, 16, 12, 1\).*spatial_dims=2"):
+        loss(x, y)
+
+
+def test_planes_and_rows_with_their_channels_are_taken_as_what_they_are(rng):
+    x, y = rng.random((2, 2, 16, 12, 1), dtype="float32")
+    for kind, more in ((agnoreg_keras.LNCC, {}), (agnoreg_keras.Dice, {"scales": [0, 1]})):
+        loss = kind(spatial_dims=2, **more)
+        np.testing.assert_allclose(as_numpy(loss(x, y)), loss.loss(x[..., 0], y[..., 0]), rtol=1e-5)
+        with pytest.raises(ValueError, match="spatial_dims=1"):
+            loss(x[:, 0], y[:, 0])
+    # Where the axes do not matter they are not asked for.
+    for kind in (agnoreg_keras.GMI, agnoreg_keras.GNCC, agnoreg_keras.SSD, agnoreg_keras.Dice):
+        assert np.isfinite(float(kind()(x, y)))
+    thin = agnoreg_keras.LNCC(padding="truncate")
+    assert np.isfinite(float(thin(x, y)))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -223,8 +223,8 @@ def test_a_name_gives_the_metric_in_its_natural_sign(pair, labels, ddf, name, me
         assert low <= record.value <= high
 
 
-def test_the_names_are_all_the_registered_ones():
-    assert list(agnoreg.registered_losses())[:9] == NAMES
+def test_the_names_are_registered():
+    assert set(NAMES) < set(agnoreg.registered_losses())
 
 
 def test_a_class_name_is_used_as_it_is(pair):

@@ -410,7 +410,7 @@ def evaluated(monkeypatch):
 
 
 @pytest.fixture(params=["parts", "out.parquet", "out.csv"])
-def finalize(folder, evaluated, request):
+def finished(folder, evaluated, request):
     """Evaluate the pairs once; return how to do so again, as the summary and whose pairs were evaluated then.
 
     What is finished is known from the files of rows, which are kept, or from the table alone.
@@ -439,7 +439,7 @@ def test_a_rerun_skips_every_finished_row_and_starts_nothing(finished, monkeypat
         raise AssertionError("There is nothing to compute.")
 
     monkeypatch.setattr(clusters, "connected", start_none)
-    summary, again = finalize(workers=2)
+    summary, again = finished(workers=2)
     assert again == []
     assert (summary.finished, summary.before) == (COUNT, COUNT)
     assert finished.out.read_bytes() == table
@@ -448,21 +448,21 @@ def test_a_rerun_skips_every_finished_row_and_starts_nothing(finished, monkeypat
 def test_a_rerun_needs_no_inputs_of_finished_rows(folder, finished):
     for path in folder.glob("*3.nii"):
         path.unlink()
-    summary, again = finalize()
+    summary, again = finished()
     assert (again, summary.failures) == ([], {})
 
 
 def test_a_changed_input_is_computed_again(folder, finished):
     before = finished.table()
     save(folder / "moved2.nii", np.ones(SHAPE, np.float32))
-    assert finalize()[1] == ["fixed2.nii"]
+    assert finished()[1] == ["fixed2.nii"]
     after = finished.table()
     changed = before["SumSquaredDifference"] != after["SumSquaredDifference"]
     assert list(changed) == [False, False, True, False, False]
 
 
 def test_another_choice_is_computed_again(finished):
-    summary, again = finalize(losses=["ssd"])
+    summary, again = finished(losses=["ssd"])
     assert (summary.before, len(again)) == (0, COUNT)
     assert list(finished.table().columns[6:-4]) == [
         "SumSquaredDifference",
@@ -478,14 +478,14 @@ def test_files_of_rows_that_are_kept_come_back_into_use(folder, evaluated):
 
 
 def test_a_default_that_is_given_is_the_default(folder, finished):
-    assert finalize(backend="numpy", scale=True, affine_tol=1e-3)[1] == []
+    assert finished(backend="numpy", scale=True, affine_tol=1e-3)[1] == []
 
 
 def test_rows_may_come_go_and_change_places(folder, finished):
     header, *rows = (folder / "pairs.csv").read_text().splitlines()
     new = rows[0].replace("case 0", "new")
     (folder / "pairs.csv").write_text("\n".join([header, rows[4], new, rows[1]]) + "\n")
-    summary, again = finalize()
+    summary, again = finished()
     assert (summary.total, again) == (3, ["fixed0.nii"])
     assert list(finished.table()["id"]) == ["case 4", "new", "case 1"]
 

@@ -72,6 +72,7 @@ def test_a_slice_has_the_values_of_its_plane(save, stored, planes):
     assert [note for note in result.notes if note == NOTE] == [NOTE]
 
 
+@pytest.mark.filterwarnings("ignore:An axis of the image has one voxel")
 def test_unrelated_slices_do_not_look_alike(save, planes):
     """As a volume of one plane, the zeros beyond it correlate: 0.85, where the planes have nothing in common."""
     paths = [save(name, plane[..., None]) for name, plane in zip("fm", planes, strict=True)]

@@ -198,6 +198,8 @@ def test_a_loss_compiles_as_one_graph(rng, name, arguments, dims):
     torch.testing.assert_close(compiled(*arrays), loss(*arrays))
 
 
+# Of such labels, and of such images' mutual information, the value means little.
+@pytest.mark.filterwarnings("ignore::agnoreg.InputWarning")
 @pytest.mark.parametrize("name", compat.__all__)
 def test_images_of_half_precision_and_of_integers_are_computed_in_float32(rng, name):
     arrays = [(200 * x).astype(np.int16) for x in inputs(name, 3, rng)]

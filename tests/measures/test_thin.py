@@ -82,3 +82,18 @@ def test_thin_volumes_are_the_same_in_every_framework(rng, name):
     value, gradient = agnoreg.value_and_grad(loss, *given, mask=backend.from_numpy(mask))
     np.testing.assert_allclose(backend.to_numpy(value), expected, rtol=1e-5)
     np.testing.assert_allclose(backend.to_numpy(gradient), slope, atol=1e-4 * np.abs(slope).max())
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::agnoreg.InputWarning")
+@pytest.mark.parametrize("convention", ["deepreg", "exact"])
+def test_torchs_compiler_takes_a_thin_volume_as_one_graph(rng, convention):
+    torch = pytest.importorskip("torch")
+    t, p = (torch.asarray(x) for x in rng.random((2, 1, 7, 1, 9)))
+    loss = LocalNormalizedCrossCorrelation(kernel_size=5, convention=convention)
+    moving = p.clone().requires_grad_()
+    value = torch.compile(lambda x: loss(t, x), fullgraph=True, backend="aot_eager")(moving)
+    value.backward()
+    expected, gradient = agnoreg.value_and_grad(loss, t, p)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(moving.grad, gradient)

@@ -148,17 +148,16 @@ def test_an_editors_byte_order_mark_is_no_part_of_the_file(tmp_path, suffix, enc
 
 
 def test_the_documents_files_are_read(tmp_path):
-    (readme,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (listed,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "losses.md").read_text(), flags=re.DOTALL)
+    assert set(agnoreg.load_loss(written(tmp_path, listed, ".yaml")).sections()) == {"image", "label", "regularization"}
     by_hand = agnoreg.build_loss(
         {
             "image": {"name": "lncc", "kernel_size": 7},
-            "label": {"name": "dice", "scales": [0, 1, 2], "weight": 0.5},
-            "regularization": [{"name": "bending", "weight": 1.0}, {"name": "gradient", "weight": 0.1}],
+            "label": {"name": "dice", "scales": [0, 1, 2, 4]},
+            "regularization": [{"name": "bending", "weight": 0.5}, {"name": "gradient", "weight": 0.1}],
         }
     )
-    assert agnoreg.load_loss(written(tmp_path, readme, ".yaml")) == by_hand
-    (listed,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "losses.md").read_text(), flags=re.DOTALL)
-    assert set(agnoreg.load_loss(written(tmp_path, listed, ".yaml")).sections()) == {"image", "label", "regularization"}
+    assert agnoreg.load_loss(tmp_path / "loss.yaml") == by_hand
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

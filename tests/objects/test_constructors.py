@@ -7,22 +7,17 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from every import LOSSES, METRICS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agnoreg
 from agnoreg import functional
-from agnoreg.loss import deform, image, label
+from agnoreg.loss import label
 from agnoreg.objects.registration import RegistrationLoss
 from agnoreg.objects.weighted import WeightedLoss
 
-CLASSES = {
-    name: getattr(module, name)
-    for module in (image, label, deform)
-    for name in module.__all__
-    if isinstance(getattr(module, name), type)
-}
-PLACES = [(name, item.name) for name, cls in CLASSES.items() for item in dataclasses.fields(cls)]
+PLACES = [(name, item.name) for name, cls in METRICS.items() for item in dataclasses.fields(cls)]
 SHAPES = {1: (2, 7), 2: (2, 6, 7), 3: (2, 5, 6, 7)}
 
 
@@ -47,7 +42,23 @@ ODD = [
     *[None, True, False, 0, 1, 2, 3, -1, 7.0, 2.0, 2.5, -0.0, 1e-320, 1e308, float("nan"), float("inf"), -float("inf")],
     *[10**400, -(10**400), 10**5000, 1 << 40, 1j, Fraction(1, 2), Fraction(10**400), Decimal("1.5"), Decimal("nan")],
     *["", "1", "1e-5", "x" * 300, "mean", "none", "channels_first", "monai", "ants", "gaussian", "compact", "\ud800"],
-    *[b"", b"3", bytearray(b"3"), (), [], {}, set(), frozenset({3}), range(3), (3, 3, 3), [3, 5], (1, "2"), [None] * 3],
+    *[
+        b"",
+        b"3",
+        b"\x03\x05\x03",
+        bytearray(b"\x03" * 3),
+        {1, 2, 3},
+        (),
+        [],
+        {},
+        set(),
+        frozenset({3}),
+        range(3),
+        (3, 3, 3),
+        [3, 5],
+        (1, "2"),
+        [None] * 3,
+    ],
     *[
         [[3]],
         nested(60),
@@ -134,7 +145,7 @@ pytestmark = pytest.mark.filterwarnings(
 def test_any_value_of_any_argument_gives_a_loss_that_works_or_an_error_that_names_it(name, argument):
     for value in ODD:
         if not takes_memory(argument, value):
-            tried(lambda value=value: CLASSES[name](**{argument: value}), argument)
+            tried(lambda value=value: METRICS[name](**{argument: value}), argument)
             tried(lambda value=value: agnoreg.build_loss(name, **{argument: value}), argument, "configuration")
 
 
@@ -143,7 +154,7 @@ def test_any_value_of_any_argument_gives_a_loss_that_works_or_an_error_that_name
 def test_whatever_is_drawn_for_an_argument_gives_a_loss_or_an_error_that_names_it(place, value):
     name, argument = place
     if not takes_memory(argument, value):
-        tried(lambda: CLASSES[name](**{argument: value}), argument)
+        tried(lambda: METRICS[name](**{argument: value}), argument)
 
 
 #: What an error may speak of, at any of the places below.
@@ -197,18 +208,18 @@ def test_a_configuration_that_holds_itself_is_refused():
 
 
 @pytest.mark.parametrize(("given", "stored"), [(2.0, 2), (np.int64(2), 2), (np.float32(2), 2), (np.asarray(2), 2)])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", METRICS)
 def test_a_number_of_axes_is_stored_as_an_integer(name, given, stored):
-    loss = CLASSES[name](spatial_dims=given)
-    assert loss == CLASSES[name](spatial_dims=stored)
+    loss = METRICS[name](spatial_dims=given)
+    assert loss == METRICS[name](spatial_dims=stored)
     assert type(loss.spatial_dims) is int
 
 
 @pytest.mark.parametrize("wrong", [True, False, 0, 4, 2.5, "2", None, (2,), float("nan"), 10**400])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", METRICS)
 def test_what_is_no_number_of_axes_is_refused(name, wrong):
     with pytest.raises(ValueError, match="spatial_dims must be one of 1, 2, 3, got"):
-        CLASSES[name](spatial_dims=wrong)
+        METRICS[name](spatial_dims=wrong)
 
 
 @pytest.mark.parametrize(
@@ -251,9 +262,9 @@ def test_an_array_without_axes_is_refused_where_an_image_belongs(backend, rng):
             call(getattr(functional, name))
 
 
-@pytest.mark.parametrize("name", agnoreg.registered_losses())
+@pytest.mark.parametrize("name", LOSSES)
 def test_an_empty_batch_has_no_values_and_an_empty_gradient(backend, name):
-    loss = agnoreg.registered_losses()[name](reduction="none")
+    loss = LOSSES[name](reduction="none")
     shape = (0, 5, 6, 7, 3) if loss.inputs == 1 else (0, 5, 6, 7)
     for dtype, expected in (("float32", "float32"), ("float64", "float64")):
         arrays = [backend.from_numpy(np.zeros(shape, dtype=dtype)) for _ in range(loss.inputs)]

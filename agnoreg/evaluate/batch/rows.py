@@ -176,7 +176,7 @@ def _opened(path: Path) -> int:
 
 @contextmanager
 def _alone(lock: int | None) -> Iterator[bool]:
-    """Say whether no other run holds the lock, and keep any other from taking it meanwhile."""
+    """Return whether no other run holds the lock, and keep any other from taking it meanwhile."""
     if lock is None:
         yield True
         return

@@ -85,7 +85,7 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
     @property
     def volume(self) -> float:
         """The sum of a window's weights."""
-        return math.prod(map(sum, self.taps)) * self.fold[1]
+        return math.prod([sum(taps) for taps in self.taps]) * self.fold[1]
 
     def fitted(self, shape: tuple[int | None, ...]) -> "LocalMoments":
         """Return the measure for images of this shape; axes of a single voxel need no windows."""

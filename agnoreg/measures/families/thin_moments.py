@@ -38,7 +38,7 @@ class ThinMoments(LocalMoments):
     def fold(self) -> tuple[float, float]:  # type: ignore[override]
         """The middle weight and the total weight of the window, along the single axes."""
         own = [taps for taps, single in zip(self.own_taps, self.single, strict=True) if single]
-        return math.prod(taps[(len(taps) - 1) // 2] for taps in own), math.prod(map(sum, own))
+        return math.prod([taps[(len(taps) - 1) // 2] for taps in own]), math.prod([sum(taps) for taps in own])
 
     def fitted(self, shape: tuple[int | None, ...]) -> LocalMoments:
         """Return the measure itself."""
