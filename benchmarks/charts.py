@@ -3,12 +3,9 @@
 from pathlib import Path
 from statistics import median
 
-PANELS = {
-    "lncc": "LNCC 9³",
-    "gmi": "Mutual information, 23 bins",
-    "bending": "Bending energy",
-    "gradient": "Gradient norm",
-}
+from benchmarks.titles import TITLES
+
+PANELS = {name: TITLES[name] for name in ("lncc", "gmi", "bending", "gradient")}
 #: A colour for each library and framework; ours are strong, the others' pale.
 STYLES = {
     ("agnoreg", "torch"): ("agnoreg, PyTorch", "#d6451b", "-"),

@@ -9,6 +9,7 @@ from benchmarks.charts import charts
 from benchmarks.inputs import FIELDS, REFERENCE
 from benchmarks.plan import CPU_BACKENDS, POINTWISE
 from benchmarks.subjects import LIBRARIES
+from benchmarks.titles import TITLES
 
 FRAMEWORKS = {
     "torch": "PyTorch",
@@ -18,17 +19,6 @@ FRAMEWORKS = {
     "tensorflow graph": "TensorFlow graph",
     "torch plain": "PyTorch without kernels",
     "numpy plain": "NumPy without kernels",
-}
-TITLES = {
-    "lncc": "LNCC, windows of 9³",
-    "gmi": "Mutual information, 23 bins",
-    "bending": "Bending energy",
-    "gradient": "Gradient norm",
-    "dice": "Dice",
-    "jaccard": "Jaccard",
-    "ssd": "SSD",
-    "cross-entropy": "Cross-entropy",
-    "gncc": "Global NCC",
 }
 #: Relative difference up to which two values are the same.
 SAME = 1e-3

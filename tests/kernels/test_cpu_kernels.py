@@ -346,6 +346,7 @@ def test_a_sum_beyond_all_numbers_is_infinite_however_many_threads_there_are(mon
         assert agnoreg.functional.ssd(t, t + 4.5e151) == np.inf
 
 
+@pytest.mark.filterwarnings("ignore:Dice:agnoreg.InputWarning")
 def test_what_is_no_number_is_no_error_of_numpys():
     t, p = torch.full((1, 5, 5, 5), torch.inf), torch.full((1, 5, 5, 5), -torch.inf)
     with np.errstate(all="raise"):
