@@ -100,10 +100,10 @@ def test_voxels_outside_the_mask_do_not_count():
     assert np.array_equal(of_one, overlap(true, pred, mask=np.stack([mask[0]] * 2), labels=(2,)).dice)
 
 
-# --- pains ------------------------------------------------------------------------------------------------------------
+# --- what users complain of elsewhere ---------------------------------------------------------------------------------
 
 
-def test_pain_3_sparse_integer_labels_and_floats_that_are_none():
+def test_sparse_integer_labels_and_floats_that_are_none():
     true, pred = maps()
     assert overlap(true.astype(np.float32), pred.astype(np.float32)).labels == (2, 41, 1035)
     soft = true.astype(np.float64)
@@ -114,7 +114,7 @@ def test_pain_3_sparse_integer_labels_and_floats_that_are_none():
         overlap(true.astype(np.float64), soft)
 
 
-def test_pain_3_one_hot_channels_are_refused_with_both_shapes():
+def test_one_hot_channels_are_refused_with_both_shapes():
     true, pred = maps()
     hot = np.stack([true == 2, true == 41], axis=-1)
     with pytest.raises(ValueError, match=r"got shape \(2, 5, 6, 7, 2\).*argmax"):
@@ -123,7 +123,7 @@ def test_pain_3_one_hot_channels_are_refused_with_both_shapes():
         overlap(true, pred[..., :-1])
 
 
-def test_pain_3_a_hundred_labels_take_less_than_three_volumes():
+def test_a_hundred_labels_take_less_than_three_volumes():
     true = np.random.default_rng(0).integers(0, 101, size=(1, 80, 96, 112)).astype(np.int16)
     pred = np.roll(true, 1, axis=1)
     for labels in (range(1, 101), None, (*range(1, 100), 4000)):
@@ -135,7 +135,7 @@ def test_pain_3_a_hundred_labels_take_less_than_three_volumes():
         assert peak < 3 * true.nbytes
 
 
-def test_pain_4_the_mean_is_the_same_with_a_label_that_neither_map_has():
+def test_the_mean_is_the_same_with_a_label_that_neither_map_has():
     true, pred = maps()
     few, more = (overlap(true, pred, labels=labels) for labels in ((2, 41), (2, 41, 77)))
     assert np.isnan(more.dice[:, 2]).all()
@@ -145,7 +145,7 @@ def test_pain_4_the_mean_is_the_same_with_a_label_that_neither_map_has():
         assert count.tolist() == count_of_more.tolist() == [2, 2]
 
 
-def test_pain_4_a_label_of_one_map_alone_is_0_and_counts():
+def test_a_label_of_one_map_alone_is_0_and_counts():
     true, pred = maps()
     missed = overlap(true, np.where(pred == 41, 0, pred), labels=(2, 41))
     false_alarm = overlap(np.where(true == 41, 0, true), pred, labels=(2, 41))
@@ -155,14 +155,14 @@ def test_pain_4_a_label_of_one_map_alone_is_0_and_counts():
         assert found.mean("dice")[1].tolist() == [2, 2]
 
 
-def test_pain_4_background_counts_only_where_it_is_asked_for_and_that_is_said():
+def test_background_counts_only_where_it_is_asked_for_and_that_is_said():
     true, pred = maps()
     assert 0 not in overlap(true, pred).labels
     assert "without background" in str(overlap(true, pred))
     assert "with background" in str(overlap(true, pred, labels=(0, 2)))
 
 
-def test_pain_10_counts_beyond_float32_are_exact():
+def test_counts_beyond_float32_are_exact():
     true = np.ones((1, 1, 1, 2**24 + 3), dtype=bool)
     found = overlap(true, true)
     assert found.volume_true[0] == 2**24 + 3

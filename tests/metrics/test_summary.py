@@ -40,14 +40,14 @@ def test_the_counts_are_those_of_the_states():
     assert "N+ 3, N0 3, missed 1, false alarms 1; 2 inf, mean of the others 2" in str(found)
 
 
-def test_pain_13_a_missed_structure_without_a_value_is_said():
+def test_a_missed_structure_without_a_value_is_said():
     with pytest.warns(InputWarning, match=r"2 missed structures or false alarms have no hd95 \(NaN\)"):
         found = summarise(records([1.0, math.nan, math.nan], ["both", "missed", "false alarm"]))["hd95"]
     assert (found.values, found.missed_left_out) == (1, 2)
     assert "2 of those missed have no value" in str(found)
 
 
-def test_pain_13_missing_more_never_makes_the_mean_better():
+def test_missing_more_never_makes_the_mean_better():
     true = np.zeros((3, 8, 8, 8), dtype=bool)
     true[:, 2:5, 2:5, 2:5] = True
     pred = np.roll(true, 1, axis=1)

@@ -163,12 +163,12 @@ def test_identical_masks_have_no_distance(dims, spacing):
     assert [found.hausdorff()[0], found.masd()[0], found.assd()[0], found.nsd(0)[0]] == [0, 0, 0, 1]
 
 
-# --- pains ------------------------------------------------------------------------------------------------------------
+# --- what users complain of elsewhere ---------------------------------------------------------------------------------
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.permutations((0, 1, 2)), st.sets(st.sampled_from((0, 1, 2))))
-def test_pain_9_permuting_axes_and_spacing_together_changes_nothing(seed, order, flipped):
+def test_permuting_axes_and_spacing_together_changes_nothing(seed, order, flipped):
     true, pred = (np.random.default_rng(seed).random((2, 4, 5, 6)) < 0.4) | False
     spacing = (1.0, 2.0, 3.5)
     moved = [np.flip(x.transpose(order), tuple(flipped)) for x in (true, pred)]
@@ -179,7 +179,7 @@ def test_pain_9_permuting_axes_and_spacing_together_changes_nothing(seed, order,
     np.testing.assert_allclose(found.nsd(2.1), other.nsd(2.1), rtol=1e-12)
 
 
-def test_pain_9_spacing_belongs_to_the_array_axis_and_must_be_one_for_each():
+def test_spacing_belongs_to_the_array_axis_and_must_be_one_for_each():
     true, pred = np.zeros((2, 1, 4, 5, 6), dtype=bool)
     true[0, 0, 0, 0] = pred[0, 0, 0, 4] = True
     assert hausdorff(true, pred, spacing=(1.0, 2.0, 3.0), surface="voxels")[0] == 12.0
@@ -205,7 +205,7 @@ def with_missing():
         ("nan", (math.nan,) * 3, (math.nan,) * 3),
     ],
 )
-def test_pain_13_a_missed_structure_is_what_empty_says(empty, distances, shares):
+def test_a_missed_structure_is_what_empty_says(empty, distances, shares):
     true, pred = with_missing()
     options = {"spacing": (1.0, 2.0, 3.0), "labels": (1, 2, 3, 4), "empty": empty}
     for measure in MEASURES:
@@ -217,20 +217,20 @@ def test_pain_13_a_missed_structure_is_what_empty_says(empty, distances, shares)
     np.testing.assert_allclose(nsd(true, pred, tolerance=1.0, **options)[0, 1:], shares)
 
 
-def test_pain_13_empty_raise_names_the_label_and_the_map():
+def test_empty_raise_names_the_label_and_the_map():
     true, pred = with_missing()
     with pytest.raises(ValueError, match="Label 2 of sample 0 has no surface in y_pred"):
         hausdorff(true, pred, spacing=1.0, empty="raise")
 
 
-def test_pain_13_missed_labels_and_false_alarms_are_told_apart():
+def test_missed_labels_and_false_alarms_are_told_apart():
     found = surface_distances(*with_missing(), spacing=1.0, labels=(1, 2, 3, 4))
     assert found.state("missed").tolist() == [[False, True, False, False]]
     assert found.state("false alarm").tolist() == [[False, False, True, False]]
     assert found.state("neither").tolist() == [[False, False, False, True]]
 
 
-def test_pain_13_memory_is_that_of_the_label_s_box():
+def test_memory_is_that_of_the_label_s_box():
     import tracemalloc
 
     true, pred = np.zeros((2, 1, 128, 128, 128), dtype=bool)
