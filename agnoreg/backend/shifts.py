@@ -26,12 +26,3 @@ def pad(xp: Any, x: Array, axis: int, before: int, after: int, value: Array | No
         planes = planes + value
     parts = [cut(planes, axis, 0, before), x, cut(planes, axis, 0, after)]
     return xp.concat([part for part, count in zip(parts, (before, 1, after), strict=True) if count], axis=axis)
-
-
-def stretch(xp: Any, x: Array, axis: int, start: int, stop: int, value: Array | None = None) -> Array:
-    """Return entries ``start`` to ``stop`` of ``x`` along ``axis``; entries beyond its ends are ``value``, or 0."""
-    length = x.shape[axis]
-    before, after = max(0, -start), max(0, stop - length)
-    if (start, stop) != (0, length):
-        x = cut(x, axis, max(0, start), min(length, stop))
-    return pad(xp, x, axis, before, after, value)

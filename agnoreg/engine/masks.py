@@ -12,11 +12,6 @@ Array = Any
 MASKS = ("mask", "fixed_mask", "moving_mask")
 
 
-def by_name(*masks: Array | None) -> dict[str, Array | None]:
-    """Return a dict of masks given in the order of `MASKS`."""
-    return dict(zip(MASKS, masks, strict=False))
-
-
 class EmptyMaskWarning(RuntimeWarning):
     """A sample's mask is empty: its value is NaN and its gradient is 0."""
 

@@ -268,8 +268,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-class ImageLoss(ImageOptions, Loss):
-    """A loss of two images or labels: the options of a measure, which `formula` makes."""
+class FormulaLoss(Loss):
+    """A loss that has the options of a measure, which `formula` makes of them."""
 
     #: Called with the options by keyword, returns the function that the loss evaluates; as a rule a measure's class.
     formula: ClassVar[Callable[..., Differentiable]]
@@ -279,15 +279,12 @@ class ImageLoss(ImageOptions, Loss):
         return type(self).formula(**measured_options(self))
 
 
-class FieldLoss(FieldOptions, Loss):
-    """A loss of a displacement field: the options of a measure, which `formula` makes."""
+class ImageLoss(ImageOptions, FormulaLoss):
+    """A loss of two images or labels."""
 
-    #: Called with the options by keyword, returns the function that the loss evaluates.
-    formula: ClassVar[Callable[..., Differentiable]]
 
-    def measure(self) -> Differentiable:
-        """Return the function that the loss evaluates."""
-        return type(self).formula(**measured_options(self))
+class FieldLoss(FieldOptions, FormulaLoss):
+    """A loss of a displacement field."""
 
 
 _names_of: dict[type, tuple[str, ...]] = {}

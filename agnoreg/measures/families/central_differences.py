@@ -7,7 +7,7 @@ from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
 from agnoreg.measures.families.differences import FirstDifferences, SecondDifferences
-from agnoreg.measures.families.row_differences import across, plus_across, times, trim
+from agnoreg.measures.families.row_differences import across, mixed_with_x, plus_across, times, trim
 
 Array = Any
 
@@ -145,14 +145,7 @@ class SecondDerivativeEnergy(SecondDifferences):
             xx *= mask
             xx = times(xx, along_x**2)
             row = self.row(xp, delayed(xp, slopes, 1)[0], layout, 2)
-            xy, xz = across(row, line, line), across(row, stride, line)
-            twice = trim(twice, line)
-            xy *= twice
-            xz *= twice
-            xy, xz = times(xy, along_x * along_y), times(xz, along_x)
-            mixed = xy * xy
-            mixed += xz * xz
-            mixed *= 0.5
+            xy, xz, mixed = mixed_with_x(row, trim(twice, line), line, stride, along_x * along_y, along_x)
             energies = energies + planes(trim(mixed, line))
             energies += xx * xx
         energies = self.counted(xp, energies, there)

@@ -11,7 +11,7 @@ from agnoreg.engine.planes import PlaneBatch
 from agnoreg.engine.rows import Layout
 from agnoreg.engine.slabs import Slab
 from agnoreg.measures.families.differences import FirstDifferences, SecondDifferences
-from agnoreg.measures.families.row_differences import across, lesser, plus_across, times, trim
+from agnoreg.measures.families.row_differences import across, lesser, mixed_with_x, plus_across, times, trim
 
 Array = Any
 
@@ -266,14 +266,7 @@ class CompactSecondDerivativeEnergy(SecondDifferences):
             xx += before
             xx *= mask * (4.0 * along_x**2)
             ux = self.row(xp, u - before, layout, 2)
-            xy, xz = across(ux, line, line), across(ux, stride, line)
-            twice = trim(twice, line)
-            xy *= twice
-            xz *= twice
-            xy, xz = times(xy, along_x * along_y), times(xz, along_x)
-            mixed = xy * xy
-            mixed += xz * xz
-            mixed *= 0.5
+            xy, xz, mixed = mixed_with_x(ux, trim(twice, line), line, stride, along_x * along_y, along_x)
             energies = energies + planes(trim(mixed, line))
             energies += xx * xx
         energies = self.counted(xp, energies, there)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend
+from agnoreg.backend.shifts import pad
 from agnoreg.engine.axes import axes_between, check_spacing
 from agnoreg.engine.delay import delayed, keep_last, zero_history
 from agnoreg.engine.planes import PlaneBatch
@@ -134,7 +135,7 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         """
         mask = weights = self.voxel_mask(backend, mask, arrays[0])
         for axis, crop in zip((1, 2, 3), self.crops, strict=True):
-            weights = eroded(backend.xp, weights, axis, crop)
+            weights = eroded(backend.xp, pad(backend.xp, weights, axis, crop, crop), axis, crop)
         return mask, weights
 
     def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:

@@ -7,7 +7,7 @@ factor 1/2 of central differences and the spacing along the last axis are left o
 
 from typing import Any
 
-from agnoreg.backend.shifts import cut, pad
+from agnoreg.backend.shifts import cut
 
 Array = Any
 
@@ -35,15 +35,30 @@ def times(x: Array, factor: Any) -> Array:
     return x
 
 
+def mixed_with_x(row: Array, twice: Array, line: int, stride: int, by_y: Any, by_z: Any) -> tuple[Array, Array, Array]:
+    """Return the mixed differences ``xy`` and ``xz`` from those along axis 1, and half the sum of their squares.
+
+    Each is multiplied by its factor and by ``twice``, twice the mask, so that half a square is twice the true one.
+    """
+    xy, xz = across(row, line, line), across(row, stride, line)
+    xy *= twice
+    xz *= twice
+    xy, xz = times(xy, by_y), times(xz, by_z)
+    halves = xy * xy
+    halves += xz * xz
+    halves *= 0.5
+    return xy, xz, halves
+
+
 def trim(row: Array, entries: int) -> Array:
     """Drop ``entries`` entries at each end."""
     return row[entries:-entries]
 
 
-def eroded(xp: Any, mask: Array, axis: int, reach: int) -> Array:
-    """Return the minimum over the entries up to ``reach`` away along an axis; zeros lie beyond the border."""
-    size = mask.shape[axis]
-    padded, least = pad(xp, mask, axis, reach, reach), mask
+def eroded(xp: Any, padded: Array, axis: int, reach: int) -> Array:
+    """Return the minimum over entries up to ``reach`` away along an axis; the mask is padded by as many at each end."""
+    size = padded.shape[axis] - 2 * reach
+    least = cut(padded, axis, reach, reach + size)
     for shift in range(2 * reach + 1):
         if shift != reach:
             least = lesser(xp, least, cut(padded, axis, shift, shift + size))

@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from agnoreg.backend import Backend, broadcast_samples
-from agnoreg.backend.shifts import cut
+from agnoreg.backend.shifts import cut, pad
 from agnoreg.engine.measure import MeanMeasure
 from agnoreg.engine.slabs import Slab, fill_masked
 from agnoreg.engine.sums import total
 from agnoreg.measures.families.images import VolumeMeasure
-from agnoreg.measures.families.row_differences import lesser
+from agnoreg.measures.families.row_differences import eroded
 
 Array = Any
 #: Taps along each of the three axes; None for no filter along an axis.
@@ -75,9 +75,7 @@ class Stencil(VolumeMeasure, MeanMeasure):
         (mask,) = super().slab_weights(backend, mask, arrays)
         least = mask
         for axis, reach in enumerate(self.window_radius, start=1):
-            size, padded = least.shape[axis], repeated(backend.xp, least, axis, reach)
-            for start in range(2 * reach + 1):
-                least = lesser(backend.xp, least, cut(padded, axis, start, start + size))
+            least = eroded(backend.xp, repeated(backend.xp, least, axis, reach), axis, reach)
         return mask, least
 
     def count_weights(self, backend: Backend, weights: tuple[Array, ...]) -> Iterable[Array]:
@@ -124,7 +122,7 @@ class Stencil(VolumeMeasure, MeanMeasure):
 
     def _adjoint(self, slab: Slab, x: Array, taps: Filter) -> Array:
         for axis, reach in enumerate(self.window_radius, start=1):
-            x = surrounded(slab.xp, x, axis, reach)
+            x = pad(slab.xp, x, axis, reach, reach)
         x = slab.backend.operations.conv3d(x, taps, transpose=True)
         for axis, reach in enumerate(self.window_radius, start=1):
             x = folded(slab.xp, x, axis, reach)
@@ -135,12 +133,6 @@ def _inner(x: Array, reaches: Sequence[int]) -> Array:
     for axis, reach in enumerate(reaches, start=1):
         x = cut(x, axis, reach, x.shape[axis] - reach) if reach else x
     return x
-
-
-def surrounded(xp: Any, x: Array, axis: int, reach: int) -> Array:
-    """Pad an axis with ``reach`` planes of zeros at each end."""
-    nothing = xp.zeros_like(cut(x, axis, 0, 1))
-    return xp.concat([*[nothing] * reach, x, *[nothing] * reach], axis=axis) if reach else x
 
 
 def repeated(xp: Any, x: Array, axis: int, reach: int) -> Array:
