@@ -136,7 +136,7 @@ class LocalCorrelationOptions(ImageOptions):
             check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
         elif self.convention != "deepreg":
             if not all(size % 2 for size in sizes):
-                raise ValueError(f"The convention {self.convention!r} has odd kernel_sizes alone, got {sizes}.")
+                raise ValueError(f"The convention {self.convention!r} supports only odd kernel sizes, got {sizes}.")
             check_fixed(self.convention, "squared", self.squared, (True,))
             if self.convention != "monai":
                 check_fixed(self.convention, "kernel_type", self.kernel_type, ("rectangular",))
