@@ -197,7 +197,7 @@ def test_the_exact_convention_takes_no_constants(kind):
 
 
 def test_gncc_without_a_constant_below_names_the_convention_that_has_none():
-    with pytest.raises(ValueError, match="smooth_dr must be positive, got 0. Use convention='exact'"):
+    with pytest.raises(ValueError, match=r"smooth_dr must be positive, got 0. Use convention='exact'"):
         GlobalNormalizedCrossCorrelation(smooth_dr=0)
 
 
