@@ -3,32 +3,26 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend import Backend
 from agnoreg.backend.accelerators import ALIGNED, HostMemory
-from agnoreg.backend.windows import boxes
-from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
-from agnoreg.engine.measure import Measure
+from agnoreg.engine.accelerated import Evaluation, KernelMeasure
 from agnoreg.engine.validate import voxels
 from agnoreg.measures.cross_entropy import BinaryCrossEntropy
 from agnoreg.measures.dice import DiceOverlap
 from agnoreg.measures.gncc import GlobalCorrelation
 from agnoreg.measures.jaccard import JaccardOverlap
-from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg.measures.ssd import SquaredDifference
-from agnoreg_cpu import histograms, pointwise, windows
+from agnoreg_cpu import histograms, pointwise
 from agnoreg_cpu.threads import Part, parts, run
 
 Array = Any
 Arrays = tuple[Array, ...]
 
-#: Dtypes in which the kernels compute.
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 #: For fewer voxels than these a thread costs more than it saves.
 VOXELS_A_THREAD = 1 << 15
 #: A kernel knows no warnings: what is no number comes without one from all that belongs to it.
@@ -41,7 +35,7 @@ class HostEvaluation(Evaluation):
     memory: HostMemory
 
     def __init__(self, measure: Any, memory: HostMemory, given: Arrays, images: Arrays, *more: Any) -> None:
-        super().__init__(measure, memory, given, tuple(map(_read_only, images)), *more)
+        super().__init__(measure, memory, given, tuple(map(read_only, images)), *more)
         self.xp = np
         most = self.samples * self.count // VOXELS_A_THREAD
         self.threads: int = min(memory.threads(), most) if most > 1 else 1
@@ -52,7 +46,7 @@ class HostEvaluation(Evaluation):
 
     def arranged_weights(self, weights: Array) -> Array:
         """Return the weights of every voxel, in the images' dtype."""
-        return _read_only(np.ascontiguousarray(np.broadcast_to(weights, self.shape), self.dtype))
+        return read_only(np.ascontiguousarray(np.broadcast_to(weights, self.shape), self.dtype))
 
     def to_give(self, gradient: Array) -> Array:
         """Return a gradient as a contiguous array."""
@@ -96,7 +90,7 @@ def _room(shape: tuple[int, ...], dtype: Any) -> Array:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _read_only(image: Array) -> Array:
+def read_only(image: Array) -> Array:
     """Return a read-only view of an image, so that a kernel is compiled once for writable and read-only images."""
     view = image.view()
     view.flags.writeable = False
@@ -327,7 +321,7 @@ class CpuInformation(Kernels, ParzenInformation):
     def weights(self, call: HostEvaluation) -> Array:
         """Return the mask's weights, or a placeholder if there is no mask."""
         nothing = np.empty((call.samples, 0), call.dtype)
-        return _read_only(nothing) if call.weights is None else call.weights
+        return read_only(nothing) if call.weights is None else call.weights
 
     def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the joint histogram."""
@@ -349,121 +343,3 @@ class CpuInformation(Kernels, ParzenInformation):
 
         call.over_voxels(body, call.images[index], call.images[1 - index], self.weights(call), out)
         return out
-
-
-# --- windows ----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int) -> tuple[list[Part], list[Part]]:
-    """Return parts of the planes and of the lines of images, so that each thread has the least possible work.
-
-    Beside its own a part takes the planes and lines ``around`` it.
-    """
-
-    def cost(divided: tuple[int, int]) -> int:
-        turns = -(-samples * math.prod(divided) // threads)
-        return turns * math.prod(-(-n // d) + more for n, d, more in zip(sizes, divided, around, strict=True))
-
-    most = [min(size, threads) for size in sizes]
-    # As many parts as there are threads, of one sample or of all.
-    pairs = {(a, b) for a in range(1, most[0] + 1) for b in (threads // a, threads // (a * samples))}
-    divided = min(sorted((a, min(max(b, 1), most[1])) for a, b in pairs), key=cost)
-    planes, lines = map(parts, sizes, divided)
-    return planes, lines
-
-
-class CpuLocalCorrelation(Kernels, LocalCorrelation):
-    """`LocalCorrelation` by one kernel."""
-
-    worth_a_copy: ClassVar[bool] = True
-
-    def suits(self, dtype: Any) -> bool:
-        """Return whether the kernels support these windows, of more than a voxel, and this formula."""
-        known = self.squared and self.flat_value is None and self.convention not in ("monai", "exact")
-        return known and max(map(len, self.taps)) > 1
-
-    def takes_mask(self) -> bool:
-        """Return whether the kernels support masks: only for windows made of boxes."""
-        return all(map(boxes, self.taps))
-
-    def add_up(self, call: HostEvaluation) -> Arrays:
-        """Return the sum of the values."""
-        return self.in_one_go(call, (), 1.0)[0]
-
-    def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
-        """Return the sum of the values, and ``scale`` times the gradients."""
-        made, number = {index: call.room() for index in set(wrt)}, call.dtype.type
-        nothing = np.empty((0, 0, 0), call.dtype)
-        # Of a sample that nothing counts of there is no gradient.
-        counts = np.where(np.greater(call.count, 0.0), call.count, math.inf)
-        factors = np.full(call.samples, self.units[1] * scale / call.parts) / counts
-        factors = factors.astype(call.dtype)
-        smooth = number(self.smooth_nr), number(self.smooth_dr)
-        widths = tuple(np.asarray(boxes(taps), np.int64) for taps in self.taps)
-        taps = tuple(np.asarray(() if boxes(taps) else taps) for taps in self.taps)
-        beyond = number(self.padding == "zero")
-        x, y, _ = ((len(taps) - 1) * (2 if wrt else 1) for taps in self.taps)
-        planes, lines = tiles(call.samples, call.shape[1:3], (x, y), call.threads)
-        jobs = [(i, some, rows) for i in range(call.samples) for some in planes for rows in lines]
-
-        def body(i: int, some: Part, rows: Part) -> float:
-            gradients = (made[index][i] if index in made else nothing for index in (0, 1))
-            centres = call.constants[0][i], call.constants[1][i]
-            images = (image[i] for image in call.images)
-            weights = _read_only(nothing) if call.weights is None else call.weights[i]
-            return windows.correlate(
-                *images, weights, beyond, centres, widths, taps, smooth, some, rows, factors[i], *gradients
-            )
-
-        return (np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1),), made
-
-
-KINDS: dict[type, Any] = {
-    LocalCorrelation: CpuLocalCorrelation,
-    GlobalCorrelation: CpuGlobalCorrelation,
-    DiceOverlap: CpuDice,
-    JaccardOverlap: CpuJaccard,
-    ParzenInformation: CpuInformation,
-    SquaredDifference: CpuSquaredDifference,
-    BinaryCrossEntropy: CpuCrossEntropy,
-}
-
-
-def evaluation(
-    measure: Measure, backend: Backend, memory: HostMemory, arrays: Arrays, otherwise: Any
-) -> HostEvaluation | None:
-    """Return the evaluation of a measure by kernels, or None if they do not support such arrays."""
-    if type(measure) not in KINDS:
-        return None
-    own = in_kernels(measure, KINDS[type(measure)])
-    mask = measure.mask(backend, arrays)
-    if mask is not None:
-        if not own.takes_mask():
-            return None
-        mask = _mask_on_host(backend, memory, mask, arrays[0].dtype)
-        if mask is None:
-            return None
-    given: Any = tuple(map(memory.take, arrays[:2]))
-    if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
-        return None
-    if not own.suits(given[0].dtype):
-        return None
-    images = measure.to_canonical(memory.inner, given)
-    if own.worth_a_copy:
-        images = tuple(np.require(image, requirements=("C", "A")) for image in images)
-    elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):
-        return None
-    return HostEvaluation(own, memory, given, images, otherwise, mask)
-
-
-def _mask_on_host(backend: Backend, memory: HostMemory, mask: Array, dtype: Any) -> Array | None:
-    """Return a mask in the host's memory; one of numbers that kernels do not know as the images' numbers."""
-    found = memory.take(mask)
-    return memory.take(backend.xp.astype(mask, dtype)) if found is None else found
-
-
-def _in_one_piece(image: Array, given: Array) -> bool:
-    """Return whether an image is contiguous and shares the memory of the input, so that nothing was copied."""
-    flags = image.flags
-    return bool(flags.c_contiguous and flags.aligned and (image is given or np.may_share_memory(image, given)))

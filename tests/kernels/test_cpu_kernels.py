@@ -12,7 +12,9 @@ import pytest
 import tensorflow as tf
 import torch
 from agnoreg_cpu import histograms, pointwise, windows
-from agnoreg_cpu.measures import KINDS, HostEvaluation, tiles
+from agnoreg_cpu.kinds import KINDS
+from agnoreg_cpu.lncc import tiles
+from agnoreg_cpu.measures import HostEvaluation
 from agnoreg_cpu.threads import parts, run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
