@@ -393,7 +393,7 @@ def kinds_of(backend, rng, shape=(1, 6, 7, 8)):
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch", "tensorflow"])
-@pytest.mark.parametrize("measure", [kind() for kind in KINDS])
+@pytest.mark.parametrize("measure", [kind() for kind in KINDS if kind.inputs == 2])
 def test_frameworks_on_the_host_take_kernels(name, measure, rng):
     backend = agnoreg.get_backend(name)
     arrays = kinds_of(backend, rng)
