@@ -139,6 +139,12 @@ class Evaluation:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        """Return a plain table, which notebooks show."""
+        from agnoreg.evaluate.report.notebook import plain_table
+
+        return plain_table(self)
+
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
