@@ -105,6 +105,10 @@ def _errors(there: Field, back: Field, sample: int) -> tuple[float, ...]:
     backend, (u, v) = loaded[0][0], (x for _, x in loaded)
     xp, dtype = backend.xp, backend.dtypes.compute(u, v)
     u, v = (_in_voxels(backend, xp.astype(x, dtype, copy=False), there.scales) for x in (u, v))
+    numbers = xp.isfinite(v)
+    if not bool(xp.all(numbers)):
+        # Infinity times a weight of 0 would warn.
+        v = xp.where(numbers, v, xp.asarray(math.nan, dtype=dtype, device=backend.device(v)))
     inside: Any = None
     squares: Any = 0.0
     apart = u + warp(v, u)
@@ -122,12 +126,12 @@ def _errors(there: Field, back: Field, sample: int) -> tuple[float, ...]:
     if there.mask is not None:
         _, counts = there.backend.counting.loaded(there.mask[sample, ...], LARGEST_FIELD)
         voxels, known = int(xp.count_nonzero(counts)), inside & counts
-    finite = xp.all(xp.isfinite(u), axis=-1)[0, ...]
-    spoiled = not bool(xp.all(finite if counts is None else finite | ~counts))
+    there_is = xp.all(xp.isfinite(u), axis=-1)[0, ...]
+    finite = bool(xp.all(there_is if counts is None else there_is | ~counts))
     distances = xp.sort(xp.sqrt(squares[known]))
     count = distances.shape[0]
-    if not count or spoiled:
-        return math.nan, math.nan, math.nan, voxels - count if not spoiled else math.nan, voxels
+    if not count or not finite or not math.isfinite(float(xp.sum(distances))):
+        return math.nan, math.nan, math.nan, voxels - count if finite else math.nan, voxels
     place = 0.95 * (count - 1)
     low, high = float(distances[math.floor(place)]), float(distances[math.ceil(place)])
     p95 = low + (high - low) * (place - math.floor(place))

@@ -150,6 +150,12 @@ def target_registration_error(
         result: Callable[[Any], Array] = partial(owner.from_numpy, device=device)
         after, outside = before, np.zeros(before.shape, dtype=bool)
     else:
+        shape = tuple(backend_of(ddf).shape(ddf))
+        if len(shape) - 2 != dims or shape[0] != len(fixed):
+            raise ValueError(
+                "The field must have one sample for each set of landmarks and an axis for each coordinate, got a field "
+                f"of shape {shape} and landmarks of {fixed.shape}."
+            )
         (field,) = read_field(
             ddf,
             mask=None,
@@ -159,11 +165,6 @@ def target_registration_error(
             metric="target_registration_error",
             instead=INSTEAD,
         )
-        if field.dims != dims or field.ddf.shape[0] != len(fixed):
-            raise ValueError(
-                "The field must have one sample for each set of landmarks and an axis for each coordinate, got a field "
-                f"of shape {tuple(field.ddf.shape)} and landmarks of {fixed.shape}."
-            )
         result = field.result
         read = _read_cubic if convention == "learn2reg" else _read_linear
         with field.at():
