@@ -107,7 +107,14 @@ def _app() -> Any:
         ] = None,
         convention: Annotated[
             str | None,
-            typer.Option(metavar="NAME", help="Whose formulas: exact, deepreg, monai, voxelmorph or ants."),
+            typer.Option(
+                metavar="NAME",
+                help="Whose definitions, where they have one: of losses exact, deepreg, monai, voxelmorph or ants; of "
+                "metrics deepmind, monai, medpy, learn2reg and others (agnoreg metrics NAME).",
+            ),
+        ] = None,
+        nsd_tolerance: Annotated[
+            float | None, typer.Option(metavar="MM", help="Tolerance of the normalised surface Dice, in mm.")
         ] = None,
         mask: Annotated[Path | None, typer.Option(help="What counts, in everything: where this is not 0.")] = None,
         fixed_mask: Annotated[
@@ -213,6 +220,7 @@ def _app() -> Any:
             "affine_tol": affine_tol,
             "ignore_affine": ignore_affine,
             "convention": convention,
+            "nsd_tolerance": nsd_tolerance,
             "regulariser_units": regulariser_units,
             "nan_is_masked": nan_is_masked,
             "max_voxels": max_voxels,
