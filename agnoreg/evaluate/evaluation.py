@@ -101,8 +101,8 @@ def evaluate_pair(
     ignore_affine
         Let any difference of the affines pass, with a warning.
     convention
-        Whose formulas: ``"deepreg"``, ``"monai"``, ``"voxelmorph"`` or ``"ants"``, as `losses` take it; or ``"exact"``,
-        without constants, which those metrics have that are computed where `losses` is empty. None: each loss's own.
+        Whose formulas: ``"deepreg"``, ``"monai"``, ``"voxelmorph"`` or ``"ants"``, as in ``losses``; or ``"exact"``,
+        without constants, which those metrics have that are computed where ``losses`` is empty. None: each loss's own.
     regulariser_units
         In what a field is measured where a loss does not say its ``spacing``: ``"mm"``, by the voxel size in the
         header, or ``"voxel"``. None: mm, and voxels by another library's convention. A loss object says its own.
