@@ -33,6 +33,8 @@ source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 exclude_patterns = ["_build", "_generated/*.txt", "extensions"]
 default_role = "py:obj"
 nitpicky = True
+#: Docstrings write arguments, and names beside them in a module, as they write public names.
+nitpick_ignore_regex = [("py:obj", r"_*[a-z0-9_]+|CPU_SLABS|Surfaces|agnoreg\.functional|agnoreg\.evaluate\..*")]
 highlight_language = "python"
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_inline"]
@@ -48,11 +50,13 @@ html_math_renderer = "mathml"
 html_title = f"agnoreg {version}"
 html_static_path = ["_static"]
 html_css_files = ["agnoreg.css"]
+# A page that is alone in its section needs no list of the section.
+html_sidebars = {page: [] for page in ("index", "quickstart", "metrics", "training", "adapters", "benchmarks")}
 html_show_sourcelink = False
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
@@ -72,7 +76,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 10**6,
     "plot_gallery": os.environ.get("AGNOREG_GALLERY", "1") == "1",
     "write_computation_times": False,
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "extensions.order.Order",
 }
 #: The report of the conformance suite and the tables of losses begin with a third level.
 suppress_warnings = ["config.cache", "myst.header"]

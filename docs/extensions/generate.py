@@ -25,6 +25,8 @@ OUT = DOCS / "_generated"
 
 #: Arguments of every loss, which a page does not repeat.
 EVERYWHERE = ("name", "reduction", "native")
+#: Arguments of many losses, which come last.
+SHARED = ("spatial_dims", "data_format")
 
 
 def own_losses() -> dict[str, type[agnoreg.Loss]]:
@@ -66,7 +68,8 @@ def arguments(cls: type) -> Iterator[str]:
     texts = described(cls)
     yield "| argument | default | what it is |"
     yield "| --- | --- | --- |"
-    for item in fields(cls):  # type: ignore[arg-type]
+    # What is this loss's own comes first.
+    for item in sorted(fields(cls), key=lambda one: one.name in SHARED):  # type: ignore[arg-type]
         if item.name not in EVERYWHERE:
             default = "required" if item.default is MISSING else f"`{item.default!r}`"
             yield f"| `{item.name}` | {default} | {texts.get(item.name, '')} |"
@@ -101,7 +104,7 @@ def loss_page(name: str, cls: type[agnoreg.Loss], text: Text, picture: str, alt:
     made, called = _call(cls)
     summary = sections(inspect.getdoc(metric) or "")[""].split("\n\n")[0]
     lines = [
-        f"# {loss.own_title if loss.own_title != cls.short else cls.short}",
+        f"# {loss.own_title[0].upper()}{loss.own_title[1:]}",
         "",
         f"**{text.problem}**",
         "",
@@ -120,9 +123,8 @@ def loss_page(name: str, cls: type[agnoreg.Loss], text: Text, picture: str, alt:
         "",
         alt,
         "",
-        "| | |",
-        "| --- | --- |",
         f"| short name | `agnoreg.{cls.short}` |",
+        "| --- | --- |",
         f'| by name | `agnoreg.build_loss("{name}")` |',
         f"| loss | {role(cls)}, in {_interval(loss)}, lower is better |",
     ]
@@ -228,7 +230,7 @@ def api_index() -> str:
             kind = "exc" if isinstance(target, type) and issubclass(target, Exception) else kind
             text = _markdown(sections(inspect.getdoc(target) or "")[""].split("\n\n")[0])
             lines.append(f"| {{py:{kind}}}`~{group.module}.{name}` | {text.partition('. ')[0]} |")
-        tree = "\n".join(f"_generated/api/{group.module}.{name}" for name in names)
+        tree = "\n".join(f"{name} <_generated/api/{group.module}.{name}>" for name in names)
         lines += ["", "```{toctree}", ":hidden:", "", tree, "```", ""]
     return "\n".join(lines)
 

@@ -71,8 +71,9 @@ TEXTS = {
     ),
     "lncc": Text(
         problem="Two images of the same modality, also with shading or scanner differences. The usual first choice.",
-        formula=r"\mathrm{LNCC} = \frac{1}{N} \sum_x \frac{c(x)^2 + \varepsilon_n}{v_t(x)\, v_p(x) + \varepsilon_d}"
-        r",\qquad c = S[t p] - \frac{S[t]\, S[p]}{V},\quad v_t = S[t^2] - \frac{S[t]^2}{V}",
+        formula=r"\begin{aligned} \mathrm{LNCC} &= \frac{1}{N} \sum_x \frac{c(x)^2 + \varepsilon_n}"
+        r"{v_t(x)\, v_p(x) + \varepsilon_d} \\ c &= S[t p] - \frac{S[t]\, S[p]}{V} \\ "
+        r"v_t &= S[t^2] - \frac{S[t]^2}{V} \end{aligned}",
         symbols="$S[\\cdot](x)$ is the sum over the window about voxel $x$, with zeros beyond the border. $V$ is the "
         "volume of the window. $v_p$ is as $v_t$. $\\varepsilon_n$ is `smooth_nr`, $\\varepsilon_d$ is `smooth_dr`.",
         sees="It correlates the two images in a small window about each voxel. The contrast may change slowly over the "

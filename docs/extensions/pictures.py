@@ -135,7 +135,7 @@ def fields() -> dict[str, np.ndarray]:
 def _of_field(loss: Any, path: Path) -> str:
     """Draw deformed grids, and the loss of each by both stencils."""
     given = fields()
-    figure, axes = plt.subplots(1, len(given), figsize=(10.5, 2.5), layout="constrained")
+    figure, axes = plt.subplots(1, len(given), figsize=(10.5, 2.6), layout="constrained")
     kind = type(loss)
     for axis, (name, field) in zip(axes, given.items(), strict=True):
         n = field.shape[1]
@@ -144,21 +144,14 @@ def _of_field(loss: Any, path: Path) -> str:
         for lines in ((x[::2], y[::2]), (x[:, ::2].T, y[:, ::2].T)):
             axis.plot(lines[0].T, lines[1].T, color=COLOURS[0], linewidth=0.7)
         central, compact = (float(kind(spatial_dims=2, stencil=stencil)(field)) for stencil in ("central", "compact"))
-        axis.set_title(name)
-        below = f"central {_short(central)}\ncompact {_short(compact)}"
-        axis.text(
-            0.5,
-            -0.04,
-            below,
-            transform=axis.transAxes,
-            ha="center",
-            va="top",
-        )
+        axis.set_title(f"{name}\ncentral {_short(central)}\ncompact {_short(compact)}")
+        axis.set_xlim(-5, n + 4)
+        axis.set_ylim(-5, n + 4)
         axis.set_aspect("equal")
         axis.set_axis_off()
     _save(figure, path)
     return (
-        f"Deformed grids, and below each its {loss.own_title} by both stencils. All fields move a point by 2 voxels on "
+        f"Deformed grids, and above each its {loss.own_title} by both stencils. All fields move a point by 2 voxels on "
         f"average: {', '.join(given)}."
     )
 
