@@ -26,6 +26,7 @@ CONFIGURATIONS = {
     "lncc": {"name": "lncc", "kernel_size": 5},
     "triangular lncc": {"name": "lncc", "kernel_size": 5, "kernel_type": "triangular"},
     "gmi": {"name": "gmi"},
+    "bending": {"name": "bending", "spacing": (0.7, 1.5, 2.0)},
 }
 SHAPE = (2, 10, 11, 12)
 
@@ -38,6 +39,12 @@ def loss(request):
 
 def images(rng, shape=SHAPE, count=2):
     return [rng.random(shape, dtype=np.float32) for _ in range(count)]
+
+
+def inputs(rng, loss):
+    """Return the fixed inputs of a loss, and the one to differentiate by."""
+    *fixed, moving = images(rng, (*SHAPE, 3) if loss.inputs == 1 else SHAPE, loss.inputs)
+    return tuple(fixed), moving
 
 
 def quick_jit(function):
@@ -56,37 +63,38 @@ def check(found, expected, limit=1e-6):
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 def test_what_is_compiled_calls_kernels_and_eager_arrays_reach_them(rng, loss, masked, monkeypatch):
-    t, p = images(rng)
-    masks = {"mask": rng.random(SHAPE) > 0.3} if masked else {}
-    expected, gradient = agnoreg.value_and_grad(loss, t, p, **masks)
+    fixed, moving = inputs(rng, loss)
+    masks = {"mask": rng.random(SHAPE) > 0.1} if masked else {}
+    expected, gradient = agnoreg.value_and_grad(loss, *fixed, moving, **masks)
 
-    def of(p, masks):
-        return loss(jnp.asarray(t), p, **masks)
+    def of(moving, fixed, masks):
+        return loss(*fixed, moving, **masks)
 
-    assert calls(of, p, masks) == calls(jax.value_and_grad(of), p, masks) == 1
-    value, slope = quick_jit(jax.value_and_grad(of))(p, masks)
+    given = moving, fixed, masks
+    assert calls(of, *given) == calls(jax.value_and_grad(of), *given) == 1
+    value, slope = quick_jit(jax.value_and_grad(of))(*given)
     check(value, expected)
     check(slope, gradient)
-    check(quick_jit(of)(p, masks), expected)
+    check(quick_jit(of)(*given), expected)
     # Eager: nothing is compiled, and nothing else than kernels is there to ask.
     monkeypatch.setattr(hosted.Request, "of", None)
-    arrays, masks = (jnp.asarray(t), jnp.asarray(p)), {name: jnp.asarray(x) for name, x in masks.items()}
-    check(loss(*arrays, **masks), expected)
+    moving, fixed, masks = jax.tree.map(jnp.asarray, given)
+    check(loss(*fixed, moving, **masks), expected)
     for value, slope in (
-        jax.value_and_grad(loss, argnums=1)(*arrays, **masks),
-        agnoreg.value_and_grad(loss, *arrays, **masks),
+        jax.value_and_grad(of)(moving, fixed, masks),
+        agnoreg.value_and_grad(loss, *fixed, moving, **masks),
     ):
         check(value, expected)
         check(slope, gradient)
 
 
 def test_kernels_are_for_this_backend_alone_to_be_switched_off(rng, loss, monkeypatch):
-    t, p = images(rng)
-    expected, gradient = agnoreg.value_and_grad(loss, t, p)
+    fixed, moving = inputs(rng, loss)
+    expected, gradient = agnoreg.value_and_grad(loss, *fixed, moving)
     monkeypatch.setattr(agnoreg.get_backend("jax"), "kernels", False)
-    step = jax.value_and_grad(lambda p: loss(jnp.asarray(t), p))
-    assert calls(step, p) == 0
-    value, slope = quick_jit(step)(p)
+    step = jax.value_and_grad(lambda moving: loss(*map(jnp.asarray, fixed), moving))
+    assert calls(step, moving) == 0
+    value, slope = quick_jit(step)(moving)
     check(value, expected, 2e-5)
     check(slope, gradient, 2e-5)
 
