@@ -3,18 +3,15 @@
 Such a call says by itself what is to be computed, so that a program which XLA kept on disk finds it in another process.
 """
 
-import base64
-import pickle
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
-import agnoreg
 from agnoreg.backend import Backend, get_backend
-from agnoreg.engine.chosen import in_kernels_of
+from agnoreg.engine.hosted import Request, request_of, served, words_of
 from agnoreg.engine.native import natively_differentiated
 from agnoreg_jax import foreign
 from agnoreg_jax._private import committed, moves, traced, varies
@@ -23,35 +20,6 @@ Array = Any
 Arrays = tuple[Array, ...]
 
 TARGET = "agnoreg.host"
-
-
-class Request(NamedTuple):
-    """What kernels are asked for: the value, and where ``wrt`` is not None ``scale`` times the gradients."""
-
-    measure: Any
-    wrt: tuple[int, ...] | None = None
-    scale: float = 1.0
-
-    def evaluation(self, arrays: Arrays) -> Any:
-        """Return the evaluation of NumPy arrays by kernels, None if there are none for these."""
-        host = get_backend("numpy")
-        memory = host.execution.memory(arrays)
-        return None if memory is None else in_kernels_of(self.measure, host, memory, arrays, self.measure)
-
-    def results(self, evaluation: Any, arrays: Arrays) -> Arrays:
-        """Return the value and the gradients, as NumPy arrays."""
-        host = get_backend("numpy")
-        if self.wrt is None:
-            return (evaluation.compute(host, arrays),)
-        value, gradients = evaluation.compute_with_gradients(host, arrays, self.wrt, self.scale)
-        return value, *gradients
-
-    def of(self, function: Any, backend: Backend, arrays: Arrays) -> Arrays:
-        """Return the same of a function that JAX sees into."""
-        if self.wrt is None:
-            return (function.compute(backend, arrays),)
-        value, gradients = function.compute_with_gradients(backend, arrays, self.wrt, self.scale)
-        return value, *gradients
 
 
 class Hosted:
@@ -78,15 +46,15 @@ class Hosted:
     def _results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
         if any(map(traced, arrays)):
             if _only_cpu() and not any(map(varies, arrays)) and foreign.registered(TARGET, _run):
-                shapes = tuple((x.shape, np.dtype(x.dtype)) for x in arrays)
-                if _served(self.measure, shapes) and (words := _words(request)):
+                kinds = tuple(x.shape for x in arrays), tuple(np.dtype(x.dtype) for x in arrays)
+                if served(self.measure, *kinds) and (words := words_of(request)):
                     return _recorded(backend, request, words, self.otherwise, arrays)
         elif all(map(_on_host, arrays)):
             given = tuple(map(np.asarray, arrays))
             evaluation = request.evaluation(given)
             if evaluation is not None:
                 place = next((x.device for x in arrays if committed(x)), None)
-                return tuple(jax.device_put(x, place) for x in request.results(evaluation, given))
+                return tuple(jax.device_put(x, place) for x in request.of(evaluation, get_backend("numpy"), given))
         return request.of(self.otherwise, backend, arrays)
 
 
@@ -109,20 +77,14 @@ def _only_cpu() -> bool:
     return jax.default_backend() == "cpu" and getattr(jax.config, "jax_platforms", None) in (None, "", "cpu")
 
 
-@lru_cache(maxsize=512)
-def _served(measure: Any, shapes: tuple[tuple[tuple[int, ...], Any], ...]) -> bool:
-    """Return whether there are kernels for arrays of these shapes and dtypes, none of whose numbers is read."""
-    return Request(measure).evaluation(tuple(np.empty(*pair) for pair in shapes)) is not None
-
-
 def _recorded(backend: Backend, request: Request, words: str, otherwise: Any, arrays: Arrays) -> Arrays:
     """Return what a call of `_run` makes of traced arrays; JAX differentiates it by what it sees into instead."""
     dtype = backend.dtypes.compute(*arrays[: request.measure.inputs])
-    shapes = [(arrays[0].shape[0],), *(arrays[i].shape for i in request.wrt or ())]
+    results = [jax.ShapeDtypeStruct(shape, dtype) for shape in request.shapes(arrays)]
 
     @jax.custom_jvp
     def function(*arrays: Array) -> Arrays:
-        return foreign.call(TARGET, [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes], arrays, words)
+        return foreign.call(TARGET, results, arrays, words)
 
     @partial(function.defjvp, symbolic_zeros=True)
     def tangent(primals: Arrays, tangents: Arrays) -> tuple[Arrays, Arrays]:
@@ -142,23 +104,9 @@ def _recorded(backend: Backend, request: Request, words: str, otherwise: Any, ar
 # --- the function that XLA calls --------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=512)
-def _words(request: Request) -> str:
-    """Return a request in words, ``""`` where it has none, such as that of a user's local class."""
-    try:
-        return f"agnoreg {agnoreg.__version__} {base64.b64encode(pickle.dumps(request)).decode()}"
-    except Exception:  # Whatever a class raises that cannot be pickled.
-        return ""
-
-
-@lru_cache(maxsize=512)
-def _request(words: str) -> Request:
-    return pickle.loads(base64.b64decode(words.rsplit(" ", 1)[1]))
-
-
 def _run(arguments: Sequence[Array], results: Sequence[Array], words: str) -> None:
     """Write a request's results of XLA's arrays into its memory; axes that ``vmap`` put in front are samples, too."""
-    request = _request(words)
+    request = request_of(words)
     mapped = results[0].ndim - 1
     samples = arguments[0].shape[mapped]
 
@@ -167,8 +115,6 @@ def _run(arguments: Sequence[Array], results: Sequence[Array], words: str) -> No
         every = x if not mapped else np.broadcast_to(x, (*x.shape[:mapped], samples, *x.shape[mapped + 1 :]))
         return every.reshape(-1, *x.shape[mapped + 1 :])
 
-    arrays = tuple(map(merged, arguments))
-    evaluation = request.evaluation(arrays)
-    made = request.results(request.measure if evaluation is None else evaluation, arrays)
+    made = request.run(tuple(map(merged, arguments)))
     for result, x in zip(results, made, strict=True):
         result[...] = x.reshape(result.shape)

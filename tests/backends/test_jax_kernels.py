@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agnoreg_jax import foreign, hosted
+from agnoreg_jax import compiled, foreign, hosted
 
 import agnoreg
+from agnoreg.engine.hosted import Request, request_of, words_of
 from conformance.settings import quickly
 
 pytestmark = [
@@ -77,7 +78,7 @@ def test_what_is_compiled_calls_kernels_and_eager_arrays_reach_them(rng, loss, m
     check(slope, gradient)
     check(quick_jit(of)(*given), expected)
     # Eager: nothing is compiled, and nothing else than kernels is there to ask.
-    monkeypatch.setattr(hosted.Request, "of", None)
+    monkeypatch.setattr(compiled, "graph_of", None)
     moving, fixed, masks = jax.tree.map(jnp.asarray, given)
     check(loss(*fixed, moving, **masks), expected)
     for value, slope in (
@@ -167,21 +168,21 @@ def test_what_fails_in_a_kernel_is_raised_where_the_result_is_used(rng, monkeypa
     step = jax.jit(agnoreg.build_loss(CONFIGURATIONS["lncc"]))
     assert np.isfinite(step(t, p))
 
-    def broken(self, evaluation, arrays):
+    def broken(self, arrays):
         raise MemoryError("no room for a gradient")
 
-    monkeypatch.setattr(hosted.Request, "results", broken)
+    monkeypatch.setattr(Request, "run", broken)
     with pytest.raises(Exception, match="MemoryError: no room for a gradient"):
         step(t, p).block_until_ready()
 
 
 def test_a_request_is_told_in_words_that_another_process_understands():
-    request = hosted.Request(agnoreg.build_loss(CONFIGURATIONS["lncc"]).measure(), (1,), 0.5)
-    words = hosted._words(request)
+    request = Request(agnoreg.build_loss(CONFIGURATIONS["lncc"]).measure(), (1,), 0.5)
+    words = words_of(request)
     assert words.startswith(f"agnoreg {agnoreg.__version__} ")
-    assert hosted._request(words) == request
+    assert request_of(words) == request
     # What has no words is the core's.
-    assert hosted._words(hosted.Request(lambda: None)) == ""
+    assert words_of(Request(lambda: None)) == ""
 
 
 ONE_CORE = """
