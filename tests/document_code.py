@@ -54,7 +54,7 @@ def run(page, name):
                 continue
             exec(compile(code, f"{name}, block {number}", "exec"), namespace)
         elif kind == "shell":
-            for line in code.strip().splitlines():
+            for line in code.strip().replace("\\\n", " ").splitlines():
                 command, *words = shlex.split(line)
                 assert command == "agnoreg", f"{name}, block {number}: only agnoreg runs in a shell block"
                 script = shutil.which(command, path=sysconfig.get_path("scripts"))
