@@ -190,8 +190,8 @@ TEXTS = {
         symbols="$u_i$ is component $i$ of the displacement field.",
         sees="It is 0 for every affine field. Only a bend costs.",
         pitfalls=(
-            "**It does not forbid folding.** A steep but straight ramp costs nothing. Look at the determinant of the "
-            "Jacobian.",
+            "**It does not forbid folding.** A steep but straight ramp costs nothing. Count folds with "
+            "`agnoreg.metrics.folding`.",
             "**Without `spacing`, voxels are the unit**, and the value is in 1/voxel². With mm it is in 1/mm².",
             "**MONAI 1.6 uses compact second differences**, DeepReg central ones of central ones. `convention=` "
             "chooses.",

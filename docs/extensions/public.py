@@ -35,7 +35,7 @@ GROUPS = (
     ),
     Group("Losses and metrics", "Classes that end in `Loss` are to be minimised.", "agnoreg.loss"),
     Group("Functions", "The same as plain functions of arrays, and what they are made of.", "agnoreg.functional"),
-    Group("Metrics of labels", "See [the metrics](metrics.md).", "agnoreg.metrics", with_members=True),
+    Group("Metrics of labels and fields", "See [the metrics](metrics.md).", "agnoreg.metrics", with_members=True),
     Group("Evaluation of files", "What `agnoreg evaluate` calls.", "agnoreg.evaluate", with_members=True),
     Group("Warnings", "", "agnoreg", ("EmptyMaskWarning", "EvenWindowWarning", "InputWarning")),
     Group(
