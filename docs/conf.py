@@ -25,12 +25,13 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "sphinx.ext.githubpages",
     "extensions.formulas",
     "extensions.generate",
 ]
 
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build", "_generated/*.txt", "extensions"]
+exclude_patterns = ["_build", "generated/*.txt", "extensions"]
 default_role = "py:obj"
 nitpicky = True
 #: Docstrings write arguments, and names beside them in a module, as they write public names.

@@ -8,6 +8,7 @@ both: the challenge's numbers, by ``convention="learn2reg"``, and the same measu
 """
 
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -83,7 +84,8 @@ def evaluate(case: str) -> dict[str, float]:
 
 results = {case: evaluate(case) for case in CASES}
 for case, numbers in results.items():
-    print(case, ", ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
+    text = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+    print(textwrap.fill(f"{case}: {text}", width=100, subsequent_indent=" " * 11))
 
 # %%
 # The challenge's code adds 3 to a determinant that holds the identity already. So it never counts a fold. Its SDlogJ is

@@ -27,7 +27,7 @@ from extensions.loss_texts import TEXTS, Text
 from extensions.public import GROUPS, Group, members
 
 DOCS = Path(__file__).parents[1]
-OUT = DOCS / "_generated"
+OUT = DOCS / "generated"
 
 #: Arguments of every loss, which a page does not repeat.
 EVERYWHERE = ("name", "reduction", "native")
@@ -196,11 +196,11 @@ def table_of_losses() -> str:
         chosen = {k: v for k, v in own_losses().items() if v.measured_on[0] == kind}
         lines += [f"### {heading}", "", "| loss | take it for | range of the loss |", "| --- | --- | --- |"]
         lines += [
-            f"| [{v.short}](_generated/losses/{k}.md) | {TEXTS[k].problem} | {_interval(v())} |"
+            f"| [{v.short}](generated/losses/{k}.md) | {TEXTS[k].problem} | {_interval(v())} |"
             for k, v in chosen.items()
         ]
         lines.append("")
-    names = "\n".join(f"_generated/losses/{k}" for k in own_losses())
+    names = "\n".join(f"generated/losses/{k}" for k in own_losses())
     return "\n".join([*lines, "```{toctree}", ":hidden:", "", names, "```", ""])
 
 
@@ -234,14 +234,16 @@ def api_index() -> str:
     """Return the list of all public names, by group."""
     lines: list[str] = []
     for group in GROUPS:
-        lines += [f"## {group.title}", "", group.text, "", "| name | what it is |", "| --- | --- |"]
+        # A group without a title belongs to the one before.
+        lines += [f"## {group.title}", "", group.text, ""] if group.title else []
+        lines += ["| name | what it is |", "| --- | --- |"]
         names = members(group)
         for name, target in names.items():
             kind = "class" if isinstance(target, type) else "func"
             kind = "exc" if isinstance(target, type) and issubclass(target, Exception) else kind
             text = _cell(sections(inspect.getdoc(target) or "")[""].split("\n\n")[0])
             lines.append(f"| {{py:{kind}}}`~{group.module}.{name}` | {text.partition('. ')[0]} |")
-        tree = "\n".join(f"{name} <_generated/api/{group.module}.{name}>" for name in names)
+        tree = "\n".join(f"{name} <generated/api/{group.module}.{name}>" for name in names)
         lines += ["", "```{toctree}", ":hidden:", "", tree, "```", ""]
     return "\n".join(lines)
 
@@ -261,7 +263,7 @@ def printed() -> str:
 
 
 def generate(_app: Any = None) -> None:
-    """Write all pages and pictures into ``docs/_generated``."""
+    """Write all pages and pictures into ``docs/generated``."""
     for name, cls in own_losses().items():
         picture = OUT / "losses" / f"{name}.svg"
         alt = pictures.draw(name, cls(spatial_dims=2), picture)

@@ -173,7 +173,7 @@ TEXTS = {
         r"\left(\frac{\partial u_i}{\partial x_j}\right)^2",
         symbols="$u_i$ is component $i$ of the displacement field. With `l1=True` absolute values take the place of "
         "squares.",
-        sees="It is 0 for a translation, and for nothing else. Rotation, scaling and shear cost.",
+        sees="It is 0 for a translation. Rotation, scaling and shear cost.",
         pitfalls=(
             "**It penalises affine motion.** Align affinely first, or take [bending energy](bending.md).",
             "**Without `spacing`, voxels are the unit.** The same weight then means something else at another "

@@ -19,6 +19,17 @@ class Group:
     inherited: bool = False
 
 
+#: The families, by the modules that they are in.
+FAMILIES = (
+    ("pointwise", "Pointwise"),
+    ("ratio", "RatioOfSums"),
+    ("histogram", "JointHistogram"),
+    ("local_moments", "LocalMoments"),
+    ("stencil", "Stencil"),
+    ("differences", "FirstDifferences"),
+    ("differences", "SecondDifferences"),
+)
+
 GROUPS = (
     Group(
         "Making and calling losses",
@@ -51,6 +62,26 @@ GROUPS = (
         ("Backend", "Dtypes", "Execution", "Operations", "Autodiff", "Counting"),
         with_members=True,
     ),
+    Group(
+        "Writing a loss",
+        "What the author of a measure imports. A [family](design.md#how-to-add-a-measure) does the rest.",
+        "agnoreg.measures.author",
+        (
+            "ImageOptions",
+            "LabelOptions",
+            "FieldOptions",
+            "Masks",
+            "FieldMask",
+            "number",
+            "integer",
+            "share",
+            "flag",
+            "choice",
+            "pair_function",
+            "field_function",
+        ),
+    ),
+    *(Group("", "", f"agnoreg.measures.families.{module}", (name,), with_members=True) for module, name in FAMILIES),
     Group("MONAI's names", "See [migration from MONAI](migration/monai.md).", "agnoreg.compat.monai"),
     Group("Keras", "See [losses in Keras](losses.md).", "agnoreg_keras"),
 )

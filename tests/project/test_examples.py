@@ -209,7 +209,7 @@ def test_every_example_of_the_gallery_runs_and_ends_with_a_picture():
     without, with_mask = map(float, re.findall(r"mask: mean error (\S+) voxels", done.stdout))
     assert with_mask < without
     # Learn2Reg's code counts no fold, also not in the field that is made to fold.
-    folds = re.findall(r"folds, % (\S+), folds, Learn2Reg (\S+),", done.stdout)
+    folds = re.findall(r"folds,\s+%\s+(\S+),\s+folds,\s+Learn2Reg\s+(\S+),", done.stdout)
     assert {float(theirs) for _, theirs in folds} == {0.0}
     assert [float(ours) > 0 for ours, _ in folds] == [False, False, True, False]
     assert done.stdout.count("Dice of label 1") == 5
