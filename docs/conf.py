@@ -35,7 +35,9 @@ exclude_patterns = ["_build", "generated/*.txt", "extensions"]
 default_role = "py:obj"
 nitpicky = True
 #: Docstrings write arguments, and names beside them in a module, as they write public names.
-nitpick_ignore_regex = [("py:obj", r"_*[a-z0-9_]+|CPU_SLABS|Surfaces|agnoreg\.functional|agnoreg\.evaluate\..*")]
+nitpick_ignore_regex = [
+    ("py:obj", r"_*[a-z0-9_]+|CPU_SLABS|Surfaces|ThinMoments|agnoreg\.functional|agnoreg\.evaluate\..*")
+]
 highlight_language = "python"
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_inline"]

@@ -206,8 +206,7 @@ def table_of_losses() -> str:
 
 def api_page(group: Group, name: str, target: Any) -> str:
     """Return the page of a public name, in reStructuredText as docstrings are."""
-    title = f"{group.module}.{name}"
-    lines = [title, "=" * len(title), "", f".. currentmodule:: {group.module}", ""]
+    lines = [name, "=" * len(name), "", f".. currentmodule:: {group.module}", ""]
     short = getattr(target, "short", "")
     if isinstance(target, type) and short and getattr(agnoreg, short, None) is target:
         names = [one for one in agnoreg.__all__ if getattr(agnoreg, one) is target]
@@ -217,7 +216,7 @@ def api_page(group: Group, name: str, target: Any) -> str:
     elif isinstance(target, type):
         lines += [f".. autoclass:: {name}"]
         if group.with_members:
-            lines += ["   :members:", "   :inherited-members:" if group.inherited else ""]
+            lines += ["   :members:", "   :exclude-members: parameter_names"]
     else:
         lines += [f".. autofunction:: {name}"]
     return "\n".join([*lines, ""])

@@ -16,7 +16,6 @@ class Group:
     #: The names; empty: all of the module's ``__all__`` that are functions or classes.
     names: tuple[str, ...] = ()
     with_members: bool = False
-    inherited: bool = False
 
 
 #: The families, by the modules that they are in.
