@@ -74,7 +74,7 @@ for axis, column, title in zip(axes, shown, ("Dice, mean", "distance of centroid
     values = [(row["id"], float(row[column])) for row in rows if row[column] not in ("", "nan")]
     axis.plot(np.linspace(-0.2, 0.2, len(values)), [value for _, value in values], "o", color="#0072B2")
     name, worst = (max if "distance" in title else min)(values, key=lambda pair: pair[1])
-    axis.annotate(name, (0.2, worst), color="#D55E00")
+    axis.annotate(name, (0.2, worst), (6, -3), textcoords="offset points", color="#D55E00")
     axis.set_title(f"{title} (N = {len(values)}, failed {len(rows) - len(values)})", fontsize=9)
     axis.set_xlim(-0.5, 0.6)
     axis.set_xticks([])
