@@ -82,4 +82,4 @@ sphinx_gallery_conf = {
     "within_subsection_order": "extensions.order.Order",
 }
 #: The report of the conformance suite and the tables of losses begin with a third level.
-suppress_warnings = ["config.cache", "myst.header", "toc.empty_glob"]
+suppress_warnings = ["config.cache", "myst.header"]
