@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -10,6 +11,10 @@ sys.path[:0] = [str(DOCS), str(ROOT / "examples")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Keras and MONAI use older ways of NumPy and PyTorch, which warn; the pages of examples would show it.
+warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
 
 import agnoreg
 
