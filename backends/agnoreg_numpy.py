@@ -144,6 +144,10 @@ class NumPyCounting(Counting):
         between *= between
         return np.sqrt(between.sum(axis=1))
 
+    def cubic(self, array: Array, points: Array) -> Array:
+        """Return SciPy's splines, in float64."""
+        return _scipy("ndimage").map_coordinates(array.astype(np.float64), points.T, order=3)
+
     def boxes(self, places: Array, count: int) -> Array:
         """Return the boxes, found by SciPy in one pass."""
         found = np.zeros((count, places.ndim, 2), dtype=np.int64)
@@ -158,7 +162,7 @@ def _scipy(part: str) -> Any:
     try:
         return importlib.import_module(f"scipy.{part}")
     except ImportError as error:
-        raise ImportError("Distances of surfaces need SciPy: pip install agnoreg[metrics].") from error
+        raise ImportError("Distances of surfaces, and splines, need SciPy: pip install agnoreg[metrics].") from error
 
 
 class NumPyBackend(Backend):

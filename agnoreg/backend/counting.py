@@ -50,6 +50,24 @@ class Counting:
         """Return ``function(backend, array)``, of which each entry is made of the array's own."""
         return function(self.backend, array)
 
+    def over_neighbourhoods(self, one_pass: Any, arrays: tuple[Array, ...], reach: tuple[int, int]) -> Array:
+        """Return ``(B, figures)`` of a pass over arrays whose voxels see some before and after them along each axis.
+
+        ``one_pass.of_block(backend, *arrays)`` gathers, from a block with the voxels that its own see,
+        ``one_pass.merged`` merges blocks, and ``one_pass.rows`` makes NumPy's array of figures. The first array has one
+        more axis, the last.
+        """
+        return one_pass.rows(one_pass.of_block(self.backend, *arrays))
+
+    def by_neighbourhood(
+        self, function: Callable[..., Array], array: Array, reach: tuple[int, int], added: tuple[int, ...], dtype: Any
+    ) -> Array:
+        """Return ``function(backend, array)``, of which each voxel is made of some before and after it.
+
+        Its axes are those of the array but the last, without the voxels that see beyond the array, and ``added``.
+        """
+        return function(self.backend, array)
+
     def loaded(self, array: Array, most: int) -> tuple["Backend", Array]:
         """Return the adapter that computes in an array, and the array, in memory: here as it is.
 
@@ -83,6 +101,10 @@ class Counting:
     def distances(self, at: Array, to: Array, spacing: tuple[float, ...]) -> Array:
         """Return the distances of the voxels of one mask, in the order of the array, to the nearest of another."""
         return self.distance_transform(to, spacing)[at]
+
+    def cubic(self, array: Array, points: Array) -> Array:
+        """Return an array without a batch at points ``(N, axes)`` between its voxels, by cubic splines, 0 outside."""
+        raise NotImplementedError(f"The backend {self.backend.name} has no splines: convert the arrays to NumPy.")
 
     def boxes(self, places: Array, count: int) -> Any:
         """Return where the voxels of each place from 1 to ``count`` lie in an array of integers without a batch.
