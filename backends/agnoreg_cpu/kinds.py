@@ -10,12 +10,15 @@ from agnoreg.engine.accelerated import in_kernels
 from agnoreg.engine.measure import Measure
 from agnoreg.measures.cross_entropy import BinaryCrossEntropy
 from agnoreg.measures.dice import DiceOverlap
+from agnoreg.measures.families.central_differences import GradientEnergy, SecondDerivativeEnergy
+from agnoreg.measures.families.compact_differences import CompactGradientEnergy, CompactSecondDerivativeEnergy
 from agnoreg.measures.gncc import GlobalCorrelation
 from agnoreg.measures.jaccard import JaccardOverlap
 from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg.measures.ssd import SquaredDifference
-from agnoreg_cpu import measures
+from agnoreg_cpu import fields, voxelwise
+from agnoreg_cpu.information import CpuInformation
 from agnoreg_cpu.lncc import CpuLocalCorrelation
 from agnoreg_cpu.measures import Array, Arrays, HostEvaluation
 
@@ -23,12 +26,16 @@ from agnoreg_cpu.measures import Array, Arrays, HostEvaluation
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 KINDS: dict[type, Any] = {
     LocalCorrelation: CpuLocalCorrelation,
-    GlobalCorrelation: measures.CpuGlobalCorrelation,
-    DiceOverlap: measures.CpuDice,
-    JaccardOverlap: measures.CpuJaccard,
-    ParzenInformation: measures.CpuInformation,
-    SquaredDifference: measures.CpuSquaredDifference,
-    BinaryCrossEntropy: measures.CpuCrossEntropy,
+    GlobalCorrelation: voxelwise.CpuGlobalCorrelation,
+    DiceOverlap: voxelwise.CpuDice,
+    JaccardOverlap: voxelwise.CpuJaccard,
+    ParzenInformation: CpuInformation,
+    SquaredDifference: voxelwise.CpuSquaredDifference,
+    BinaryCrossEntropy: voxelwise.CpuCrossEntropy,
+    GradientEnergy: fields.CpuGradient,
+    CompactGradientEnergy: fields.CpuCompactGradient,
+    SecondDerivativeEnergy: fields.CpuBending,
+    CompactSecondDerivativeEnergy: fields.CpuCompactBending,
 }
 
 
@@ -46,7 +53,7 @@ def evaluation(
         mask = _mask_on_host(backend, memory, mask, arrays[0].dtype)
         if mask is None:
             return None
-    given: Any = tuple(map(memory.take, arrays[:2]))
+    given: Any = tuple(map(memory.take, arrays[: measure.inputs]))
     if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
         return None
     if not own.suits(given[0].dtype):

@@ -46,6 +46,10 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         """Return whether the kernels support masks: only for windows made of boxes."""
         return all(map(boxes, self.taps))
 
+    def takes_box(self) -> bool:
+        """Return that values around a box can be left out."""
+        return True
+
     def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the sum of the values."""
         return self.in_one_go(call, (), 1.0)[0]
@@ -63,8 +67,15 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         taps = tuple(np.asarray(() if boxes(taps) else taps) for taps in self.taps)
         beyond = number(self.padding == "zero")
         x, y, _ = ((len(taps) - 1) * (2 if wrt else 1) for taps in self.taps)
-        planes, lines = tiles(call.samples, call.shape[1:3], (x, y), call.threads)
-        jobs = [(i, some, rows) for i in range(call.samples) for some in planes for rows in lines]
+        box = call.box()
+        planes, lines, columns = ((part.start, part.stop) for part in box)
+        ranges = tiles(call.samples, (planes[1] - planes[0], lines[1] - lines[0]), (x, y), call.threads)
+        jobs = [
+            (i, (planes[0] + a, planes[0] + b), (lines[0] + c, lines[0] + d))
+            for i in range(call.samples)
+            for a, b in ranges[0]
+            for c, d in ranges[1]
+        ]
 
         def body(i: int, some: Part, rows: Part) -> float:
             gradients = (made[index][i] if index in made else nothing for index in (0, 1))
@@ -72,7 +83,8 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
             images = (image[i] for image in call.images)
             weights = read_only(nothing) if call.weights is None else call.weights[i]
             return windows.correlate(
-                *images, weights, beyond, centres, widths, taps, smooth, some, rows, factors[i], *gradients
+                *images, weights, beyond, centres, widths, taps, smooth, some, rows, columns, factors[i], *gradients
             )
 
-        return (np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1),), made
+        sums = np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1)
+        return (sums,), {index: gradient[:, *box] for index, gradient in made.items()}
