@@ -60,7 +60,7 @@ def test_a_small_benchmark_writes_its_page_and_grows_it(tmp_path):
     assert "Not yet measured on a GPU" in text
     assert "not measured:" not in text
     assert (tmp_path / "benchmarks" / "reference-1.svg").read_text().count("agnoreg, NumPy")
-    text = benchmark(tmp_path, "--loss", "ssd", *common)
+    text = benchmark(tmp_path, "--loss", "ssd", "--backend", "numpy", *common[3:])
     assert "### Pointwise losses: 8×10×12" in text
     assert "### Bending energy: 8×10×12" in text
     assert benchmark(tmp_path, "--report") == text
@@ -68,10 +68,11 @@ def test_a_small_benchmark_writes_its_page_and_grows_it(tmp_path):
 
 @pytest.mark.slow
 def test_tensorflow_and_the_formulas_compute_the_same_function(tmp_path):
-    arguments = ["--backend", "tensorflow", "tensorflow graph", "--peer", "deepreg-formula", "--runs", "1"]
+    # Of TensorFlow's two ways the graph alone: the next test compares the formulas with the eager one.
+    arguments = ["--backend", "tensorflow graph", "--peer", "deepreg-formula", "--runs", "1"]
     text = benchmark(tmp_path, "--loss", "gmi", *arguments, "--size", "8", "8", "8")
     rows = [line for line in text.splitlines() if line.startswith("| DeepReg's formula, our rendering")]
-    assert len(rows) == 2
+    assert rows
     assert all("| yes (" in row for row in rows)
 
 
