@@ -15,6 +15,7 @@ class CpuInformation(Kernels, ParzenInformation):
     """`ParzenInformation` by kernels."""
 
     worth_a_copy: ClassVar[bool] = True
+    voxels_a_thread: ClassVar[int] = 1 << 13
 
     def suits(self, dtype: Any) -> bool:
         """Return whether eight bins are all that a voxel has a weight in, and the histogram is small."""

@@ -91,6 +91,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
     """`LocalCorrelation` by kernels."""
 
     worth_a_copy: ClassVar[bool] = True
+    voxels_a_thread: ClassVar[int] = 1 << 13
 
     @property
     def merges(self) -> bool:
