@@ -1,7 +1,7 @@
 """Each convention of fields against a plain writing of the tool's own formula, for one field without a batch.
 
-Learn2Reg's evaluation is in no registry, and TransMorph's is a script; VoxelMorph and ICON bring more than a test needs.
-So the formulas are written down here from the tools' source, faults included. SimpleITK is asked itself.
+Learn2Reg's evaluation is in no registry, TransMorph's is a script, VoxelMorph and ICON bring more than a test needs. So
+the formulas are written down here from the tools' source, faults included. SimpleITK is asked itself.
 """
 
 import numpy as np
