@@ -94,6 +94,9 @@ def add_evaluate(app: Any) -> None:
         csv: Annotated[
             Path | None, typer.Option(metavar="FILE", help="Write the values to this CSV file; -: to stdout.")
         ] = None,
+        report: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Write a report with pictures to this HTML file.")
+        ] = None,
         scale: Annotated[
             bool, typer.Option("--scale/--no-scale", help="Scale each image to [0, 1] by its minimum and maximum.")
         ] = True,
@@ -129,6 +132,9 @@ def add_evaluate(app: Any) -> None:
         out: Annotated[
             Path | None, typer.Option(metavar="FILE", help="The table, .parquet or .csv: one row a pair.", **many)
         ] = None,
+        report_dir: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="A report of each pair, and of all: index.html.", **many)
+        ] = None,
         scheduler: Annotated[
             str | None, typer.Option(metavar="ADDRESS", help="Compute on this scheduler of dask.distributed.", **many)
         ] = None,
@@ -161,9 +167,10 @@ def add_evaluate(app: Any) -> None:
             "--fixed-landmarks": fixed_landmarks,
             "--moving-landmarks": moving_landmarks,
         }
-        outputs = {"--json": json, "--csv": csv}
+        outputs = {"--json": json, "--csv": csv, "--report": report}
         batch = {
             "--out": out,
+            "--report-dir": report_dir,
             "--scheduler": scheduler,
             "--workers": workers,
             "--memory-limit": memory_limit,
@@ -195,7 +202,7 @@ def add_evaluate(app: Any) -> None:
             if dry_run:
                 raise typer.Exit(check_many(pairs, out, **settings))
             how = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit, "keep_parts": keep_parts}
-            raise typer.Exit(evaluate_many(pairs, out, quiet, **settings, **how))
+            raise typer.Exit(evaluate_many(pairs, out, quiet, report_dir=report_dir, **settings, **how))
         _none_of(batch, "of many pairs: it needs --pairs")
         if fixed is None or moved is None:
             raise InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
@@ -208,11 +215,21 @@ def _evaluate_one(
 ) -> None:
     """Evaluate one pair, write what is to be written, and print the rest."""
     from agnoreg.evaluate import evaluation
+    from agnoreg.evaluate.report import check_packages, report_html
     from agnoreg.evaluate.tables import print_checked, print_evaluation
 
+    given = {name: path for name, path in sources.items() if path is not None}
     quiet, verbose, dry_run = how
-    writers = {"--json": evaluation.to_json, "--csv": evaluation.to_csv}
+
+    def to_report(result: evaluation.Evaluation) -> str:
+        return report_html(result, {**given, **settings})
+
+    writers = {"--json": evaluation.to_json, "--csv": evaluation.to_csv, "--report": to_report}
     wanted = {path: writers[option] for option, path in outputs.items() if path is not None}
+    if outputs["--report"] is not None:
+        check_packages()
+        if outputs["--report"] == STDOUT:
+            raise evaluation.InputError("--report must name a file.")
     to_stdout = [path for path in outputs.values() if path == STDOUT]
     if len(to_stdout) > 1:
         raise evaluation.InputError("--json - and --csv - both write to stdout: one of them must name a file.")
@@ -227,7 +244,8 @@ def _evaluate_one(
         return
     with activity(quiet) as say:
         result = evaluation.evaluate_pair(**sources, **settings, progress=say)
-    evaluation.write_files({path: write(result) for path, write in wanted.items() if path != STDOUT})
+        say("writing")
+        evaluation.write_files({path: write(result) for path, write in wanted.items() if path != STDOUT})
     for warning in result.warnings:
         warn(warning)
     if to_stdout:

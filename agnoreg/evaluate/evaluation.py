@@ -169,7 +169,7 @@ def evaluate_pair(
     convention
         Whose definitions, of a library's losses or a tool's metrics; a metric for which that library or tool has none
         is computed as without it. Of losses: ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"``, or ``"exact"``,
-        without constants, which those metrics have that are computed where `losses` is empty. Of distances between
+        without constants, which those metrics have that are computed where ``losses`` is empty. Of distances between
         surfaces: those of `agnoreg.metrics.surface_distances`. None: each loss's own, and agnoreg's.
     regulariser_units
         In what a field is measured where a loss does not say its ``spacing``: ``"mm"``, by the voxel size in the

@@ -146,6 +146,12 @@ class Evaluation:
     warnings: tuple[str, ...]
     landmarks: tuple[Landmark, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """Return a plain table, which notebooks show."""
+        from agnoreg.evaluate.report.notebook import plain_table
+
+        return plain_table(self)
+
 
 # --- files ------------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from agnoreg.metrics.inputs import refuse_gradient
 Array = Any
 
 #: What has a gradient.
-INSTEAD = "a loss of images or labels, such as agnoreg.loss.DiceLoss,"
+INSTEAD = "a loss of images or labels, such as agnoreg.loss.DiceLoss"
 #: The most numbers of a field in a Dask array between the landmarks.
 LARGEST_BOX = 1 << 27
 #: A mean TRE of at most 2 mm is what the AAPM's task group 132 asks for.

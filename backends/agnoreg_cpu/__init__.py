@@ -55,7 +55,7 @@ class HostKernels:
         """Return the evaluation of a measure by kernels; None if they do not support such arrays."""
         if not usable():
             return None
-        from agnoreg_cpu.measures import evaluation
+        from agnoreg_cpu.kinds import evaluation
 
         return evaluation(measure, backend, memory, arrays, otherwise)
 

@@ -431,11 +431,12 @@ def correlate(
     smooth: tuple[Any, Any],
     planes: tuple[int, int],
     lines: tuple[int, int],
+    columns: tuple[int, int],
     factor: Any,
     by_t: Array,
     by_p: Array,
 ) -> float:
-    """Return the sum of the values of the windows about these planes and lines of two images ``(d1, d2, d3)``.
+    """Return the sum of the values of the windows about these planes, lines and columns of two images ``(d1, d2, d3)``.
 
     Where ``by_t`` or ``by_p`` have the images' shape and not 0 planes, ``factor`` times the gradient of the sum of all
     values is written into these planes and lines of them. Where ``weights`` has, it is the voxels' weights, and
@@ -518,7 +519,7 @@ def correlate(
                 if masked:
                     _weigh(weights, plane, middle_y, inverse, value, share)
                 if top <= plane < bottom and left <= middle_y < right:
-                    total += _sum(value)
+                    total += _sum(value[columns[0] : columns[1]])
                 if not back:
                     continue
                 if wants_t:

@@ -13,14 +13,15 @@ from agnoreg.evaluate.batch.interrupts import ended_pairs
 from agnoreg.evaluate.batch.rows import RowStore
 from agnoreg.evaluate.batch.table_in import Pair, likely_misspelt, read_pairs
 from agnoreg.evaluate.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
-from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING, check_row
+from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING
 from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs, library_warnings
 from agnoreg.evaluate.label_names import label_names as names_of_labels
+from agnoreg.evaluate.report import Job, check_packages, write_folder
 from agnoreg.files import one_line
 from agnoreg.metrics import Summary as Figures
 from agnoreg.metrics import summarise
 
-__all__ = ["CheckedPairs", "Summary", "check_pairs", "evaluate_pairs"]
+__all__ = ["Summary", "checked", "evaluate_pairs"]
 
 Computed = Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]
 
@@ -50,6 +51,8 @@ class Summary:
         The line of the CSV of each pair that failed, by its id.
     figures
         The figures of each column of values over all pairs that were evaluated; of labels, those of their means.
+    reports
+        The page that links to the reports of all pairs; None where none were asked for.
     """
 
     total: int
@@ -60,6 +63,7 @@ class Summary:
     lost: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, Figures] = field(default_factory=dict)
+    reports: Path | None = None
 
 
 def evaluate_pairs(
@@ -72,6 +76,7 @@ def evaluate_pairs(
     memory_limit: str | None = None,
     keep_parts: bool = False,
     label_names: Any = None,
+    report_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     tell: Callable[[str], None] | None = None,
     **options: Any,
@@ -98,6 +103,9 @@ def evaluate_pairs(
         Keep ``OUT.parts/`` when every pair is evaluated.
     label_names
         Names of labels, as `agnoreg.evaluate.label_names.label_names` takes them: columns of labels have them.
+    report_dir
+        A folder for a report of each pair, and of all, ``index.html``; None: no reports. Each page evaluates its pair
+        once more, here, on as many processes as `workers` says. Pages that are still true stay.
     progress
         Is called with how many pairs are finished, how many failed and how many there are, after each change.
     tell
@@ -125,8 +133,10 @@ def evaluate_pairs(
     _check_packages("pandas", "pyarrow")
     limit = cluster.check_cluster(scheduler, workers, memory_limit)
     names = {} if label_names is None else names_of_labels(label_names)
-    columns, rows = _checked(pairs, out, settings, tell)
+    columns, rows = checked(pairs, out, settings, tell)
     columns = replace(columns, names=names)
+    if report_dir is not None:
+        check_packages()
     store = RowStore(out, settings, TableRows(out, columns).part)
     # The rows of the table. What failed in an earlier run is tried again.
     done = {
@@ -167,7 +177,16 @@ def evaluate_pairs(
         store.kept = keep_parts or len(table) < len(rows) or bool(failures)
     lines = {pair.id: pair.line for pair in rows if pair.id in failures}
     figures = _figures(columns, [one for one in table if not one["error"]])
-    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, figures)
+    reports = None
+    if report_dir is not None and table and not interrupted:
+        jobs = [
+            Job(
+                pair.id, {**pair.paths, **settings, "label_names": names}, f"{one['fingerprint']} {names}", one["error"]
+            )
+            for pair, one in _both(rows, done)
+        ]
+        reports = write_folder(Path(os.path.expanduser(report_dir)), jobs, pairs.name, workers)
+    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, figures, reports)
 
 
 def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, Figures]:
@@ -179,65 +198,8 @@ def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, 
     return summarise(records, measures=there, resamples=1) if there else {}
 
 
-@dataclass(frozen=True)
-class CheckedPairs:
-    """What `check_pairs` found.
-
-    Attributes
-    ----------
-    total
-        How many pairs the CSV holds.
-    columns
-        The columns of values that the table would have, but for those of single labels.
-    failures, lines
-        The error of each pair that could not be evaluated, and its line of the CSV, by its id.
-    """
-
-    total: int
-    columns: Sequence[str]
-    failures: Mapping[str, str]
-    lines: Mapping[str, int]
-
-
-def check_pairs(
-    pairs: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    losses: Sequence[str] = (),
-    label_names: Any = None,
-    progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[str], None] | None = None,
-    **options: Any,
-) -> CheckedPairs:
-    """Check the CSV and the headers of its files, and say which columns the table would have; nothing is written.
-
-    Parameters
-    ----------
-    pairs, out, losses, label_names, tell, **options
-        As `evaluate_pairs` takes them.
-    progress
-        Is called with how many pairs are checked, and how many there are.
-
-    Raises
-    ------
-    InputError
-        As `evaluate_pairs`.
-    """
-    if unknown := options.keys() - OPTIONS.keys():
-        raise TypeError(f"check_pairs has no argument {min(unknown)!r}.")
-    settings = {**OPTIONS, **options, "losses": list(losses)}
-    pairs, out = (Path(os.path.expanduser(path)) for path in (pairs, out))
-    if label_names is not None:
-        names_of_labels(label_names)
-    columns, rows = _checked(pairs, out, settings, tell)
-    failures = {}
-    for done, pair in enumerate(rows, 1):
-        if error := check_row(pair.paths, settings):
-            failures[pair.id] = error
-        if progress is not None:
-            progress(done, len(rows))
-    names = [name for name in columns.kinds(()) if columns.value_of(name) is not None]
-    return CheckedPairs(len(rows), names, failures, {pair.id: pair.line for pair in rows if pair.id in failures})
+def _both(rows: Sequence[Pair], done: Mapping[str, Any]) -> Iterator[tuple[Pair, Mapping[str, Any]]]:
+    return ((pair, done[pair.id]) for pair in rows if pair.id in done)
 
 
 def _check_packages(*names: str) -> None:
@@ -250,7 +212,7 @@ def _check_packages(*names: str) -> None:
         ) from error
 
 
-def _checked(
+def checked(
     pairs: Path, out: Path, settings: Mapping[str, Any], tell: Callable[[str], None] | None
 ) -> tuple[Columns, list[Pair]]:
     """Return the columns of the table and the rows of the CSV, once everything about them fits."""
