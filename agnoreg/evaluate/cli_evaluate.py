@@ -237,6 +237,7 @@ def _evaluate_one(
     inputs = [path for path in (*sources.values(), settings["label_names"]) if path is not None]
     evaluation.check_outputs(written, inputs)
     if dry_run:
+        evaluation.check_backend(settings["backend"], settings["device"])
         checked = evaluation.check_pair(**sources, **settings)
         for warning in checked.warnings:
             warn(warning)

@@ -8,6 +8,7 @@ from typing import Any
 
 from agnoreg.evaluate.batch.run import checked
 from agnoreg.evaluate.batch.work import OPTIONS, check_row
+from agnoreg.evaluate.evaluation import check_backend
 from agnoreg.evaluate.label_names import label_names as names_of_labels
 
 __all__ = ["CheckedPairs", "check_pairs"]
@@ -63,6 +64,7 @@ def check_pairs(
     pairs, out = (Path(os.path.expanduser(path)) for path in (pairs, out))
     if label_names is not None:
         names_of_labels(label_names)
+    check_backend(settings["backend"], settings["device"])
     columns, rows = checked(pairs, out, settings, tell)
     failures = {}
     for done, pair in enumerate(rows, 1):

@@ -195,6 +195,7 @@ def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, 
     measures = [name for name in names if columns.value_of(name) is not None]
     records = [{name: one.get(name, math.nan) for name in measures} for one in table]
     there = [name for name in measures if any(not math.isnan(record[name]) for record in records)]
+    # Nothing shows an interval, so that one draw is enough.
     return summarise(records, measures=there, resamples=1) if there else {}
 
 
