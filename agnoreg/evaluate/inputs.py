@@ -22,7 +22,8 @@ from agnoreg.evaluate.nifti import (
     read_image,
     read_labels,
 )
-from agnoreg.evaluate.records import Input
+from agnoreg.evaluate.quantity import Quantity
+from agnoreg.evaluate.records import Input, Record
 
 Array = Any
 
@@ -50,6 +51,8 @@ class PairInputs:
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.data: dict[str, Array] = {}
+        #: What was computed by a convention: the metric, its records, and the values by agnoreg's own definition.
+        self.compared: list[tuple[Quantity, list[Record], list[float]]] = []
         #: Landmarks in voxels of the fixed and the moving image, and the error of each once it is known.
         self.landmarks: tuple[Array, Array] | None = None
         self.errors: tuple[Landmark, ...] = ()
