@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 import tracemalloc
 import zipfile
 
@@ -214,6 +215,16 @@ def test_claims_beyond_the_file_are_refused_unread(evaluated, tmp_path, packed):
         evaluated(str(path))
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+def test_a_packed_file_that_claims_more_than_its_bytes_can_hold_is_refused_unread(evaluated, tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, np.zeros((3, *SHAPE), np.float32))
+    with zipfile.ZipFile(path) as archive:
+        size = archive.infolist()[0].file_size
+    path.write_bytes(path.read_bytes().replace(struct.pack("<L", size), struct.pack("<L", 0xF0000000)))
+    with pytest.raises(InputError, match=r"claims 4026531840 bytes, and \d+ compressed bytes cannot hold as many"):
+        evaluated(str(path))
 
 
 def _written(path, content):
