@@ -27,7 +27,6 @@ from agnoreg.evaluate.nifti import (
 )
 from agnoreg.evaluate.quantity import Quantity
 from agnoreg.evaluate.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
-from agnoreg.files import one_line
 from agnoreg.messages import InputWarning
 from agnoreg.objects.loss import Loss
 
@@ -78,7 +77,7 @@ def library_warnings(into: list[str]) -> Iterator[None]:
         yield
     for one in caught:
         if issubclass(one.category, ours):
-            into.append(one_line(one.message))
+            into.append(" ".join(str(one.message).split()))
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
