@@ -58,7 +58,7 @@ array-api-suite:
 		exit 1; }
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/_generated docs/gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo docs/_build docs/generated docs/gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One install a target, done again when what it installs has changed. The extras only ever add to each other.
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python

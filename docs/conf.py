@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -10,6 +11,10 @@ sys.path[:0] = [str(DOCS), str(ROOT / "examples")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Keras and MONAI use older ways of NumPy and PyTorch, which warn; the pages of examples would show it.
+warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
 
 import agnoreg
 
@@ -25,16 +30,19 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "sphinx.ext.githubpages",
     "extensions.formulas",
     "extensions.generate",
 ]
 
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build", "_generated/*.txt", "extensions"]
+exclude_patterns = ["_build", "generated/*.txt", "extensions"]
 default_role = "py:obj"
 nitpicky = True
 #: Docstrings write arguments, and names beside them in a module, as they write public names.
-nitpick_ignore_regex = [("py:obj", r"_*[a-z0-9_]+|CPU_SLABS|Surfaces|agnoreg\.functional|agnoreg\.evaluate\..*")]
+nitpick_ignore_regex = [
+    ("py:obj", r"_*[a-z0-9_]+|CPU_SLABS|Surfaces|ThinMoments|agnoreg\.functional|agnoreg\.evaluate\..*")
+]
 highlight_language = "python"
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_inline"]

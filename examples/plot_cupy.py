@@ -1,6 +1,6 @@
 """
-CuPy: gradients on a card without a framework
-=============================================
+CuPy: gradients on a card without autodiff
+==========================================
 
 CuPy has no autodiff. agnoreg's gradients are closed forms, so a registration runs on a card with CuPy alone. Where
 there is no card, this script says so and does the same on NumPy: the calls do not differ.

@@ -54,7 +54,7 @@ def run(page, name):
                 continue
             exec(compile(code, f"{name}, block {number}", "exec"), namespace)
         elif kind == "shell":
-            for line in code.strip().splitlines():
+            for line in code.strip().replace("\\\n", " ").splitlines():
                 command, *words = shlex.split(line)
                 assert command == "agnoreg", f"{name}, block {number}: only agnoreg runs in a shell block"
                 script = shutil.which(command, path=sysconfig.get_path("scripts"))
@@ -73,14 +73,15 @@ def main(folder, *paths):
     warnings.simplefilter("error")
     tables = {name: dict(getattr(registry, name)) for name in ("_by_name", "_by_class")}
     results = {}
-    for number, path in enumerate(paths):
+    pages = [Path(path).resolve() for path in paths]
+    for number, (path, page) in enumerate(zip(paths, pages, strict=True)):
         place = Path(folder) / str(number)
         place.mkdir(parents=True)
         os.chdir(place)
         start, raised = time.perf_counter(), ""
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                run(Path(path).read_text(), Path(path).name)
+                run(page.read_text(), page.name)
         except BaseException:
             raised = traceback.format_exc()
         # A page that registers a loss leaves none behind.

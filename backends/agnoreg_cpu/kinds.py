@@ -19,7 +19,7 @@ from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg.measures.ssd import SquaredDifference
 from agnoreg_cpu import fields, voxelwise
 from agnoreg_cpu.information import CpuInformation
-from agnoreg_cpu.lncc import CpuLocalCorrelation
+from agnoreg_cpu.lncc import CpuLocalCorrelation, whole
 from agnoreg_cpu.measures import Array, Arrays, HostEvaluation
 
 #: Dtypes in which the kernels compute.
@@ -43,10 +43,11 @@ def evaluation(
     measure: Measure, backend: Backend, memory: HostMemory, arrays: Arrays, otherwise: Any
 ) -> HostEvaluation | None:
     """Return the evaluation of a measure by kernels, or None if they do not support such arrays."""
+    measure = whole(measure, backend.shape(arrays[0]))
     if type(measure) not in KINDS:
         return None
     own = in_kernels(measure, KINDS[type(measure)])
-    mask = measure.mask(backend, arrays)
+    mask = own.mask(backend, arrays)
     if mask is not None:
         if not own.takes_mask():
             return None

@@ -18,8 +18,6 @@ from agnoreg_cpu.threads import Part, parts, run
 Array = Any
 Arrays = tuple[Array, ...]
 
-#: For fewer voxels than these a thread costs more than it saves.
-VOXELS_A_THREAD = 1 << 15
 #: A kernel knows no warnings: what is no number comes without one from all that belongs to it.
 quiet = partial(np.errstate, all="ignore")
 
@@ -32,7 +30,7 @@ class HostEvaluation(Evaluation):
     def __init__(self, measure: Any, memory: HostMemory, given: Arrays, images: Arrays, *more: Any) -> None:
         super().__init__(measure, memory, given, tuple(map(read_only, images)), *more)
         self.xp = np
-        most = self.samples * self.count // VOXELS_A_THREAD
+        most = self.samples * self.count // measure.voxels_a_thread
         self.threads: int = min(memory.threads(), most) if most > 1 else 1
 
     def active(self) -> AbstractContextManager[Any]:
@@ -102,6 +100,8 @@ class Kernels(KernelMeasure):
 
     #: Whether there is so much to do that images which do not lie in one piece are copied.
     worth_a_copy: ClassVar[bool] = False
+    #: For fewer voxels than these a thread costs more than it saves.
+    voxels_a_thread: ClassVar[int] = 1 << 15
 
     def suits(self, dtype: Any) -> bool:
         """Return whether the kernels support this measure with images of this dtype."""

@@ -3,8 +3,14 @@
 ``python -m extensions.generate`` in ``docs/`` writes them without building the site; Sphinx does so before it reads.
 """
 
+import contextlib
 import inspect
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -21,7 +27,7 @@ from extensions.loss_texts import TEXTS, Text
 from extensions.public import GROUPS, Group, members
 
 DOCS = Path(__file__).parents[1]
-OUT = DOCS / "_generated"
+OUT = DOCS / "generated"
 
 #: Arguments of every loss, which a page does not repeat.
 EVERYWHERE = ("name", "reduction", "native")
@@ -40,7 +46,8 @@ def _interval(loss: Any) -> str:
 
 
 def _equal(loss: Any) -> str:
-    return "depends on the images" if loss.identity_value is None else f"{loss.identity_value + 0.0:g}"
+    kind = "labels" if loss.measured_on == ("labels",) else "images"
+    return f"depends on the {kind}" if loss.identity_value is None else f"{loss.identity_value + 0.0:g}"
 
 
 def _in_one_line(text: str) -> str:
@@ -48,9 +55,14 @@ def _in_one_line(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Return a docstring's text in Markdown: double backticks become single ones."""
+    """Return a docstring's text in Markdown, on one line: double backticks become single ones."""
     text = re.sub(r"(?<!`)`([^`\n]+)`(?!`)", r"``\1``", text)
-    return _in_one_line(text).replace("``", "`").replace("|", "\\|")
+    return _in_one_line(text).replace("``", "`")
+
+
+def _cell(text: str) -> str:
+    """Return the same for a cell of a table, which a bar would end."""
+    return _markdown(text).replace("|", "\\|")
 
 
 def described(cls: type) -> dict[str, str]:
@@ -59,7 +71,7 @@ def described(cls: type) -> dict[str, str]:
     text = sections(inspect.getdoc(cls) or "").get("Parameters", "")
     for names, body in re.findall(r"^(\S.*)\n((?:[ ]+.*\n?|\n)+)", text + "\n", flags=re.MULTILINE):
         for name in names.split(", "):
-            found[name] = _markdown(body)
+            found[name] = _cell(body)
     return found
 
 
@@ -102,7 +114,7 @@ def loss_page(name: str, cls: type[agnoreg.Loss], text: Text, picture: str, alt:
     """Return the page of a loss."""
     loss, metric = cls(), metric_of(cls)
     made, called = _call(cls)
-    summary = sections(inspect.getdoc(metric) or "")[""].split("\n\n")[0]
+    definition = sections(inspect.getdoc(metric) or "")[""].split("\n\n")
     lines = [
         f"# {loss.own_title[0].upper()}{loss.own_title[1:]}",
         "",
@@ -149,8 +161,7 @@ def loss_page(name: str, cls: type[agnoreg.Loss], text: Text, picture: str, alt:
         "",
         "## Definition",
         "",
-        _markdown(summary),
-        "",
+        *(f"{_markdown(paragraph)}\n" for paragraph in definition),
         "## Arguments",
         "",
         *arguments(cls),
@@ -185,18 +196,17 @@ def table_of_losses() -> str:
         chosen = {k: v for k, v in own_losses().items() if v.measured_on[0] == kind}
         lines += [f"### {heading}", "", "| loss | take it for | range of the loss |", "| --- | --- | --- |"]
         lines += [
-            f"| [{v.short}](_generated/losses/{k}.md) | {TEXTS[k].problem} | {_interval(v())} |"
+            f"| [{v.short}](generated/losses/{k}.md) | {TEXTS[k].problem} | {_interval(v())} |"
             for k, v in chosen.items()
         ]
         lines.append("")
-    names = "\n".join(f"_generated/losses/{k}" for k in own_losses())
+    names = "\n".join(f"generated/losses/{k}" for k in own_losses())
     return "\n".join([*lines, "```{toctree}", ":hidden:", "", names, "```", ""])
 
 
 def api_page(group: Group, name: str, target: Any) -> str:
     """Return the page of a public name, in reStructuredText as docstrings are."""
-    title = f"{group.module}.{name}"
-    lines = [title, "=" * len(title), "", f".. currentmodule:: {group.module}", ""]
+    lines = [name, "=" * len(name), "", f".. currentmodule:: {group.module}", ""]
     short = getattr(target, "short", "")
     if isinstance(target, type) and short and getattr(agnoreg, short, None) is target:
         names = [one for one in agnoreg.__all__ if getattr(agnoreg, one) is target]
@@ -206,7 +216,7 @@ def api_page(group: Group, name: str, target: Any) -> str:
     elif isinstance(target, type):
         lines += [f".. autoclass:: {name}"]
         if group.with_members:
-            lines += ["   :members:", "   :inherited-members:" if group.inherited else ""]
+            lines += ["   :members:", "   :exclude-members: parameter_names"]
     else:
         lines += [f".. autofunction:: {name}"]
     return "\n".join([*lines, ""])
@@ -223,20 +233,36 @@ def api_index() -> str:
     """Return the list of all public names, by group."""
     lines: list[str] = []
     for group in GROUPS:
-        lines += [f"## {group.title}", "", group.text, "", "| name | what it is |", "| --- | --- |"]
+        # A group without a title belongs to the one before.
+        lines += [f"## {group.title}", "", group.text, ""] if group.title else []
+        lines += ["| name | what it is |", "| --- | --- |"]
         names = members(group)
         for name, target in names.items():
             kind = "class" if isinstance(target, type) else "func"
             kind = "exc" if isinstance(target, type) and issubclass(target, Exception) else kind
-            text = _markdown(sections(inspect.getdoc(target) or "")[""].split("\n\n")[0])
+            text = _cell(sections(inspect.getdoc(target) or "")[""].split("\n\n")[0])
             lines.append(f"| {{py:{kind}}}`~{group.module}.{name}` | {text.partition('. ')[0]} |")
-        tree = "\n".join(f"{name} <_generated/api/{group.module}.{name}>" for name in names)
+        tree = "\n".join(f"{name} <generated/api/{group.module}.{name}>" for name in names)
         lines += ["", "```{toctree}", ":hidden:", "", tree, "```", ""]
     return "\n".join(lines)
 
 
+def printed() -> str:
+    """Return what the long command on the page of evaluations prints, on the files that the page makes."""
+    page = (DOCS / "evaluation.md").read_text()
+    code, command = (
+        re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for kind in ("python", "shell")
+    )
+    words = shlex.split(command[1].replace("\\\n", " "))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec(code[0], {})
+        line = [sys.executable, "-c", "from agnoreg.evaluate.cli import main; main()", *words[1:]]
+        done = subprocess.run(line, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"})
+    return "\n".join(text.rstrip() for text in done.stdout.splitlines()).strip() + "\n"
+
+
 def generate(_app: Any = None) -> None:
-    """Write all pages and pictures into ``docs/_generated``."""
+    """Write all pages and pictures into ``docs/generated``."""
     for name, cls in own_losses().items():
         picture = OUT / "losses" / f"{name}.svg"
         alt = pictures.draw(name, cls(spatial_dims=2), picture)
@@ -247,6 +273,7 @@ def generate(_app: Any = None) -> None:
         for name, target in members(group).items():
             write(OUT / "api" / f"{group.module}.{name}.rst", api_page(group, name, target))
     write(OUT / "api_index.txt", api_index())
+    write(OUT / "evaluation.txt", printed())
 
 
 def setup(app: Any) -> dict[str, bool]:

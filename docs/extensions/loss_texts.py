@@ -71,9 +71,9 @@ TEXTS = {
     ),
     "lncc": Text(
         problem="Two images of the same modality, also with shading or scanner differences. The usual first choice.",
-        formula=r"\begin{aligned} \mathrm{LNCC} &= \frac{1}{N} \sum_x \frac{c(x)^2 + \varepsilon_n}"
-        r"{v_t(x)\, v_p(x) + \varepsilon_d} \\ c &= S[t p] - \frac{S[t]\, S[p]}{V} \\ "
-        r"v_t &= S[t^2] - \frac{S[t]^2}{V} \end{aligned}",
+        formula=r"\begin{aligned} \mathrm{LNCC} &= \dfrac{1}{N} \sum_x \dfrac{c(x)^2 + \varepsilon_n}"
+        r"{v_t(x)\, v_p(x) + \varepsilon_d} \\ c &= S[t p] - \dfrac{S[t]\, S[p]}{V} \\ "
+        r"v_t &= S[t^2] - \dfrac{S[t]^2}{V} \end{aligned}",
         symbols="$S[\\cdot](x)$ is the sum over the window about voxel $x$, with zeros beyond the border. $V$ is the "
         "volume of the window. $v_p$ is as $v_t$. $\\varepsilon_n$ is `smooth_nr`, $\\varepsilon_d$ is `smooth_dr`.",
         sees="It correlates the two images in a small window about each voxel. The contrast may change slowly over the "
@@ -128,7 +128,8 @@ TEXTS = {
             "**A label is one mask.** Split a map of several integer labels into one mask each first.",
             "**Equal soft labels score below 1.** `squared=True` scores them 1.",
             "**Small structures are noisy.** One voxel of a structure of ten changes the score much.",
-            "**It has no gradient where labels do not touch.** Smooth them: `scales=[0, 1, 2, 4]`.",
+            "**Labels that do not touch do not attract each other.** The warp has no gradient there. Smooth both: "
+            "`scales=[0, 1, 2, 4]`.",
             "**agnoreg negates**, MONAI subtracts from 1: `-Dice` and `1 - Dice`.",
         ),
     ),
@@ -172,7 +173,7 @@ TEXTS = {
         r"\left(\frac{\partial u_i}{\partial x_j}\right)^2",
         symbols="$u_i$ is component $i$ of the displacement field. With `l1=True` absolute values take the place of "
         "squares.",
-        sees="It is 0 for a translation, and for nothing else. Rotation, scaling and shear cost.",
+        sees="It is 0 for a translation. Rotation, scaling and shear cost.",
         pitfalls=(
             "**It penalises affine motion.** Align affinely first, or take [bending energy](bending.md).",
             "**Without `spacing`, voxels are the unit.** The same weight then means something else at another "
@@ -189,8 +190,8 @@ TEXTS = {
         symbols="$u_i$ is component $i$ of the displacement field.",
         sees="It is 0 for every affine field. Only a bend costs.",
         pitfalls=(
-            "**It does not forbid folding.** A steep but straight ramp costs nothing. Look at the determinant of the "
-            "Jacobian.",
+            "**It does not forbid folding.** A steep but straight ramp costs nothing. Count folds with "
+            "`agnoreg.metrics.folding`.",
             "**Without `spacing`, voxels are the unit**, and the value is in 1/voxel². With mm it is in 1/mm².",
             "**MONAI 1.6 uses compact second differences**, DeepReg central ones of central ones. `convention=` "
             "chooses.",

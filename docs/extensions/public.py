@@ -16,8 +16,18 @@ class Group:
     #: The names; empty: all of the module's ``__all__`` that are functions or classes.
     names: tuple[str, ...] = ()
     with_members: bool = False
-    inherited: bool = False
 
+
+#: The families, by the modules that they are in.
+FAMILIES = (
+    ("pointwise", "Pointwise"),
+    ("ratio", "RatioOfSums"),
+    ("histogram", "JointHistogram"),
+    ("local_moments", "LocalMoments"),
+    ("stencil", "Stencil"),
+    ("differences", "FirstDifferences"),
+    ("differences", "SecondDifferences"),
+)
 
 GROUPS = (
     Group(
@@ -35,7 +45,7 @@ GROUPS = (
     ),
     Group("Losses and metrics", "Classes that end in `Loss` are to be minimised.", "agnoreg.loss"),
     Group("Functions", "The same as plain functions of arrays, and what they are made of.", "agnoreg.functional"),
-    Group("Metrics of labels", "See [the metrics](metrics.md).", "agnoreg.metrics", with_members=True),
+    Group("Metrics of labels and fields", "See [the metrics](metrics.md).", "agnoreg.metrics", with_members=True),
     Group("Evaluation of files", "What `agnoreg evaluate` calls.", "agnoreg.evaluate", with_members=True),
     Group("Warnings", "", "agnoreg", ("EmptyMaskWarning", "EvenWindowWarning", "InputWarning")),
     Group(
@@ -51,6 +61,26 @@ GROUPS = (
         ("Backend", "Dtypes", "Execution", "Operations", "Autodiff", "Counting"),
         with_members=True,
     ),
+    Group(
+        "Writing a loss",
+        "What the author of a measure imports. A [family](design.md#how-to-add-a-measure) does the rest.",
+        "agnoreg.measures.author",
+        (
+            "ImageOptions",
+            "LabelOptions",
+            "FieldOptions",
+            "Masks",
+            "FieldMask",
+            "number",
+            "integer",
+            "share",
+            "flag",
+            "choice",
+            "pair_function",
+            "field_function",
+        ),
+    ),
+    *(Group("", "", f"agnoreg.measures.families.{module}", (name,), with_members=True) for module, name in FAMILIES),
     Group("MONAI's names", "See [migration from MONAI](migration/monai.md).", "agnoreg.compat.monai"),
     Group("Keras", "See [losses in Keras](losses.md).", "agnoreg_keras"),
 )

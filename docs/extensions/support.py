@@ -28,7 +28,7 @@ def table(kernels: Mapping[str, bool]) -> str:
         cells = rows.get(name)
         words = [_word(cell) for cell in cells] if cells else ["not checked"] * len(frameworks)
         words.append("✓" if kernels[name] else "–")
-        lines.append(f"| [{name}](_generated/losses/{name}.md) | {' | '.join(words)} |")
+        lines.append(f"| [{name}](generated/losses/{name}.md) | {' | '.join(words)} |")
     return "\n".join([*lines, ""])
 
 
