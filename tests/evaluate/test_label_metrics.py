@@ -93,6 +93,17 @@ def test_the_surface_dice_needs_a_tolerance(evaluated, maps):
         evaluated(*maps, nsd_tolerance=-1)
 
 
+def test_a_name_much_like_a_metrics_is_answered_by_it(evaluated, maps):
+    with pytest.raises(InputError, match="Did you mean the metric 'hd95'"):
+        evaluated(*maps, losses=["hd96"])
+
+
+def test_a_tolerance_needs_labels(maps):
+    images = [nifti(x.astype(np.float32)) for x in maps]
+    with pytest.raises(InputError, match="--nsd-tolerance is of labels: it needs --fixed-label and --moved-label"):
+        evaluate_pair(*images, nsd_tolerance=2)
+
+
 def test_a_group_and_a_percentile_can_be_asked_for(evaluated, maps):
     found = columns(evaluated(*maps, losses=["overlap", "hausdorff:percentile=90", "hausdorff", "hd95:surface=voxels"]))
     counts = overlap(*(x[None] for x in maps), labels=LABELS)
@@ -169,8 +180,12 @@ def test_without_scipy_one_line_says_what_to_install(evaluated, maps, monkeypatc
     assert "sensitivity" in found
     assert "hd95" not in found
     lines = [note for note in result.notes if "SciPy" in note]
-    assert lines == ["HD95, MASD, ASSD left out: Distances of surfaces need SciPy: pip install agnoreg[metrics]."]
-    with pytest.raises(InputError, match=r"hd95: Distances of surfaces need SciPy: pip install agnoreg\[metrics\]"):
+    assert lines == [
+        "HD95, MASD, ASSD left out: Distances of surfaces, and splines, need SciPy: pip install agnoreg[metrics]."
+    ]
+    with pytest.raises(
+        InputError, match=r"hd95: Distances of surfaces, and splines, need SciPy: pip install agnoreg\[metrics\]"
+    ):
         evaluated(*maps, losses=["hd95"])
 
 
@@ -249,7 +264,7 @@ def test_a_tools_definitions_hold_for_what_it_defines_and_are_stated(evaluated, 
 def test_a_convention_nobody_has_lists_those_that_there_are(evaluated, maps):
     with pytest.raises(InputError) as error:
         evaluated(*maps, convention="itksnap")
-    for part in ("deepreg", "(losses)", "learn2reg", "(distances of surfaces)", "got 'itksnap'"):
+    for part in ("deepreg", "(losses)", "learn2reg", "(surfaces)", "(fields)", "got 'itksnap'"):
         assert part in str(error.value)
 
 
