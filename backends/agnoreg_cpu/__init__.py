@@ -1,4 +1,4 @@
-"""Compiled kernels for arrays in the host's memory: NumPy's, PyTorch's, and TensorFlow's where it runs eagerly.
+"""Compiled kernels for arrays in the host's memory: NumPy's, PyTorch's, TensorFlow's and JAX's.
 
 Numba compiles them on first use, for float32 or float64, and caches them on disk. It is optional: without it, and for
 everything that the kernels do not support, the core's implementation runs, which is their reference in tests.
