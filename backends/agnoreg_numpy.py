@@ -16,6 +16,8 @@ from agnoreg.engine.validate import check_integer
 
 Array = Any
 
+#: Runs are looked for where those among so many first entries are at least so long.
+PROBED, SHORTEST_RUN = 1 << 12, 8
 #: A tuple, which compilers that trace Python can read where they cannot read ``|``.
 KINDS = (np.ndarray, np.generic)
 
@@ -114,9 +116,17 @@ class NumPyCounting(Counting):
         """Return the arrays as they are."""
         return self.backend, arrays
 
-    def bincount(self, index: Array, size: int) -> Array:
-        """Return the counts, as integers."""
-        return np.bincount(index, minlength=size)
+    def runs(self, arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array | None]:
+        """Return one entry of each run, where runs are long: neighbours are compared faster than counted."""
+        beginnings = [x[:PROBED] for x in arrays]
+        if np.count_nonzero(_changes(beginnings)) * SHORTEST_RUN > len(beginnings[0]):
+            return arrays, None
+        ends = np.append(np.flatnonzero(_changes(arrays)), len(arrays[0]) - 1)
+        return tuple(x[ends] for x in arrays), np.diff(ends, prepend=-1)
+
+    def bincount(self, index: Array, size: int, counts: Array | None = None) -> Array:
+        """Return the counts, as integers where each entry counts once."""
+        return np.bincount(index, counts, minlength=size)
 
     def bounds(self, array: Array) -> tuple[float, float]:
         """Return the least and the greatest number."""
@@ -144,6 +154,10 @@ class NumPyCounting(Counting):
         between *= between
         return np.sqrt(between.sum(axis=1))
 
+    def cubic(self, array: Array, points: Array) -> Array:
+        """Return SciPy's splines, in float64."""
+        return _scipy("ndimage").map_coordinates(array.astype(np.float64), points.T, order=3)
+
     def boxes(self, places: Array, count: int) -> Array:
         """Return the boxes, found by SciPy in one pass."""
         found = np.zeros((count, places.ndim, 2), dtype=np.int64)
@@ -153,12 +167,21 @@ class NumPyCounting(Counting):
         return found
 
 
+def _changes(arrays: Sequence[Array]) -> Array:
+    """Return after which entries of flat arrays, the last one aside, a run ends in one of them."""
+    first, *others = arrays
+    changes = first[1:] != first[:-1]
+    for x in others:
+        changes |= x[1:] != x[:-1]
+    return changes
+
+
 def _scipy(part: str) -> Any:
     """Return a part of SciPy, which nothing but distances needs."""
     try:
         return importlib.import_module(f"scipy.{part}")
     except ImportError as error:
-        raise ImportError("Distances of surfaces need SciPy: pip install agnoreg[metrics].") from error
+        raise ImportError("Distances of surfaces, and splines, need SciPy: pip install agnoreg[metrics].") from error
 
 
 class NumPyBackend(Backend):

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.charts import charts
 from benchmarks.inputs import FIELDS, REFERENCE
-from benchmarks.plan import CPU_BACKENDS, POINTWISE
+from benchmarks.plan import CPU_BACKENDS, POINTWISE, SIZES
 from benchmarks.subjects import LIBRARIES
 from benchmarks.titles import TITLES
 
@@ -19,6 +19,8 @@ FRAMEWORKS = {
     "tensorflow graph": "TensorFlow graph",
     "torch plain": "PyTorch without kernels",
     "numpy plain": "NumPy without kernels",
+    "jax": "JAX",
+    "jax plain": "JAX without kernels",
 }
 #: Relative difference up to which two values are the same.
 SAME = 1e-3
@@ -61,6 +63,8 @@ HOW = """## How it is measured
   mutual information is nearly 0: where it is off although the functions agree, that is float32 rounding.
 - DeepReg's formula is our own plain rendering in TensorFlow of the formulas in its documentation, with autodiff; its
   release on PyPI needs an older TensorFlow. SimpleITK and ANTs give values only.
+- JAX is compiled by `jax.jit`, and a call is over when its results are there. "The plain formula" is LNCC by
+  `jax.lax.reduce_window` in float32, one axis at a time, and autodiff.
 """
 
 
@@ -484,6 +488,8 @@ def cpu_targets(figures):
         yield faster("gmi", "numpy", "monai", None, 6)
         for mode in graphs:
             yield faster("gmi", mode, "deepreg-formula", mode, 1.6)
+        yield faster("lncc", "jax", "monai", None, 15)
+        yield faster("gmi", "jax", "monai", None, 20)
         for backend in CPU_BACKENDS:
             yield beyond("gmi", backend, 150)
         for loss in ("bending", "gradient"):
@@ -537,6 +543,14 @@ def cpu_targets(figures):
                 True,
                 "{} ×",
             )
+    for backend, peer in (("tensorflow graph", "deepreg-formula"), ("jax", "jax-formula")):
+        for n in SIZES:
+            own, other = (
+                figures.one("voxels", subject, backend, {"name": "lncc"}, size=[n] * 3) for subject in ("agnoreg", peer)
+            )
+            if own and other:
+                text = f"LNCC at {n}³, {FRAMEWORKS[backend]}: speed beside {LIBRARIES[peer][1]}"
+                yield row(text, ratio(other, own), 1, False, "{} ×")
     if figures.find("voxels", "agnoreg", name="gmi"):
         yield row(
             "Mutual information, PyTorch: memory beyond the gradient, 256³ less 128³",

@@ -37,10 +37,18 @@ class Counting:
         """
         return on_host(), tuple(self.backend.to_numpy(array) for array in arrays)
 
-    def bincount(self, index: Array, size: int) -> Array:
-        """Return how often each integer of 0 to ``size - 1`` occurs in a 1-D array."""
-        ones = self.xp.ones(index.shape, dtype=self.xp.float64, device=self.backend.device(index))
-        return self.backend.operations.scatter_add(index, ones, size)
+    def runs(self, arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array | None]:
+        """Return flat arrays of one size, or of each run of equal entries in all of them one, and the runs' lengths.
+
+        Here as they are, and None: an adapter may shorten them, where that takes less time than to count them does.
+        """
+        return arrays, None
+
+    def bincount(self, index: Array, size: int, counts: Array | None = None) -> Array:
+        """Return how often each integer of 0 to ``size - 1`` occurs in a 1-D array, or how often with these counts."""
+        if counts is None:
+            counts = self.xp.ones(index.shape, dtype=self.xp.float64, device=self.backend.device(index))
+        return self.backend.operations.scatter_add(index, counts, size)
 
     def over_blocks(self, function: Callable[..., Array], arrays: tuple[Array, ...], size: int) -> Array:
         """Return ``function(backend, *arrays)``, ``(B, size)``: counts, which those of blocks add up to."""
@@ -48,6 +56,24 @@ class Counting:
 
     def by_voxel(self, function: Callable[..., Array], array: Array, dtype: Any) -> Array:
         """Return ``function(backend, array)``, of which each entry is made of the array's own."""
+        return function(self.backend, array)
+
+    def over_neighbourhoods(self, one_pass: Any, arrays: tuple[Array, ...], reach: tuple[int, int]) -> Array:
+        """Return ``(B, figures)`` of a pass over arrays whose voxels see some before and after them along each axis.
+
+        ``one_pass.of_block(backend, *arrays)`` gathers, from a block with the voxels that its own see,
+        ``one_pass.merged`` merges blocks, and ``one_pass.rows`` makes NumPy's array of figures. The first array has one
+        more axis, the last.
+        """
+        return one_pass.rows(one_pass.of_block(self.backend, *arrays))
+
+    def by_neighbourhood(
+        self, function: Callable[..., Array], array: Array, reach: tuple[int, int], added: tuple[int, ...], dtype: Any
+    ) -> Array:
+        """Return ``function(backend, array)``, of which each voxel is made of some before and after it.
+
+        Its axes are those of the array but the last, without the voxels that see beyond the array, and ``added``.
+        """
         return function(self.backend, array)
 
     def loaded(self, array: Array, most: int) -> tuple["Backend", Array]:
@@ -83,6 +109,10 @@ class Counting:
     def distances(self, at: Array, to: Array, spacing: tuple[float, ...]) -> Array:
         """Return the distances of the voxels of one mask, in the order of the array, to the nearest of another."""
         return self.distance_transform(to, spacing)[at]
+
+    def cubic(self, array: Array, points: Array) -> Array:
+        """Return an array without a batch at points ``(N, axes)`` between its voxels, by cubic splines, 0 outside."""
+        raise NotImplementedError(f"The backend {self.backend.name} has no splines: convert the arrays to NumPy.")
 
     def boxes(self, places: Array, count: int) -> Any:
         """Return where the voxels of each place from 1 to ``count`` lie in an array of integers without a batch.

@@ -107,7 +107,14 @@ def _app() -> Any:
         ] = None,
         convention: Annotated[
             str | None,
-            typer.Option(metavar="NAME", help="Whose formulas: exact, deepreg, monai, voxelmorph or ants."),
+            typer.Option(
+                metavar="NAME",
+                help="Whose definitions, where they have one: of losses exact, deepreg, monai, voxelmorph or ants; of "
+                "metrics deepmind, monai, medpy, learn2reg and others (agnoreg metrics NAME).",
+            ),
+        ] = None,
+        nsd_tolerance: Annotated[
+            float | None, typer.Option(metavar="MM", help="Tolerance of the normalised surface Dice, in mm.")
         ] = None,
         mask: Annotated[Path | None, typer.Option(help="What counts, in everything: where this is not 0.")] = None,
         fixed_mask: Annotated[
@@ -127,6 +134,9 @@ def _app() -> Any:
         device: Annotated[str | None, typer.Option(help="The backend's device, such as cuda.")] = None,
         json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file.")] = None,
         csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the values to this CSV file.")] = None,
+        report: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Write a report with pictures to this HTML file.")
+        ] = None,
         scale: Annotated[
             bool, typer.Option("--scale/--no-scale", help="Scale each image to [0, 1] by its minimum and maximum.")
         ] = True,
@@ -152,6 +162,9 @@ def _app() -> Any:
         out: Annotated[
             Path | None, typer.Option(metavar="FILE", help="The table, .parquet or .csv: one row a pair.", **many)
         ] = None,
+        report_dir: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="A report of each pair, and of all: index.html.", **many)
+        ] = None,
         scheduler: Annotated[
             str | None, typer.Option(metavar="ADDRESS", help="Compute on this scheduler of dask.distributed.", **many)
         ] = None,
@@ -171,6 +184,7 @@ def _app() -> Any:
         Either of one pair, FIXED and MOVED, or of every pair of a CSV, --pairs CSV --out FILE.
         """
         from agnoreg.evaluate import evaluation
+        from agnoreg.evaluate.report import check_packages, report_html
         from agnoreg.evaluate.tables import print_evaluation
 
         files = {
@@ -187,9 +201,11 @@ def _app() -> Any:
             "--label-names": label_names,
             "--json": json,
             "--csv": csv,
+            "--report": report,
         }
         batch = {
             "--out": out,
+            "--report-dir": report_dir,
             "--scheduler": scheduler,
             "--workers": workers,
             "--memory-limit": memory_limit,
@@ -204,6 +220,7 @@ def _app() -> Any:
             "affine_tol": affine_tol,
             "ignore_affine": ignore_affine,
             "convention": convention,
+            "nsd_tolerance": nsd_tolerance,
             "regulariser_units": regulariser_units,
             "nan_is_masked": nan_is_masked,
             "max_voxels": max_voxels,
@@ -213,13 +230,21 @@ def _app() -> Any:
             if out is None:
                 raise evaluation.InputError("--pairs needs --out FILE, the table that is written.")
             how = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit, "keep_parts": keep_parts}
-            raise typer.Exit(evaluate_many(pairs, out, **settings, **how))
+            raise typer.Exit(evaluate_many(pairs, out, report_dir=report_dir, **settings, **how))
         _none_of(batch, "of many pairs: it needs --pairs")
         if fixed is None or moved is None:
             raise evaluation.InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
-        outputs = {path: write for path, write in ((json, evaluation.to_json), (csv, evaluation.to_csv)) if path}
-        inputs = [path for name, path in files.items() if path and name not in ("--json", "--csv")]
-        evaluation.check_outputs([path for path in (json, csv) if path], inputs)
+        written = ("--json", "--csv", "--report")
+        pair = {_argument(name): path for name, path in files.items() if path and name not in written}
+
+        def to_report(result: Any) -> str:
+            return report_html(result, {**pair, **settings})
+
+        writers = (evaluation.to_json, evaluation.to_csv, to_report)
+        outputs = {path: write for path, write in zip((json, csv, report), writers, strict=True) if path}
+        evaluation.check_outputs([path for path in (json, csv, report) if path], list(pair.values()))
+        if report:
+            check_packages()
         result = evaluation.evaluate_pair(
             fixed,
             moved,
@@ -256,6 +281,11 @@ def _app() -> Any:
             print(f"{name:<{max(map(len, states))}}  {state}")
 
     return app
+
+
+def _argument(option: str) -> str:
+    """Return the argument of `evaluate_pair` that an option stands for."""
+    return option.removeprefix("--").replace("-", "_").lower()
 
 
 def _none_of(options: dict[str, Any], why: str) -> None:
@@ -297,6 +327,8 @@ def evaluate_many(pairs: Path, out: Path, **settings: Any) -> int:
 
         summary = evaluate_pairs(pairs, out, progress=show, tell=_warn, **settings)
     before = f", {summary.before} of them before" if summary.before else ""
+    if summary.reports is not None:
+        print(f"{summary.reports}: the reports of all pairs.")
     print(f"{out}: {summary.finished} of {summary.total} pairs evaluated{before}; {len(summary.failures)} failed.")
     for name, error in list(summary.failures.items())[:SHOWN]:
         _warn(f"{pairs}, line {summary.lines[name]}, pair {name}: {error}")

@@ -72,6 +72,7 @@ def evaluate_pair(
     max_voxels: int = MAX_VOXELS,
     moved_before: Any = None,
     moved_label_before: Any = None,
+    nsd_tolerance: float | None = None,
 ) -> Evaluation:
     """Measure how similar two images are, how their label maps overlap, and how smooth a displacement field is.
 
@@ -101,8 +102,10 @@ def evaluate_pair(
     ignore_affine
         Let any difference of the affines pass, with a warning.
     convention
-        Whose formulas: ``"deepreg"``, ``"monai"``, ``"voxelmorph"`` or ``"ants"``, as `losses` take it; or ``"exact"``,
-        without constants, which those metrics have that are computed where `losses` is empty. None: each loss's own.
+        Whose definitions, of a library's losses or a tool's metrics; a metric for which that library or tool has none
+        is computed as without it. Of losses: ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"``, or ``"exact"``,
+        without constants, which those metrics have that are computed where ``losses`` is empty. Of distances between
+        surfaces: those of `agnoreg.metrics.surface_distances`. None: each loss's own, and agnoreg's.
     regulariser_units
         In what a field is measured where a loss does not say its ``spacing``: ``"mm"``, by the voxel size in the
         header, or ``"voxel"``. None: mm, and voxels by another library's convention. A loss object says its own.
@@ -119,6 +122,8 @@ def evaluate_pair(
     moved_before, moved_label_before
         The moving image and its label map before the registration, on the same grid: each record of images and labels
         then has its value ``before``, too.
+    nsd_tolerance
+        The tolerance of the normalised surface Dice in mm, which is computed of labels where this is given.
 
     Returns
     -------
@@ -145,6 +150,7 @@ def evaluate_pair(
         affine_tol=affine_tol,
         convention=convention,
         regulariser_units=regulariser_units,
+        nsd_tolerance=nsd_tolerance,
     )
     names = {} if label_names is None else names_of_labels(label_names)
     sources = {
@@ -171,6 +177,8 @@ def evaluate_pair(
             "moved label": moved_label_before,
         }
         earlier = opened(**{"moved image": moved_before, **labels, "ddf": None})
+        if moved_label_before is not None:
+            pair.unwarped = earlier.unwarped = earlier.labels_of("moved label")
     chosen = [metric.of(pair.fixed) for metric in metrics]
     # A framework is imported last: what is wrong with the files is said at once, and without what it logs.
     computer = Computer(backend, device)

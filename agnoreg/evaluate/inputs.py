@@ -46,6 +46,8 @@ class PairInputs:
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.data: dict[str, Array] = {}
+        #: The labels of the moving map before the registration, None where that was not given.
+        self.unwarped: set[int] | None = None
         volumes = [
             open_volume(source, role, components=3 if role == "ddf" else 0, max_voxels=max_voxels)
             for role, source in sources.items()
@@ -137,7 +139,7 @@ class PairInputs:
 
     def labels(self) -> tuple[int, ...]:
         """Return every label of either map but the background, and note what is left out and what is absent."""
-        fixed, moved = (self._labels_of(f"{which} label") - {BACKGROUND} for which in ("fixed", "moved"))
+        fixed, moved = (self.labels_of(f"{which} label") - {BACKGROUND} for which in ("fixed", "moved"))
         if not fixed | moved:
             where = " where voxels count" if self.counts("labels") is not None else ""
             raise InputError(f"The label maps hold nothing but the background, {BACKGROUND}{where}.")
@@ -148,11 +150,11 @@ class PairInputs:
                 more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
                 self.warnings.append(
                     f"absent from the {role} label map: {listed}{more}. Overlap there is 0 but for smoothing; a "
-                    "distance of centroids is undefined and left out of the mean."
+                    "distance of surfaces is inf; one of centroids is undefined and left out of the mean."
                 )
         return tuple(sorted(fixed | moved))
 
-    def _labels_of(self, role: str) -> set[int]:
+    def labels_of(self, role: str) -> set[int]:
         """Return the labels of a map that occur where voxels count."""
         mask = self.counts("labels")
         if mask is None:

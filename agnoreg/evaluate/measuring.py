@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
-from agnoreg.evaluate.metric import CENTROID_DISTANCE, HEADER, Metric
+from agnoreg.evaluate.label_records import label_records, series_of
+from agnoreg.evaluate.metric import HEADER, Metric
 from agnoreg.evaluate.metrics import EXACT
 from agnoreg.evaluate.nifti import InputError
+from agnoreg.evaluate.quantities import Quantity
 from agnoreg.evaluate.records import Record
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
@@ -67,26 +69,22 @@ def _bounding_box(mask: Array) -> tuple[slice, ...]:
     return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in ranges)
 
 
-def _mean(records: Sequence[Record]) -> Record:
-    values = [record.value for record in records]
-    if records[0].metric == CENTROID_DISTANCE:  # Undefined where a label is absent from one map.
-        values = [value for value in values if not math.isnan(value)]
-    mean = math.fsum(values) / len(values) if values else math.nan
-    return replace(records[0], label="mean", label_name="", value=mean, seconds=None, counted=None)
-
-
 def compute(
-    pair: "PairInputs", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
+    pair: "PairInputs", computer: Computer, metrics: Sequence[Metric | Quantity], names: Mapping[int, str]
 ) -> list[Record]:
     """Compute metrics of a pair, images first, then labels, each by its name, and the field."""
-    images, labels, field = ([one for one in metrics if kind in one.measures] for kind in ("images", "labels", "field"))
+
+    def on(kind: str) -> list[Metric]:
+        return [one for one in metrics if kind in one.measures and isinstance(one, Metric)]
+
     records: list[Record] = []
-    if images:
+    if images := on("images"):
         _note_clipping(pair, images)
         records += _image_records(pair, computer, images)
+    labels = [one for one in metrics if "labels" in one.measures]
     if labels and "fixed label" in pair.data:
-        records += _label_records(pair, computer, labels, names)
-    if field and "ddf" in pair.data:
+        records += label_records(pair, Measuring(pair, computer, "labels"), labels, names)
+    if (field := on("field")) and "ddf" in pair.data:
         records += _field_records(pair, computer, field)
     return records
 
@@ -98,10 +96,10 @@ def with_before(records: Sequence[Record], before: Sequence[Record]) -> list[Rec
 
 
 def _key(record: Record) -> tuple[Any, ...]:
-    return record.metric, str(record.arguments), record.measured, record.label
+    return *series_of(record), record.label
 
 
-class _Measuring:
+class Measuring:
     """Measures images, labels or a field over the voxels that count there."""
 
     def __init__(self, pair: "PairInputs", computer: Computer, measured: str) -> None:
@@ -116,14 +114,29 @@ class _Measuring:
         try:
             value, seconds = self.computer.value(metric.loss.call, *arrays, **self.mask)
         except ValueError as error:
-            if metric.required:
-                raise InputError(f"{metric.name}: {one_line(error)}") from error
-            self.pair.notes.append(f"{metric.name} left out: {one_line(error)}")
+            self.left_out(metric, error)
             return []
         except Exception as error:  # A device that runs out of memory, say: each framework has its own class for it.
-            why = f"{type(error).__name__}: {one_line(error)}"
-            raise InputError(f"{metric.name} failed on {self.computer.backend.name}: {why}") from error
+            raise self.failed(metric, error) from error
         return [self.record(metric, value, seconds, **said)]
+
+    def left_out(self, metric: Metric | Quantity, error: Exception) -> None:
+        """Note that a metric does not fit, once for all that have the same reason; raise where it was asked for."""
+        if metric.required:
+            raise InputError(f"{metric.name}: {one_line(error)}") from error
+        why = f" left out: {one_line(error)}"
+        name = metric.title if isinstance(metric, Quantity) else metric.name
+        notes = self.pair.notes
+        same = next((place for place, note in enumerate(notes) if note.endswith(why)), None)
+        if same is None:
+            notes.append(f"{name}{why}")
+        else:
+            notes[same] = f"{notes[same].removesuffix(why)}, {name}{why}"
+
+    def failed(self, metric: Metric | Quantity, error: Exception) -> InputError:
+        """Return the error of a metric that could not be computed."""
+        why = f"{type(error).__name__}: {one_line(error)}"
+        return InputError(f"{metric.name} failed on {self.computer.backend.name}: {why}")
 
     def flat(self, loss: Loss | None, *arrays: Array) -> int:
         """Return how many windows do not count in local correlation, as one of the images is flat there."""
@@ -136,7 +149,7 @@ class _Measuring:
         return self.counted - int(np.count_nonzero(~np.isnan(values)))
 
     def record(
-        self, metric: Metric, value: float, seconds: float, label: int | None = None, label_name: str = ""
+        self, metric: Metric | Quantity, value: float, seconds: float, label: int | None = None, label_name: str = ""
     ) -> Record:
         """Return what is said of a value."""
         return Record(
@@ -154,6 +167,7 @@ class _Measuring:
             title=metric.title,
             label_name=label_name,
             counted=self.counted,
+            definition=metric.definition,
         )
 
 
@@ -170,7 +184,7 @@ def _note_clipping(pair: "PairInputs", metrics: Sequence[Metric]) -> None:
 
 
 def _image_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
-    images = _Measuring(pair, computer, "images")
+    images = Measuring(pair, computer, "images")
     arrays: dict[bool, list[Array]] = {}
     records = []
     for metric in metrics:
@@ -188,7 +202,7 @@ def _image_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Met
 
 
 def _field_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
-    field = _Measuring(pair, computer, "field")
+    field = Measuring(pair, computer, "field")
     ddf, sizes = pair.data.pop("ddf"), pair.fixed.voxel_size
     records, units, array = [], None, None
     for metric in metrics:
@@ -201,26 +215,3 @@ def _field_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Met
         by = " x ".join(f"{size:.4g}" for size in sizes)
         pair.notes.append(f"spacing={HEADER}: displacements in mm, voxels of {by} mm; spacing=1 is for voxels.")
     return records
-
-
-def _label_records(
-    pair: "PairInputs", computer: Computer, metrics: Sequence[Metric], names: Mapping[int, str]
-) -> list[Record]:
-    columns: list[list[Record]] = []
-    labels, counts, measuring = pair.labels(), pair.counts("labels"), _Measuring(pair, computer, "labels")
-    if names and not set(labels) & set(names):
-        pair.warnings.append("--label-names has no name for any of the labels.")
-    for which in labels:
-        # One label at a time: two masks are held, never one for each label.
-        fixed, moved = pair.data["fixed label"] == which, pair.data["moved label"] == which
-        arrays = [computer.take(mask[None]) for mask in (fixed, moved)]
-        row: list[Record] = []
-        for metric in metrics:
-            if metric.loss is not None:
-                row += measuring.records(metric, *arrays, label=which, label_name=names.get(which, ""))
-                continue
-            inside = (fixed, moved) if counts is None else (fixed & counts, moved & counts)
-            found = computer.centroid_distance(*inside, pair.fixed.along(pair.fixed.voxel_size))
-            row.append(measuring.record(metric, *found, which, names.get(which, "")))
-        columns.append(row)
-    return [record for column in zip(*columns, strict=True) for record in (*column, _mean(column))]

@@ -8,6 +8,7 @@ from typing import Any
 
 from agnoreg.evaluate.nifti import InputError, Volume
 from agnoreg.files import one_line
+from agnoreg.objects.documentation import sections
 from agnoreg.objects.loss import Loss
 from agnoreg.objects.mixins import metric_of
 from agnoreg.objects.options import FieldOptions
@@ -26,6 +27,18 @@ _ASIDE = ("name", "reduction", "native")
 _PER_AXIS = ("kernel_size", "spacing")
 #: What a volume is called that has more than one voxel along one axis, or along two.
 FLAT = {1: "line", 2: "slice"}
+
+
+#: What differs between libraries, as a definition says it.
+LIBRARIES = {
+    "exact": "without small constants",
+    "deepreg": "DeepReg's formula",
+    "monai": "MONAI's formula",
+    "voxelmorph": "VoxelMorph's formula",
+    "ants": "the formula of ANTs and ITK",
+}
+#: Definitions of metrics whose class has more than one.
+OWN_WORDS = {"Pearson's r": "The covariance of the images over the product of their standard deviations"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,17 @@ class Metric:
         if not title or not (kind is plain or kind in registered_losses().values()):
             return kind.__name__
         return title if kind is plain else f"{title} loss"
+
+    @property
+    def definition(self) -> str:
+        """What the number is, in a sentence, and whose formula it is where libraries differ."""
+        if self.loss is None:
+            return "The distance between the centroids of a label in both maps."
+        text = OWN_WORDS.get(self.title) or sections(metric_of(type(self.loss)).__doc__ or "")[""].split("\n\n")[0]
+        text = " ".join(text.replace("``", "").split()).rstrip(".")
+        convention = getattr(self.loss, "convention", None)
+        whose = "" if convention is None else f"; {LIBRARIES.get(convention, convention)}"
+        return f"{text}{whose}."
 
     @property
     def unit(self) -> str:

@@ -20,6 +20,7 @@ from agnoreg.evaluate.metric import (
     metric_of,
 )
 from agnoreg.evaluate.nifti import InputError
+from agnoreg.evaluate.quantities import QUANTITIES, Quantity, default_quantities, parse_quantity
 from agnoreg.files import one_line
 from agnoreg.measures.conventions import CONVENTIONS
 from agnoreg.objects.build import build_loss
@@ -77,17 +78,22 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
-def _built(asked: str | Loss, convention: str | None, units: str | None) -> Metric:
+def _built(
+    asked: str | Loss, convention: str | None, units: str | None, nsd_tolerance: float | None
+) -> list[Metric | Quantity]:
     if isinstance(asked, Loss):
         defaults = arguments_of(type(asked))
         given = {key: value for key, value in asked.get_config().items() if key in defaults and value != defaults[key]}
-        return Metric(asked, given, measured_on(type(asked)), settled=True)
+        return [Metric(asked, given, measured_on(type(asked)), settled=True)]
     name, given = parse_loss(asked)
     try:
         if name in CENTROID_NAMES:
             if given:
                 raise ValueError(f"it takes no arguments, got {', '.join(given)}; it is measured in mm.")
-            return Metric(None)
+            return [Metric(None)]
+        whose = None if convention == EXACT else convention
+        if found := parse_quantity(name, given, convention=whose, nsd_tolerance=nsd_tolerance):
+            return list(found)
         for key in ("name", "weight"):
             if key in given:
                 raise ValueError(f"the argument {key!r} has no place in an evaluation.")
@@ -95,7 +101,7 @@ def _built(asked: str | Loss, convention: str | None, units: str | None) -> Metr
         if issubclass(kind, WeightedLoss | RegistrationLoss):
             raise ValueError("it combines losses: give each of them as a --loss of its own.")
         natural = name in registered_losses()
-        return _of_class(metric_of(kind) if natural else kind, given, natural, convention, units)
+        return [_of_class(metric_of(kind) if natural else kind, given, natural, convention, units)]
     except (TypeError, ValueError) as error:
         raise InputError(f"--loss {asked}: {one_line(error)}") from error
 
@@ -170,8 +176,11 @@ def evaluated_by_default(group: str) -> dict[type[Loss], Mapping[str, Any]]:
 
 
 def default_metrics(
-    measured: Iterable[str], convention: str | None = None, regulariser_units: str | None = None
-) -> list[Metric]:
+    measured: Iterable[str],
+    convention: str | None = None,
+    regulariser_units: str | None = None,
+    nsd_tolerance: float | None = None,
+) -> list[Metric | Quantity]:
     """Return every metric that fits what is given, each by the convention where it has it.
 
     Parameters
@@ -182,8 +191,10 @@ def default_metrics(
         Whose formulas; ``"exact"`` where None. A metric that a library does not have is computed as without it.
     regulariser_units
         ``"mm"`` or ``"voxel"``; None: mm, and voxels by a library's convention.
+    nsd_tolerance
+        In mm; the normalised surface Dice is computed where it is given.
     """
-    chosen = []
+    chosen: list[Metric | Quantity] = []
     for group in measured:
         for kind, exact in evaluated_by_default(group).items():
             named = convention is not None and convention != EXACT and _follows(kind, convention)
@@ -192,6 +203,10 @@ def default_metrics(
             chosen.append(replace(metric, measures=(group,), required=False))
         if group == "labels":
             chosen.append(Metric(None, required=False))
+        further = default_quantities(group, convention, nsd_tolerance)
+        # One row is called Dice: where a convention has its own, that.
+        taken = {one.title for one in further}
+        chosen = [one for one in chosen if one.title not in taken] + list(further)
     return chosen
 
 
@@ -203,7 +218,8 @@ def asked_metrics(
     affine_tol: float = 1e-3,
     convention: str | None = None,
     regulariser_units: str | None = None,
-) -> list[Metric]:
+    nsd_tolerance: float | None = None,
+) -> list[Metric | Quantity]:
     """Return what `evaluate_pair` computes: the losses that are asked for, or else all that fit what is given.
 
     Raises
@@ -215,19 +231,27 @@ def asked_metrics(
         raise InputError(f"The units of a ddf are 'voxel' or 'mm', got {ddf_units!r}.")
     if not affine_tol >= 0:
         raise InputError(f"The tolerance of affines must be 0 or more voxels, got {affine_tol}.")
-    known = tuple(dict.fromkeys((EXACT, *CONVENTIONS)))
-    if convention not in (None, *known):
-        raise InputError(f"--convention must be one of {', '.join(known)}, got {convention!r}.")
+    if convention is not None and convention not in {name for names in conventions().values() for name in names}:
+        listed = "; ".join(f"{', '.join(names)} ({kind})" for kind, names in conventions().items())
+        raise InputError(f"--convention must be one of {listed}; got {convention!r}.")
     if regulariser_units not in (None, "voxel", "mm"):
         raise InputError(f"--regulariser-units must be 'voxel' or 'mm', got {regulariser_units!r}.")
     if not losses:
-        return default_metrics(given, convention, regulariser_units)
-    metrics = [_built(asked, convention, regulariser_units) for asked in losses]
+        return default_metrics(given, convention, regulariser_units, nsd_tolerance)
+    metrics = [metric for asked in losses for metric in _built(asked, convention, regulariser_units, nsd_tolerance)]
     needs = {"labels": "--fixed-label and --moved-label", "field": "--ddf"}
     for metric in metrics:
         if not set(metric.measures) & set(given):
             raise InputError(f"{metric.name} needs {' or '.join(needs[kind] for kind in metric.measures)}.")
     return metrics
+
+
+def conventions() -> dict[str, tuple[str, ...]]:
+    """Return the names that a convention may have: those of losses, and those of metrics by what they measure."""
+    return {
+        "losses": tuple(dict.fromkeys((EXACT, *CONVENTIONS))),
+        "distances of surfaces": QUANTITIES["hausdorff"].conventions,
+    }
 
 
 # --- what will be computed --------------------------------------------------------------------------------------------
@@ -259,7 +283,8 @@ def planned(losses: Sequence[str | Loss], given: Sequence[str], **options: Any) 
     given
         What there is: ``"images"``, then ``"labels"`` and ``"field"`` or either.
     **options
-        ``ddf_units``, ``affine_tol``, ``convention`` and ``regulariser_units``, as `evaluate_pair` takes them.
+        ``ddf_units``, ``affine_tol``, ``convention``, ``regulariser_units`` and ``nsd_tolerance``, as `evaluate_pair`
+        takes them.
 
     Raises
     ------

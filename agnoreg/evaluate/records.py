@@ -54,6 +54,8 @@ class Record:
         ``"exact"`` those whose window is not flat. None for a mean over labels.
     before
         The value of the image or label map before the registration; None where none was given.
+    definition
+        What the number is, in a sentence: the formula, and whose definition where a convention was named.
     """
 
     metric: str
@@ -71,6 +73,7 @@ class Record:
     label_name: str = ""
     counted: int | None = None
     before: float | None = None
+    definition: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,12 @@ class Evaluation:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        """Return a plain table, which notebooks show."""
+        from agnoreg.evaluate.report.notebook import plain_table
+
+        return plain_table(self)
+
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
@@ -146,8 +155,8 @@ class Evaluation:
 def to_json(evaluation: Evaluation) -> str:
     """Return an evaluation as JSON text.
 
-    JSON has no NaN and no infinity: both are null, so that a null value is undefined and a null end of a range is
-    unbounded.
+    JSON has no NaN and no infinity: both are null. ``infinite`` lists which of ``value`` and ``before`` are infinite;
+    another null value is undefined, and a null end of a range is unbounded.
     """
     content = {
         "versions": dict(evaluation.versions),
@@ -155,11 +164,17 @@ def to_json(evaluation: Evaluation) -> str:
         "device": evaluation.device,
         "affine_tolerance": evaluation.affine_tolerance,
         "inputs": [_input_entry(entry) for entry in evaluation.inputs],
-        "metrics": [{**vars(record), "arguments": dict(record.arguments)} for record in evaluation.records],
+        "metrics": [_metric_entry(record) for record in evaluation.records],
         "notes": evaluation.notes,
         "warnings": evaluation.warnings,
     }
     return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
+def _metric_entry(record: Record) -> dict[str, Any]:
+    numbers = {"value": record.value, "before": record.before}
+    infinite = [name for name, value in numbers.items() if value is not None and math.isinf(value)]
+    return {**vars(record), "arguments": dict(record.arguments), "infinite": infinite}
 
 
 def _input_entry(entry: Input) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def print_evaluation(result: "Evaluation", verbose: bool = False) -> None:
     for note in result.notes:
         _print(console, f"- {note}")
     _print(console, BEST)
+    console.print()
+    for title, definition in dict.fromkeys((record.title, record.definition) for record in result.records):
+        if definition:
+            _print(console, f"- {title}: {definition}")
 
 
 def _records(records: "Sequence[Record]", console: "Console", width: int, verbose: bool) -> "Table":

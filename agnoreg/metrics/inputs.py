@@ -84,7 +84,7 @@ def read(
     masks = arrays[0].dtype == xp.bool and arrays[1].dtype == xp.bool
     if masks and wanted is None:
         wanted, single = (1,), True
-    counts = None if mask is None else _fitted(backend, arrays[2], arrays[0].shape)
+    counts = None if mask is None else fitted_mask(backend, arrays[2], arrays[0].shape)
     return Maps(owner, device, backend, arrays[0], arrays[1], counts, wanted, single)
 
 
@@ -108,7 +108,7 @@ def _check_shapes(true: tuple[int | None, ...], pred: tuple[int | None, ...], di
         raise ValueError(f"y_true and y_pred must have one shape, got y_true {true} and y_pred {pred}.")
 
 
-def _fitted(backend: Backend, mask: Array, shape: tuple[int, ...]) -> Array:
+def fitted_mask(backend: Backend, mask: Array, shape: tuple[int, ...]) -> Array:
     """Return which voxels count, in the maps' shape: those where a mask is not 0."""
     own = tuple(mask.shape)
     if len(own) == len(shape) + 1 and own[-1] == 1:

@@ -8,6 +8,8 @@ everything that the kernels do not support, the core's implementation runs, whic
   exactly 0.
 - Mutual information, `ParzenInformation`, in float32, with masks, too: of a voxel's weights in the bins only those that
   count.
+- The regularisers, bending energy and gradient norm, with masks: value and gradient in one pass, by a table of
+  differences.
 - Dice, Jaccard and the global correlation: one pass for their sums, one for a gradient; the core makes the value and
   the coefficients. The mean squared difference and, in float32, cross-entropy: both in one pass.
 

@@ -31,6 +31,11 @@ class CpuInformation(Kernels, ParzenInformation):
         """The factor of the squared distance in bins that gives a window's exponent of 2."""
         return np.float32(0.5 / (self.sigma_ratio**2 * math.log(2.0)))
 
+    @property
+    def wide(self) -> bool:
+        """Whether windows have weights in eight bins, not six."""
+        return self.sigma_ratio > histograms.NARROW
+
     def weights(self, call: HostEvaluation) -> Array:
         """Return the mask's weights, or a placeholder if there is no mask."""
         nothing = np.empty((call.samples, 0), call.dtype)
@@ -40,7 +45,7 @@ class CpuInformation(Kernels, ParzenInformation):
         """Return the joint histogram."""
 
         def body(_: int, t: Array, p: Array, weights: Array) -> Any:
-            return histograms.histogram(t, p, weights, self.num_bins, self.scale)
+            return histograms.histogram(t, p, weights, self.num_bins, self.scale, self.wide)
 
         results = call.over_voxels(body, *call.images, self.weights(call))
         return (np.stack([np.sum(parts, axis=0) for parts in results]),)
@@ -52,7 +57,7 @@ class CpuInformation(Kernels, ParzenInformation):
         matrices[:, bins, bins] = coefficients[index]
 
         def body(sample: int, own: Array, other: Array, weights: Array, to: Array) -> None:
-            histograms.slope(own, other, weights, matrices[sample], self.scale, to)
+            histograms.slope(own, other, weights, matrices[sample], self.scale, self.wide, to)
 
         call.over_voxels(body, call.images[index], call.images[1 - index], self.weights(call), out)
         return out

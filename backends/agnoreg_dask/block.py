@@ -105,6 +105,10 @@ def _kernels(task: Task, block: _Block) -> Evaluation | None:
     if not task.kernels or measure.fitted(backend.shape(block.arrays[0])) is not measure:
         return None
     found = evaluator_of(measure, backend, block.arrays)
+    if not isinstance(found, Evaluation):
+        # A block may be a part of a larger array, which does not lie in one piece as a copy does.
+        inputs = tuple(backend.xp.asarray(x, copy=True) for x in block.arrays[: measure.inputs])
+        found = evaluator_of(measure, backend, (*inputs, *block.arrays[measure.inputs :]))
     takes = isinstance(found, Evaluation) and found.of_block(block.constants, block.count, block.own)
     return found if takes else None
 

@@ -7,10 +7,14 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask import delayed
+from dask.array.overlap import overlap
 
 from agnoreg.backend import Backend, Counting, backend_of
 
 Array = Any
+
+#: How many blocks' figures are merged at once.
+MERGED = 8
 
 
 class DaskCounting(Counting):
@@ -40,6 +44,32 @@ class DaskCounting(Counting):
     def by_voxel(self, function: Callable[..., Array], array: Array, dtype: Any) -> Array:
         """Return what the function makes of every block, lazily."""
         return array.map_blocks(partial(_voxels_of_block, function), dtype=dtype)
+
+    def over_neighbourhoods(self, one_pass: Any, arrays: tuple[Array, ...], reach: tuple[int, int]) -> Array:
+        """Return the figures lazily: blocks are gathered with a halo each, and merged in a tree."""
+        blocks = [x.to_delayed() for x in _with_neighbours(arrays, reach)]
+        size = 1 + one_pass.kind.size
+        rows = []
+        for b, samples in enumerate(arrays[0].chunks[0]):
+            of_batch = zip(*(block[b].ravel() for block in blocks), strict=True)
+            parts = [delayed(_gathered_of_block)(one_pass, *block) for block in of_batch]
+            while len(parts) > 1:
+                parts = [delayed(one_pass.merged)(parts[k : k + MERGED]) for k in range(0, len(parts), MERGED)]
+            row = delayed(one_pass.rows)(parts[0])
+            rows.append(da.from_delayed(row, (samples, size), dtype=np.float64, meta=np.zeros((0, 0))))
+        return da.concatenate(rows)
+
+    def by_neighbourhood(
+        self, function: Callable[..., Array], array: Array, reach: tuple[int, int], added: tuple[int, ...], dtype: Any
+    ) -> Array:
+        """Return what the function makes of every block with its halo, lazily."""
+        (whole,) = _with_neighbours((array,), reach)
+        own = _own_chunks(array, reach)[: array.ndim - 1]
+        chunks = (*own[:1], *(_without_ends(sizes, reach) for sizes in own[1:]), *((size,) for size in added))
+        meta = np.zeros((0,) * len(chunks), dtype=dtype)
+        return whole.map_blocks(
+            partial(_map_of_block, function), dtype=dtype, chunks=chunks, drop_axis=() if added else -1, meta=meta
+        )
 
     def loaded(self, array: Array, most: int) -> tuple[Backend, Array]:
         """Compute an array that is not too large for that."""
@@ -89,3 +119,46 @@ def _voxels_of_block(function: Callable[..., Array], block: Array) -> Array:
 
 def _boxes_of_block(block: Array, count: int) -> Any:
     return backend_of(block).counting.boxes(block, count)
+
+
+# --- blocks that see their neighbours ---------------------------------------------------------------------------------
+
+
+def _own_chunks(array: Array, reach: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Return the chunks of a field, components last: at both ends large enough that one voxel sees all it needs."""
+    chunks = [array.chunks[0]]
+    for sizes in array.chunks[1:-1]:
+        given = [size for size in sizes if size]
+        while len(given) > 1 and given[0] <= reach[0]:
+            given[:2] = [given[0] + given[1]]
+        while len(given) > 1 and given[-1] <= reach[1]:
+            given[-2:] = [given[-2] + given[-1]]
+        chunks.append(tuple(given))
+    return *chunks, (array.shape[-1],)
+
+
+def _with_neighbours(arrays: tuple[Array, ...], reach: tuple[int, int]) -> tuple[Array, ...]:
+    """Return a field, and arrays of its voxels, with what the voxels of each block see; at the image's ends nothing."""
+    first, *others = arrays
+    chunks = _own_chunks(first, reach)
+    depth = {axis: reach if axis and len(sizes) > 1 else 0 for axis, sizes in enumerate(chunks[:-1])}
+    others = [da.broadcast_to(x, first.shape[:-1]).rechunk(chunks[:-1]) for x in others]
+    found = [overlap(first.rechunk(chunks), depth | {first.ndim - 1: 0}, "none", allow_rechunk=False)]
+    return *found, *(overlap(x, depth, "none", allow_rechunk=False) for x in others)
+
+
+def _without_ends(sizes: tuple[int, ...], reach: tuple[int, int]) -> tuple[int, ...]:
+    left = list(sizes)
+    left[0] -= reach[0]
+    left[-1] -= reach[1]
+    return tuple(left)
+
+
+def _gathered_of_block(one_pass: Any, *blocks: Array) -> Any:
+    backend, arrays = backend_of(*blocks).counting.take(blocks)
+    return one_pass.of_block(backend, *arrays)
+
+
+def _map_of_block(function: Callable[..., Array], block: Array) -> Array:
+    backend, (array,) = backend_of(block).counting.take((block,))
+    return function(backend, array)

@@ -143,7 +143,8 @@ def test_labels_have_a_row_each_and_a_mean(files, run):
     _, out, _ = run("evaluate", *PAIR, *LABELS)
     assert rows(out)["Dice"][:2] == ["3", "0.750"]
     assert rows(out)["Jaccard"][:2] == ["3", "0.600"]
-    assert rows(out)["mean"][0] == "1.5"
+    assert rows(out)["centroid distance (mm)"][:2] == ["3", "1.5"]
+    assert len(re.findall("^ +mean  ", out, re.MULTILINE)) == 9  # Of nine metrics.
     assert "- background label 0 left out." in out
 
 

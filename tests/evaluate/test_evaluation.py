@@ -718,9 +718,10 @@ def test_json_is_valid_where_numbers_are_not(pair, labels):
     content = json.loads(to_json(result), parse_constant=refuse)
     assert [entry["metric"] for entry in content["metrics"]] == [record.metric for record in result.records]
     for entry, record in zip(content["metrics"], result.records, strict=True):
-        assert entry["value"] == (None if math.isnan(record.value) else record.value)
+        assert entry["value"] == (record.value if math.isfinite(record.value) else None)
+        assert entry["infinite"] == (["value"] if math.isinf(record.value) else [])
     absent = [entry for entry in content["metrics"] if entry["label"] == 41 and entry["unit"] == "mm"]
-    assert absent[0]["value"] is None
+    assert [(entry["value"], entry["infinite"]) for entry in absent] == [(None, []), *[(None, ["value"])] * 3]
     assert absent[0]["value_range"] == [0.0, None]
     assert content["backend"] == "numpy"
     assert set(content["versions"]) == {"python", "agnoreg", "numpy", "nibabel"}

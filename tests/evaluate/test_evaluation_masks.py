@@ -8,10 +8,12 @@ import pytest
 
 from agnoreg.evaluate import batch as pairs
 from agnoreg.evaluate.evaluation import InputError, evaluate_pair
+from agnoreg.metrics import surface_distances
 
 SHAPE = (16, 15, 14)
 BOX = (slice(2, 13), slice(3, 14), slice(1, 12))
-AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
+SIZES = (1.5, 2.0, 3.0)
+AFFINE = np.diag([*SIZES, 1.0])
 
 
 def nifti(array, affine=AFFINE):
@@ -39,8 +41,16 @@ def evaluated(arrays, **options):
     return evaluate_pair(**held, **options)
 
 
-def values(result):
-    return {(record.metric, record.measured, record.label): record.value for record in result.records}
+#: They lead to the whole surface of the other map, wherever a mask leaves its elements out.
+SURFACES = ("hd95", "masd", "assd")
+
+
+def values(result, without=()):
+    return {
+        (record.metric, record.measured, record.label): record.value
+        for record in result.records
+        if record.metric not in without
+    }
 
 
 def box():
@@ -52,7 +62,7 @@ def box():
 def test_a_box_as_mask_is_cropping_in_images_labels_and_field(arrays):
     cropped = evaluated({name: array[BOX] for name, array in arrays.items()})
     masked = evaluated(arrays, mask=nifti(box()))
-    assert values(masked) == pytest.approx(values(cropped), rel=1e-5)
+    assert values(masked, SURFACES) == pytest.approx(values(cropped, SURFACES), rel=1e-5)
     assert {record.counted for record in masked.records} == {11**3, None}
     assert masked.notes[0] == f"images, labels, field: {11**3} of {math.prod(SHAPE)} voxels count (mask <in memory>)."
 
@@ -68,9 +78,22 @@ def test_what_a_mask_leaves_out_changes_nothing(arrays, scale):
         for name in ("fixed_label", "moved_label"):
             other[name][outside] = 9
         found = evaluated(other, mask=nifti(box()), scale=scale)
-        assert values(found) == values(expected)
+        assert values(found, SURFACES) == values(expected, SURFACES)
         assert found.warnings == expected.warnings
         assert found.notes == expected.notes
+
+
+def test_distances_of_surfaces_are_those_of_elements_that_count_to_whole_surfaces(arrays):
+    mask = np.ones(SHAPE, np.uint8)
+    mask[:, :, 4:] = 0
+    found = values(evaluated(arrays, mask=nifti(mask)))
+    distances = surface_distances(
+        arrays["fixed_label"][None], arrays["moved_label"][None], spacing=SIZES, labels=[3], mask=mask[None]
+    )
+    assert found["hd95", "labels", 3] == distances.hausdorff(95)[0, 0]
+    assert found["masd", "labels", 3] == distances.masd()[0, 0]
+    # Label 5 lies beyond: no element of its counts.
+    assert ("hd95", "labels", 5) not in found
 
 
 def test_a_mask_of_nan_and_numbers_counts_where_it_is_neither_0_nor_nan(arrays):

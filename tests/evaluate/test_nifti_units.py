@@ -1,5 +1,7 @@
 """Lengths are mm, whatever unit of length a header has."""
 
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -47,23 +49,30 @@ def arrays(rng):
 
 @pytest.fixture
 def masks():
-    """Return two labels of one voxel each, 1, 2 and 3 voxels apart, and that distance in mm."""
+    """Return two labels of one voxel each, 1, 2 and 3 voxels apart, and their distances in mm.
+
+    That of their centroids is the greatest of their corners, too, of which each has eight; the nearest one of the other
+    voxel is a voxel less far along any axis from four of them.
+    """
     masks = np.zeros((2, *SHAPE), np.uint8)
     masks[0, 1, 1, 1] = masks[1, 2, 3, 4] = 1
-    return masks, float(np.linalg.norm(np.linalg.norm(AFFINE[:3, :3], axis=0) * (1, 2, 3)))
+    corners = np.array(list(itertools.product((0, 1), (1, 2), (2, 3)))) * np.linalg.norm(AFFINE[:3, :3], axis=0)
+    apart = np.linalg.norm(corners, axis=1)
+    centroid, mean = float(apart.max()), float(apart.mean())
+    return masks, {"compute_centroid_distance": centroid, "hd95": centroid, "masd": mean, "assd": mean}
 
 
 @pytest.mark.parametrize("time", ["unknown", "sec", "msec", "usec", "hz"])
 @pytest.mark.parametrize("unit", ["meter", "mm", "micron"])
 def test_voxel_sizes_and_distances_are_mm_in_every_unit(put, arrays, masks, unit, time):
-    (fixed_label, moved_label), distance = masks
+    (fixed_label, moved_label), distances = masks
     files = [put(name, image(array, unit, time)) for name, array in zip("fm", arrays, strict=True)]
     labels = [put(name, image(label, unit, time)) for name, label in zip("gn", (fixed_label, moved_label), strict=True)]
     result = evaluate_pair(*files, fixed_label=labels[0], moved_label=labels[1])
     assert result.inputs[0].voxel_size == pytest.approx(np.linalg.norm(AFFINE[:3, :3], axis=0), rel=1e-5)
-    found = [record.value for record in result.records if record.unit == "mm" and record.label == 1]
+    found = {record.metric: record.value for record in result.records if record.unit == "mm" and record.label == 1}
     # The library's own small constant moves a centroid by 1e-5 of its distance from 1.
-    assert found == pytest.approx([distance], rel=1e-3)
+    assert found == pytest.approx(distances, rel=1e-3)
     assert not [note for note in result.notes if note.startswith(UNKNOWN)]
 
 
@@ -89,16 +98,15 @@ def test_grids_of_equal_numbers_in_other_units_are_refused(put, arrays, units):
 
 
 def test_an_unknown_unit_is_mm_and_said_once(put, arrays, masks):
-    (fixed_label, moved_label), distance = masks
+    (fixed_label, moved_label), distances = masks
     files = [put(name, image(array, "unknown", "sec")) for name, array in zip("fm", arrays, strict=True)]
     labels = [put("g", image(fixed_label, "mm")), put("n", image(moved_label, "unknown"))]
     result = evaluate_pair(*files, fixed_label=labels[0], moved_label=labels[1])
     assert [note for note in result.notes if note.startswith(UNKNOWN)] == [
         f"{UNKNOWN} fixed image, moved image, moved label: taken as mm."
     ]
-    assert [record.value for record in result.records if record.unit == "mm" and record.label == 1] == pytest.approx(
-        [distance], rel=1e-3
-    )
+    found = {record.metric: record.value for record in result.records if record.unit == "mm" and record.label == 1}
+    assert found == pytest.approx(distances, rel=1e-3)
 
 
 @pytest.mark.parametrize("unit", list(PER_MM))

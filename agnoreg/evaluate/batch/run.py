@@ -14,6 +14,7 @@ from agnoreg.evaluate.batch.table_in import Pair, likely_misspelt, read_pairs
 from agnoreg.evaluate.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
 from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING
 from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs
+from agnoreg.evaluate.report import Job, check_packages, write_folder
 from agnoreg.files import one_line
 
 __all__ = ["Summary", "evaluate_pairs"]
@@ -44,6 +45,8 @@ class Summary:
         Why the cluster ended it; empty where it did not.
     lines
         The line of the CSV of each pair that failed, by its id.
+    reports
+        The page that links to the reports of all pairs; None where none were asked for.
     """
 
     total: int
@@ -53,6 +56,7 @@ class Summary:
     interrupted: bool = False
     lost: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
+    reports: Path | None = None
 
 
 def evaluate_pairs(
@@ -64,6 +68,7 @@ def evaluate_pairs(
     workers: int | None = None,
     memory_limit: str | None = None,
     keep_parts: bool = False,
+    report_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     tell: Callable[[str], None] | None = None,
     **options: Any,
@@ -88,6 +93,9 @@ def evaluate_pairs(
         What each of them may take, as ``"4GiB"``; an equal share of the memory where None, no limit where ``"0"``.
     keep_parts
         Keep ``OUT.parts/`` when every pair is evaluated.
+    report_dir
+        A folder for a report of each pair, and of all, ``index.html``; None: no reports. Each page evaluates its pair
+        once more, here, on as many processes as `workers` says. Pages that are still true stay.
     progress
         Is called with how many pairs are finished, how many failed and how many there are, after each change.
     tell
@@ -115,6 +123,8 @@ def evaluate_pairs(
     _check_packages("pandas", "pyarrow")
     limit = cluster.check_cluster(scheduler, workers, memory_limit)
     columns, rows = _checked(pairs, out, settings, tell)
+    if report_dir is not None:
+        check_packages()
     store = RowStore(out, settings, TableRows(out, columns).part)
     # The rows of the table. What failed in an earlier run is tried again.
     done = {
@@ -154,7 +164,18 @@ def evaluate_pairs(
         failures = {one["id"]: one["error"] for one in table if one["error"]}
         store.kept = keep_parts or len(table) < len(rows) or bool(failures)
     lines = {pair.id: pair.line for pair in rows if pair.id in failures}
-    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines)
+    reports = None
+    if report_dir is not None and table and not interrupted:
+        jobs = [
+            Job(pair.id, {**pair.paths, **settings}, one["fingerprint"], one["error"])
+            for pair, one in _both(rows, done)
+        ]
+        reports = write_folder(Path(os.path.expanduser(report_dir)), jobs, pairs.name, workers)
+    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, reports)
+
+
+def _both(rows: Sequence[Pair], done: Mapping[str, Any]) -> Iterator[tuple[Pair, Mapping[str, Any]]]:
+    return ((pair, done[pair.id]) for pair in rows if pair.id in done)
 
 
 def _check_packages(*names: str) -> None:

@@ -41,7 +41,7 @@ OPTIONS: Mapping[str, Any] = {
     name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, *_ONE_PAIR)
 }
 #: Those of them, beside the losses, on which it depends what is computed.
-PLANNING = tuple(name for name in ("ddf_units", "affine_tol", "convention", "regulariser_units") if name in OPTIONS)
+PLANNING = ("ddf_units", "affine_tol", "convention", "regulariser_units", "nsd_tolerance")
 
 _OPTION = re.compile("--(" + "|".join(name.replace("_", "-") for name in FILES) + r")\b(?!-)(?: FILE\b)?")
 

@@ -1,0 +1,140 @@
+"""The records of label maps: each metric of every label, the mean over labels, and what a mean leaves out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from agnoreg.evaluate.label_quantities import LabelQuantities
+from agnoreg.evaluate.metric import CENTROID_DISTANCE, Metric
+from agnoreg.evaluate.quantities import QUANTITIES, Quantity
+from agnoreg.evaluate.records import Record
+
+if TYPE_CHECKING:
+    from agnoreg.evaluate.inputs import PairInputs
+    from agnoreg.evaluate.measuring import Measuring
+
+
+def label_records(
+    pair: "PairInputs", measuring: "Measuring", metrics: Sequence[Metric | Quantity], names: Mapping[int, str]
+) -> list[Record]:
+    """Return the records of metrics of labels, each with a mean, and note what there is to know of these."""
+    labels = pair.labels()
+    if names and not set(labels) & set(names):
+        pair.warnings.append("--label-names has no name for any of the labels.")
+    # One label at a time: two masks are held, never one for each label.
+    by_loss = [metric for metric in metrics if isinstance(metric, Metric)]
+    rows = [_of_label(pair, measuring, by_loss, which) for which in labels]
+    quantities = LabelQuantities(pair, measuring.computer, labels)
+    records: list[Record] = []
+    for metric in metrics:
+        if isinstance(metric, Metric):
+            place = by_loss.index(metric)
+            column = [record for row in rows if (record := row[place]) is not None]
+        else:
+            column = _of_quantity(quantities, measuring, metric)
+        column = [
+            replace(one, label_name=names.get(which, "")) for one in column if isinstance(which := one.label, int)
+        ]
+        records += [*column, _mean(column)] if column else []
+    _note_missing(pair, records)
+    _note_own_definitions(quantities, [one for one in metrics if isinstance(one, Quantity)], records)
+    return records
+
+
+def _of_label(pair: "PairInputs", measuring: "Measuring", metrics: Sequence[Metric], which: int) -> list[Record | None]:
+    """Return the record of one label by each loss; None for one that does not fit."""
+    computer, counts = measuring.computer, pair.counts("labels")
+    fixed, moved = pair.data["fixed label"] == which, pair.data["moved label"] == which
+    arrays = [computer.take(mask[None]) for mask in (fixed, moved)] if metrics else []
+    row: list[Record | None] = []
+    for metric in metrics:
+        if metric.loss is not None:
+            row.append(next(iter(measuring.records(metric, *arrays, label=which)), None))
+            continue
+        inside = (fixed, moved) if counts is None else (fixed & counts, moved & counts)
+        found = computer.centroid_distance(*inside, pair.fixed.along(pair.fixed.voxel_size))
+        row.append(measuring.record(metric, *found, which))
+    return row
+
+
+def _of_quantity(quantities: LabelQuantities, measuring: "Measuring", quantity: Quantity) -> list[Record]:
+    """Return the records of all labels; none where it does not fit, or lacks a package, and nobody asked for it."""
+    try:
+        values, seconds = quantities.values(quantity)
+    except (ImportError, ValueError) as error:
+        measuring.left_out(quantity, error)
+        return []
+    except Exception as error:
+        raise measuring.failed(quantity, error) from error
+    return [
+        measuring.record(quantity, value, seconds, which)
+        for which, value in zip(quantities.labels, values, strict=True)
+    ]
+
+
+def _note_missing(pair: "PairInputs", records: Sequence[Record]) -> None:
+    """Note what means over labels are of, where some have no value, or none that is finite; alike ones in one line."""
+    notes: dict[tuple[int, int, int], list[str]] = {}
+    for mean in records:
+        if mean.label == "mean" and mean.metric in QUANTITIES:
+            own = [
+                record.value for record in records if record.label != "mean" and series_of(record) == series_of(mean)
+            ]
+            finite = [value for value in own if math.isfinite(value)]
+            infinite = sum(math.isinf(value) for value in own)
+            if len(finite) < len(own):
+                rest = f" (mean of the others {math.fsum(finite) / len(finite):.4g})" if infinite and finite else ""
+                notes.setdefault((len(own), infinite, len(finite)), []).append(mean.title + rest)
+    for (count, missed, defined), titles in notes.items():
+        parts = [f"inf in {missed} of {count} labels"] if missed else []
+        left_out = count - missed - defined
+        parts += [f"undefined in {left_out} of {count} labels, which the mean leaves out"] if left_out else []
+        pair.notes.append(f"{', '.join(titles)}: {', '.join(parts)}.")
+
+
+def _note_own_definitions(quantities: LabelQuantities, metrics: Sequence[Quantity], records: Sequence[Record]) -> None:
+    """Note, in a line for each convention, where agnoreg's own definitions give other numbers."""
+    said: dict[str, list[str]] = {}
+    for metric in metrics:
+        series = metric.name, str(metric.arguments), "labels"
+        column = [record for record in records if record.label != "mean" and series_of(record) == series]
+        if metric.convention is None or not column:
+            continue
+        own = replace(metric, arguments={key: x for key, x in metric.arguments.items() if key != "convention"})
+        pairs = list(zip((record.value for record in column), quantities.values(own)[0], strict=True))
+        differing = [place for place, (theirs, ours) in enumerate(pairs) if not _alike(theirs, ours)]
+        if not differing:
+            continue
+        finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
+        theirs, ours = (_mean_of([pair[side] for pair in finite]) for side in (0, 1))
+        where = "in the mean over labels"
+        if _alike(theirs, ours):
+            theirs, ours = pairs[differing[0]]
+            where = f"for label {column[differing[0]].label}"
+        units = [f" {one.unit}" if one.unit else "" for one in (metric, own)]
+        text = f"{metric.title} is {ours:.4g}{units[1]}, not {theirs:.4g}{units[0]}, {where}"
+        said.setdefault(metric.convention, []).append(text)
+    for whose, texts in said.items():
+        quantities.pair.notes.append(f"{whose} differs from agnoreg's own definitions, by which {'; '.join(texts)}.")
+
+
+def _alike(theirs: float, ours: float) -> bool:
+    return math.isclose(theirs, ours, rel_tol=1e-6) or (math.isnan(theirs) and math.isnan(ours))
+
+
+def _mean(records: Sequence[Record]) -> Record:
+    values = [record.value for record in records]
+    # The distance of centroids is undefined where a label is absent from one map, other numbers where it is from both.
+    if records[0].metric == CENTROID_DISTANCE or records[0].metric in QUANTITIES:
+        values = [value for value in values if not math.isnan(value)]
+    return replace(records[0], label="mean", label_name="", value=_mean_of(values), seconds=None, counted=None)
+
+
+def _mean_of(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def series_of(record: Record) -> tuple[Any, ...]:
+    """Return what tells the records of one metric from those of another."""
+    return record.metric, str(record.arguments), record.measured

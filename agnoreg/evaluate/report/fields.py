@@ -1,0 +1,130 @@
+"""Pictures of a displacement field: the deformed grid, and how it changes volumes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agnoreg.evaluate.report.case import Case
+from agnoreg.evaluate.report.drawing import MARK, MOVED, Picture
+from agnoreg.evaluate.report.pictures import Slices
+from agnoreg.evaluate.report.places import worst_slices
+
+Array = Any
+
+#: Lines of a deformed grid along the longest side.
+LINES = 28
+FOLD = MARK
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """How a field changes volumes.
+
+    Attributes
+    ----------
+    determinant
+        det J of ``x + u(x)`` at each voxel, by central differences, one-sided ones at the border; 1 where it does not
+        count.
+    counted
+        How many voxels count.
+    folds
+        At how many of them the determinant is not above 0.
+    """
+
+    determinant: Array
+    counted: int
+    folds: int
+
+
+def volumes(case: Case) -> Volumes:
+    """Return how the field changes volumes; of a slice areas."""
+    assert case.ddf is not None
+    determinant = _determinant(case.ddf)
+    counts = case.counts.get("field")
+    finite = np.isfinite(determinant)
+    counted = finite if counts is None else finite & counts
+    determinant = np.where(counted, determinant, 1.0)
+    return Volumes(determinant, int(np.count_nonzero(counted)), int(np.count_nonzero(determinant <= 0)))
+
+
+def _determinant(ddf: Array) -> Array:
+    def along(component: int, axis: int) -> Array:
+        if ddf.shape[axis] == 1:
+            return np.float32(component == axis)
+        return np.gradient(ddf[..., component], axis=axis) + np.float32(component == axis)
+
+    # One row of J at a time, so that three gradients are held and not nine.
+    a, b = ([along(component, axis) for axis in range(3)] for component in (0, 1))
+    cofactors = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    del a, b
+    return np.broadcast_to(sum(along(2, axis) * cofactors[axis] for axis in range(3)), ddf.shape[:3])
+
+
+def grids(slices: Slices) -> tuple[list[Picture], tuple[int, int, int]]:
+    """Return the deformed grid in each plane, where displacements are largest, and where that is."""
+    case = slices.case
+    assert case.ddf is not None
+    ddf = np.nan_to_num(case.ddf, posinf=0.0, neginf=0.0)
+    places = worst_slices(np.sum(np.abs(ddf) * np.asarray(case.spacing, np.float32), axis=-1))
+    return [_grid(slices, ddf, plane, places[plane.normal]) for plane in case.planes], places
+
+
+def _grid(slices: Slices, ddf: Array, plane: Any, index: int) -> Picture:
+    from matplotlib.collections import LineCollection
+
+    figure = slices.on_image(plane, index, brightness=0.6)
+    field = plane.cut(ddf, index)
+    across, up = figure.centres()
+    x = across[None] + field[..., plane.across] * figure.spacing[0]
+    y = up[:, None] + field[..., plane.up] * figure.spacing[1]
+    points = np.stack([x, y], axis=-1)
+    step_up, step_across = (max(1, round(slices.longest / LINES / mm)) for mm in figure.spacing[::-1])
+    lines = [*points[step_up // 2 :: step_up], *points[:, step_across // 2 :: step_across].swapaxes(0, 1)]
+    figure.axes.add_collection(LineCollection(lines, colors=MOVED, linewidths=0.9))
+    return figure.picture(f"The deformed grid over the fixed image, {slices.where(plane, index)}.")
+
+
+def determinants(slices: Slices, found: Volumes) -> tuple[list[Picture], tuple[int, int, int], float]:
+    """Return log2 of det J in each plane, folds marked; where that is; and the largest that is drawn."""
+    folded = found.determinant <= 0
+    with np.errstate(all="ignore"):
+        logarithm = np.log2(np.where(folded, 1.0, found.determinant))
+    places = worst_slices(folded if found.folds else np.abs(logarithm))
+    limit = float(np.clip(np.percentile(np.abs(logarithm[::2, ::2, ::2]), 99.5), 0.2, 3.0))
+    pictures = []
+    for plane in slices.case.planes:
+        index = places[plane.normal]
+        figure = slices.blank(plane)
+        figure.image(plane.cut(logarithm, index), cmap="PuOr_r", vmin=-limit, vmax=limit)
+        marked = plane.cut(folded, index)
+        if marked.any():
+            _mark(figure, marked)
+        folds = int(np.count_nonzero(marked))
+        alt = f"Map of det J, {slices.where(plane, index)}, with {folds} folded voxels marked."
+        pictures.append(figure.picture(alt))
+    return pictures, places, limit
+
+
+def _mark(figure: Any, marked: Array) -> None:
+    """Draw voxels in the colour of folds, with a dark rim so that a single one is seen."""
+    across, up = figure.centres()
+    rows, columns = np.nonzero(marked)
+    figure.axes.scatter(across[columns], up[rows], s=14, marker="s", color="black", linewidths=0)
+    figure.axes.scatter(across[columns], up[rows], s=6, marker="s", color=FOLD, linewidths=0)
+
+
+def statistics(found: Volumes, counts: Array | None) -> Sequence[tuple[str, str]]:
+    """Return figures of det J with their names."""
+    values = found.determinant if counts is None else found.determinant[counts]
+    low, middle, high = np.percentile(values.ravel()[:: max(1, values.size // 1_000_000)], (1, 50, 99))
+    share = 100 * found.folds / max(1, found.counted)
+    return (
+        ("smallest", f"{float(values.min()):.3g}"),
+        ("1 % lie below", f"{low:.3g}"),
+        ("median", f"{middle:.3g}"),
+        ("99 % lie below", f"{high:.3g}"),
+        ("largest", f"{float(values.max()):.3g}"),
+        ("folded voxels, det J ≤ 0", f"{found.folds} of {found.counted} ({share:.2g} %)"),
+    )

@@ -1,0 +1,85 @@
+"""Where to look: the slices and the place in which two images or labels differ most."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agnoreg.evaluate.report.case import Case
+from agnoreg.functional import lncc_map, separable_filter
+
+Array = Any
+
+#: The window of local correlation, in voxels along each axis.
+WINDOW = 9
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two images are at each voxel.
+
+    Attributes
+    ----------
+    correlation
+        Squared local correlation in [0, 1]; 1 where a window is flat in an image, or does not count.
+    contrast
+        The fixed image's local standard deviation.
+    disagreement
+        What is left of the contrast where the images do not correlate: ``(1 - correlation) * contrast``.
+    """
+
+    correlation: Array
+    contrast: Array
+    disagreement: Array
+
+
+def agreement(case: Case, moved: Array) -> Agreement:
+    """Return how alike the fixed image and another one are at each voxel that counts."""
+    shape = case.fixed.shape
+    axes = [axis for axis in range(3) if shape[axis] > 1] or [0]
+    flat = tuple(shape[axis] for axis in axes)
+    fixed, moved = (np.ascontiguousarray(x, dtype=np.float32).reshape(1, *flat) for x in (case.fixed, moved))
+    size = tuple(min(WINDOW, 2 * ((n - 1) // 2) + 1) for n in flat)
+    with np.errstate(all="ignore"):
+        found = lncc_map(fixed, moved, kernel_size=size, convention="exact", spatial_dims=len(axes))
+    correlation = np.nan_to_num(np.asarray(found).reshape(shape), nan=1.0)
+    if "images" in case.counts:
+        correlation = np.where(case.counts["images"], correlation, 1.0)
+    contrast = _deviation(fixed, len(axes)).reshape(shape)
+    return Agreement(correlation, contrast, (1 - correlation) * contrast)
+
+
+def _deviation(image: Array, dims: int) -> Array:
+    """Return the standard deviation in a window around each voxel, ``(1, ...)``; a window ends at the border."""
+    taps = np.ones(WINDOW)
+    centred = image - image.mean()
+    sums, squares = (np.asarray(separable_filter(x, taps, spatial_dims=dims)) for x in (centred, centred * centred))
+    for axis in range(1, dims + 1):
+        inside = np.convolve(
+            np.ones(image.shape[axis], np.float32), taps, "same" if image.shape[axis] >= WINDOW else "full"
+        )
+        inside = inside[(len(inside) - image.shape[axis]) // 2 :][: image.shape[axis]]
+        across = inside.reshape([-1 if other == axis else 1 for other in range(image.ndim)]).astype(np.float32)
+        sums, squares = sums / across, squares / across
+    return np.sqrt(np.maximum(squares - sums * sums, 0))
+
+
+def worst_slices(difference: Array) -> tuple[int, int, int]:
+    """Return the index along each axis of the slice that holds most of a difference, which is nowhere negative.
+
+    Where nothing differs they are the middle ones.
+    """
+    if not difference.any():
+        middle = [size // 2 for size in difference.shape]
+        return middle[0], middle[1], middle[2]
+    x, y, z = (
+        int(np.argmax(np.sum(difference, axis=tuple(other for other in range(3) if other != axis), dtype=np.float64)))
+        for axis in range(3)
+    )
+    return x, y, z
+
+
+def worst_place(difference: Array) -> tuple[int, int, int]:
+    """Return the voxel with the largest difference."""
+    x, y, z = np.unravel_index(int(np.argmax(difference)), difference.shape)
+    return int(x), int(y), int(z)
