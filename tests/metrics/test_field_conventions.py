@@ -1,7 +1,7 @@
 """Each convention of fields against a plain writing of the tool's own formula, for one field without a batch.
 
-None of the tools installs its evaluation from a registry beside what these tests may need, so the formulas are written
-down here from the definitions: what each tool computes, faults included.
+Learn2Reg's evaluation is in no registry, and TransMorph's is a script; VoxelMorph and ICON bring more than a test
+needs. So the formulas are written down here from the tools' source, faults included. SimpleITK is asked itself.
 """
 
 import numpy as np
@@ -95,6 +95,20 @@ def test_the_determinant_of_numpy_gradient_whole_border_included(shape, name):
     assert found.share[0] == (expected <= 0).sum() / np.prod(shape)
     mask = np.random.default_rng(4).random(shape[1:]) < 0.5
     assert folding(u, mask=mask, convention=name).count[0] == (expected[mask] <= 0).sum()
+
+
+# --- SimpleITK --------------------------------------------------------------------------------------------------------
+
+
+def test_our_determinant_is_simpleitk_s_inside_the_border_in_mm():
+    itk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    spacing = (1.0, 2.0, 0.5)
+    # Arrays of SimpleITK's have their axes in reverse; vectors are along x, y and z, in mm.
+    image = itk.GetImageFromArray(np.ascontiguousarray(FOLDED[0].transpose(2, 1, 0, 3)), isVector=True)
+    image.SetSpacing(spacing)
+    expected = itk.GetArrayFromImage(itk.DisplacementFieldJacobianDeterminant(image)).transpose(2, 1, 0)
+    found = jacobian_determinant(FOLDED, spacing=spacing, units="mm")[0]
+    np.testing.assert_allclose(found, expected[1:-1, 1:-1, 1:-1], rtol=1e-10, atol=1e-12)
 
 
 # --- ICON -------------------------------------------------------------------------------------------------------------
