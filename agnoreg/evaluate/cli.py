@@ -60,6 +60,7 @@ def _fail(message: str, code: int = 2) -> int:
 def _app() -> Any:
     import typer
 
+    from agnoreg.evaluate.compile_command import add_compile
     from agnoreg.evaluate.nifti import MAX_VOXELS
 
     app = typer.Typer(
@@ -280,6 +281,7 @@ def _app() -> Any:
         for name, state in states.items():
             print(f"{name:<{max(map(len, states))}}  {state}")
 
+    add_compile(app)
     return app
 
 
