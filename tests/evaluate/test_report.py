@@ -156,9 +156,9 @@ def test_det_j_of_a_linear_field_and_its_folds(tmp_path, rng):
         expected = np.linalg.det(np.eye(3) + linear)
         nib.save(nib.Nifti1Image((grid @ linear.T).astype(np.float32), AFFINE), files["ddf"])
         found = volumes(read_case({"fixed": files["fixed"], "moved": files["fixed"], "ddf": files["ddf"]}))
-        np.testing.assert_allclose(found.determinant, expected, rtol=1e-4)
+        np.testing.assert_allclose(found.determinant[1:-1, 1:-1, 1:-1], expected, rtol=1e-4)
         assert (found.folds > 0) == (expected <= 0) == (folds > 0)
-        assert found.counted == image.size
+        assert found.counted.sum() == 4 * 3 * 5
 
 
 # --- what the tables say ----------------------------------------------------------------------------------------------

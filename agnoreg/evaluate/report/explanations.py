@@ -1,12 +1,9 @@
 """What a metric measures, in a plain sentence, and its definition: what a row of the verdict table unfolds to."""
 
-import inspect
 import re
 from dataclasses import dataclass
 
-import agnoreg.loss
 from agnoreg.evaluate.records import Record
-from agnoreg.objects.registry import registered_losses
 
 #: What a metric measures, by the name that the field has for it, in lower case and without a number or a loss's ending.
 MEASURES = {
@@ -49,7 +46,7 @@ class Explanation:
 
 def explanation(record: Record) -> Explanation:
     """Return what there is to say of a record's metric."""
-    return Explanation(measures(record.title or record.metric), _definition(record))
+    return Explanation(measures(record.title or record.metric), record.definition)
 
 
 def measures(title: str) -> str:
@@ -60,18 +57,3 @@ def measures(title: str) -> str:
             return MEASURES[name]
     words = set(re.findall(r"[a-z]+", key))
     return next((MEASURES[name] for name in MEASURES if " " not in name and name in words), "")
-
-
-def _definition(record: Record) -> str:
-    """Return the definition that a record has, or else the first paragraphs of what computes it."""
-    if own := getattr(record, "definition", ""):
-        return str(own)
-    classes = {kind.__name__: kind for kind in registered_losses().values()}
-    found = getattr(agnoreg.loss, record.metric, None) or classes.get(record.metric)
-    text = inspect.getdoc(found) if found is not None else ""
-    if record.metric == "compute_centroid_distance":
-        return "The distance of the two centroids, each the mean of the places of a label's voxels, in mm."
-    paragraphs = (text or "").split("\n\n")
-    # The text before the parameters; the formula is in the second paragraph where the first has none.
-    kept = paragraphs[:1] if "``" in paragraphs[0] else paragraphs[:2]
-    return " ".join(part for part in kept if not part.startswith("Parameters")).replace("``", "").replace("\n", " ")

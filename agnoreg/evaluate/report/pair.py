@@ -149,19 +149,26 @@ def _labels(slices: Slices, found: Structures) -> dict[str, Any]:
 
 def _field(slices: Slices) -> dict[str, Any]:
     case = slices.case
-    found = fields.volumes(case)
-    grids, grid_places = fields.grids(slices)
-    maps, map_places, limit = fields.determinants(slices, found)
-    counts = case.counts.get("field")
+    grids, places = fields.grids(slices)
     return {
         "grids": grids,
-        "grid_where": [slices.where(plane, grid_places[plane.normal]) for plane in case.planes],
+        "where": [slices.where(plane, places[plane.normal]) for plane in case.planes],
+        "volumes": _volumes(slices),
+    }
+
+
+def _volumes(slices: Slices) -> dict[str, Any] | None:
+    found = fields.volumes(slices.case)
+    if found is None:
+        return None
+    maps, places, limit = fields.determinants(slices, found)
+    return {
         "maps": maps,
-        "map_where": [slices.where(plane, map_places[plane.normal]) for plane in case.planes],
+        "where": [slices.where(plane, places[plane.normal]) for plane in slices.case.planes],
         "bar": gradient("PuOr_r"),
         "low": f"{2**-limit:.2g}",
         "high": f"{2**limit:.2g}",
         "folds": found.folds,
-        "statistics": fields.statistics(found, counts),
-        "histogram": charts.determinant_histogram(found.determinant, counts, found.folds),
+        "statistics": fields.statistics(found),
+        "histogram": charts.determinant_histogram(found.determinant[found.counted], found.folds),
     }
