@@ -4,24 +4,35 @@
 the metric's natural sign; nothing here prints.
 """
 
+import inspect
 import platform
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from agnoreg.engine.kernels import EvenWindowWarning
 from agnoreg.evaluate.inputs import PairInputs
 from agnoreg.evaluate.label_names import label_names as names_of_labels
+from agnoreg.evaluate.landmarks import read_landmarks
 from agnoreg.evaluate.measuring import Computer, compute, with_before
-from agnoreg.evaluate.metrics import Series, asked_metrics, parse_loss, planned
+from agnoreg.evaluate.metric import Metric
+from agnoreg.evaluate.metrics import Series, asked_metrics, parse_loss, planned, series_of
 from agnoreg.evaluate.nifti import (
     MAX_VOXELS,
     InputError,
 )
+from agnoreg.evaluate.quantity import Quantity
 from agnoreg.evaluate.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
+from agnoreg.files import one_line
+from agnoreg.messages import InputWarning
 from agnoreg.objects.loss import Loss
 
 __all__ = [
+    "Checked",
     "Evaluation",
     "Input",
     "InputError",
@@ -29,6 +40,7 @@ __all__ = [
     "Series",
     "check_backend",
     "check_outputs",
+    "check_pair",
     "evaluate_pair",
     "parse_loss",
     "planned",
@@ -39,13 +51,60 @@ __all__ = [
 
 Array = Any
 
-#: The files of a pair, by `evaluate_pair`'s arguments.
-INPUTS = ("fixed", "moved", "fixed_label", "moved_label", "ddf", "mask", "fixed_mask", "moving_mask")
+#: The files of a pair that lie on its grid, by what they are called; each is an argument of `evaluate_pair`.
+ROLES = {
+    "fixed image": "fixed",
+    "moved image": "moved",
+    "fixed label": "fixed_label",
+    "moved label": "moved_label",
+    "ddf": "ddf",
+    "mask": "mask",
+    "fixed mask": "fixed_mask",
+    "moving mask": "moving_mask",
+}
+#: All files of a pair, by `evaluate_pair`'s arguments.
+INPUTS = (*ROLES.values(), "moved_before", "moved_label_before", "fixed_landmarks", "moving_landmarks")
+#: The arguments, beside the losses, on which it depends what is computed.
+PLANNING = ("ddf_units", "affine_tol", "convention", "regulariser_units", "nsd_tolerance")
+
+
+@contextmanager
+def library_warnings(into: list[str]) -> Iterator[None]:
+    """Take what the library warns of (a window of even size, inputs whose value means little) as lines."""
+    ours = (EvenWindowWarning, InputWarning)
+    with warnings.catch_warnings(record=True) as caught:
+        for category in ours:
+            warnings.simplefilter("always", category)
+        yield
+    for one in caught:
+        if issubclass(one.category, ours):
+            into.append(one_line(one.message))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def check_backend(name: str, device: str | None) -> None:
     """Raise InputError where a backend cannot be used here, or not on this device; its framework is imported."""
     Computer(name, device)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check_pair` found.
+
+    Attributes
+    ----------
+    inputs
+        The files, by their headers.
+    series
+        What would be computed.
+    warnings
+        What is probably not meant.
+    """
+
+    inputs: tuple[Input, ...]
+    series: tuple[Series, ...]
+    warnings: tuple[str, ...]
 
 
 def evaluate_pair(
@@ -73,6 +132,11 @@ def evaluate_pair(
     moved_before: Any = None,
     moved_label_before: Any = None,
     nsd_tolerance: float | None = None,
+    fixed_landmarks: Any = None,
+    moving_landmarks: Any = None,
+    landmark_units: str = "voxel",
+    ddf_frame: str = "array",
+    progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Measure how similar two images are, how their label maps overlap, and how smooth a displacement field is.
 
@@ -85,7 +149,8 @@ def evaluate_pair(
         Label maps of that grid; both or neither. Each label but 0 is measured on its own, and the mean over labels.
     ddf
         A displacement field ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, component i along array axis i. That of a slice
-        may have two components; a third one must be 0.
+        may have two components; a third one must be 0. Also an array, or a ``.npy`` or ``.npz`` file of one, ``(3, X,
+        Y, Z)`` or components last, of the image's size or half of it.
     losses
         What to compute: ``"NAME"`` or ``"NAME:key=value,..."`` as in ``--loss``, or loss objects. Where empty, every
         metric that fits. For a slice ``spatial_dims`` is set to 2, but not that of a loss object.
@@ -124,6 +189,16 @@ def evaluate_pair(
         then has its value ``before``, too.
     nsd_tolerance
         The tolerance of the normalised surface Dice in mm, which is computed of labels where this is given.
+    fixed_landmarks, moving_landmarks
+        The same landmarks in both images, in the same order: CSV files of three numbers a line, or arrays ``(N, 3)``.
+        Their target registration error is computed, by the field, which takes the fixed ones to the moving ones.
+    landmark_units
+        ``"voxel"``, the first voxel being 0, or ``"mm"``, as the affine in the header has it.
+    ddf_frame
+        ``"array"``, or ``"itk"``: vectors in mm along the patient's axes, to the left and to the back, as ITK and ANTs
+        write them.
+    progress
+        Is called with a few words before each step, such as ``"labels: HD95"``.
 
     Returns
     -------
@@ -135,67 +210,134 @@ def evaluate_pair(
     InputError
         If anything about the inputs does not fit; nothing is computed then.
     """
-    if (fixed_label is None) != (moved_label is None):
-        one, other = ("fixed", "moved") if moved_label is None else ("moved", "fixed")
-        raise InputError(f"A {one} label map was given without a {other} one: pass --fixed-label and --moved-label.")
-    if moved_label_before is not None and (fixed_label is None or moved_before is None):
-        raise InputError(
-            "--moved-label-before needs --moved-before, and --fixed-label with --moved-label to compare it with."
-        )
-    given = ("images",) + ("labels",) * (fixed_label is not None) + ("field",) * (ddf is not None)
-    metrics = asked_metrics(
-        losses,
-        given,
-        ddf_units=ddf_units,
-        affine_tol=affine_tol,
-        convention=convention,
-        regulariser_units=regulariser_units,
-        nsd_tolerance=nsd_tolerance,
-    )
-    names = {} if label_names is None else names_of_labels(label_names)
-    sources = {
-        "fixed image": fixed,
-        "moved image": moved,
-        "fixed label": fixed_label,
-        "moved label": moved_label,
-        "ddf": ddf,
-        "mask": mask,
-        "fixed mask": fixed_mask,
-        "moving mask": moving_mask,
-    }
-    if isinstance(max_voxels, bool) or not isinstance(max_voxels, int) or max_voxels < 1:
-        raise InputError(f"The most voxels of an input must be an integer of 1 or more, got {max_voxels!r}.")
-    tolerance = None if ignore_affine else affine_tol
-
-    def opened(**other: Any) -> PairInputs:
-        return PairInputs({**sources, **other}, scale, ddf_units == "mm", tolerance, nan_is_masked, max_voxels)
-
-    pair, earlier = opened(), None
-    if moved_before is not None:
-        labels = {
-            "fixed label": fixed_label if moved_label_before is not None else None,
-            "moved label": moved_label_before,
-        }
-        earlier = opened(**{"moved image": moved_before, **labels, "ddf": None})
-        if moved_label_before is not None:
-            pair.unwarped = earlier.unwarped = earlier.labels_of("moved label")
-    chosen = [metric.of(pair.fixed) for metric in metrics]
+    request = dict(locals())
+    say = progress or (lambda text: None)
+    say("reading")
+    said: list[str] = []
+    with library_warnings(said):
+        prepared = _prepared(request, read=True)
+    pair, earlier = prepared.pair, prepared.earlier
     # A framework is imported last: what is wrong with the files is said at once, and without what it logs.
+    say(f"loading {backend}")
     computer = Computer(backend, device)
-    records = compute(pair, computer, chosen, names)
-    if earlier is not None:
-        records = with_before(records, compute(earlier, computer, chosen, names))
-        pair.add_before(earlier)
+    with library_warnings(said):
+        records = compute(pair, computer, prepared.metrics, prepared.names, say)
+        if earlier is not None:
+            before = compute(earlier, computer, prepared.metrics, prepared.names, lambda text: say(f"{text}, before"))
+            records = with_before(records, before)
+            pair.add_before(earlier)
+    pair.warnings += dict.fromkeys(said)
     return Evaluation(
         tuple(records),
         tuple(pair.inputs),
         computer.backend.name,
         computer.device,
         _versions(computer.backend.name),
-        tolerance,
+        prepared.tolerance,
         tuple(pair.notes),
         tuple(pair.warnings),
+        pair.errors,
     )
+
+
+def check_pair(fixed: Any, moved: Any, **options: Any) -> Checked:
+    """Check the inputs of `evaluate_pair` by their headers, and say what it would compute; no voxel is read.
+
+    Parameters
+    ----------
+    fixed, moved, **options
+        As `evaluate_pair` takes them.
+
+    Returns
+    -------
+    Checked
+        The inputs, and what would be computed.
+
+    Raises
+    ------
+    InputError
+        If anything about the inputs does not fit that can be seen from headers.
+    """
+    bound = inspect.signature(evaluate_pair).bind(fixed, moved, **options)
+    bound.apply_defaults()
+    said: list[str] = []
+    with library_warnings(said):
+        prepared = _prepared(bound.arguments, read=False)
+    prepared.pair.warnings += dict.fromkeys(said)
+    before = [] if prepared.earlier is None else prepared.earlier.before_entries()
+    return Checked((*prepared.pair.inputs, *before), prepared.series, tuple(prepared.pair.warnings))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A pair whose inputs fit, and what is to be computed of it."""
+
+    pair: PairInputs
+    earlier: PairInputs | None
+    metrics: list[Metric | Quantity]
+    series: tuple[Series, ...]
+    names: Mapping[int, str]
+    tolerance: float | None
+
+
+def _prepared(request: Mapping[str, Any], read: bool) -> _Prepared:
+    """Check the arguments of `evaluate_pair`, and open its files; read them, too, or just their headers."""
+    given = _given(request)
+    planning = {name: request[name] for name in PLANNING}
+    metrics = asked_metrics(request["losses"], given, **planning)
+    names = {} if request["label_names"] is None else names_of_labels(request["label_names"])
+    max_voxels = request["max_voxels"]
+    if isinstance(max_voxels, bool) or not isinstance(max_voxels, int) or max_voxels < 1:
+        raise InputError(f"The most voxels of an input must be an integer of 1 or more, got {max_voxels!r}.")
+    if request["ddf_frame"] not in ("array", "itk"):
+        raise InputError(f"--ddf-frame must be 'array' or 'itk', got {request['ddf_frame']!r}.")
+    tolerance = None if request["ignore_affine"] else request["affine_tol"]
+    sources = {role: request[name] for role, name in ROLES.items()}
+
+    def opened(**other: Any) -> PairInputs:
+        return PairInputs(
+            {**sources, **other},
+            request["scale"],
+            request["ddf_units"] == "mm",
+            tolerance,
+            request["nan_is_masked"],
+            max_voxels,
+            request["ddf_frame"],
+            read,
+        )
+
+    fixed_points, moving_points = (
+        None if request[f"{which}_landmarks"] is None else read_landmarks(request[f"{which}_landmarks"], role)
+        for which, role in (("fixed", "fixed landmarks"), ("moving", "moving landmarks"))
+    )
+    pair, earlier = opened(), None
+    pair.take_landmarks(fixed_points, moving_points, request["landmark_units"] == "mm")
+    if request["moved_before"] is not None:
+        label = request["moved_label_before"]
+        labels = {"fixed label": None if label is None else request["fixed_label"], "moved label": label}
+        earlier = opened(**{"moved image": request["moved_before"], **labels, "ddf": None})
+        if label is not None and read:
+            pair.unwarped = earlier.unwarped = earlier.labels_of("moved label")
+    chosen = [metric.of(pair.fixed) for metric in metrics]
+    return _Prepared(pair, earlier, chosen, series_of(chosen, given), names, tolerance)
+
+
+def _given(request: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what there is to measure on; raise InputError where one of two that belong together is missing."""
+    there = {name for name, value in request.items() if value is not None}
+    if len(labels := {"fixed_label", "moved_label"} & there) == 1:
+        one, other = ("fixed", "moved") if "fixed_label" in labels else ("moved", "fixed")
+        raise InputError(f"A {one} label map was given without a {other} one: pass --fixed-label and --moved-label.")
+    if "moved_label_before" in there and not {"fixed_label", "moved_before"} <= there:
+        raise InputError(
+            "--moved-label-before needs --moved-before, and --fixed-label with --moved-label to compare it with."
+        )
+    if len({"fixed_landmarks", "moving_landmarks"} & there) == 1:
+        raise InputError("Landmarks are of both images: pass --fixed-landmarks and --moving-landmarks.")
+    if request["landmark_units"] not in ("voxel", "mm"):
+        raise InputError(f"--landmark-units must be 'voxel' or 'mm', got {request['landmark_units']!r}.")
+    kinds = {"images": "fixed", "labels": "fixed_label", "field": "ddf", "landmarks": "fixed_landmarks"}
+    return tuple(kind for kind, name in kinds.items() if name in there)
 
 
 def _versions(backend: str) -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from agnoreg.evaluate.counted import which_count
+from agnoreg.evaluate.field_arrays import ArrayData, is_array_file, open_field_array
+from agnoreg.evaluate.landmarks import Landmark, landmarks_in_voxels
 from agnoreg.evaluate.metric import FLAT
 from agnoreg.evaluate.nifti import (
     GridDifference,
@@ -41,25 +43,37 @@ class PairInputs:
         tolerance: float | None,
         nan_is_masked: bool,
         max_voxels: int,
+        frame: str = "array",
+        read: bool = True,
     ) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.data: dict[str, Array] = {}
+        #: Landmarks in voxels of the fixed and the moving image, and the error of each once it is known.
+        self.landmarks: tuple[Array, Array] | None = None
+        self.errors: tuple[Landmark, ...] = ()
         #: The labels of the moving map before the registration, None where that was not given.
         self.unwarped: set[int] | None = None
-        volumes = [
-            open_volume(source, role, components=3 if role == "ddf" else 0, max_voxels=max_voxels)
-            for role, source in sources.items()
-            if source is not None
-        ]
+        volumes: list[Volume] = []
+        for role, source in sources.items():
+            if source is None:
+                continue
+            if role == "ddf" and is_array_file(source):
+                volumes.append(open_field_array(source, role, volumes[0], max_voxels))
+            else:
+                components = 3 if role == "ddf" else 0
+                volumes.append(open_volume(source, role, components=components, max_voxels=max_voxels))
         # Every header is compared before the first voxel is read.
         self.fixed = volumes[0]
         differences = [self._compare(volume, tolerance) for volume in volumes]
+        if not read:
+            self.inputs = [_entry(*one) for one in zip(volumes, differences, strict=True)]
+            return
         self.counted = which_count({volume.role: volume for volume in volumes}, nan_is_masked)
         self.notes += self.counted.notes
         for volume, difference in zip(volumes, differences, strict=True):
-            self._read(volume, difference, scale, in_mm)
+            self._read(volume, difference, scale, in_mm, frame)
         self._note_headers(volumes)
 
     def _note_headers(self, volumes: Sequence[Volume]) -> None:
@@ -94,7 +108,7 @@ class PairInputs:
             )
         return difference
 
-    def _read(self, volume: Volume, difference: GridDifference, scale: bool, in_mm: bool) -> None:
+    def _read(self, volume: Volume, difference: GridDifference, scale: bool, in_mm: bool, frame: str) -> None:
         intensities, labels = None, None
         if volume.role.endswith("image"):
             self.data[volume.role], intensities = read_image(volume, scale, self.counted.of("images"))
@@ -108,17 +122,27 @@ class PairInputs:
                     "like this: threshold it first if it is one."
                 )
         elif volume.role == "ddf":
-            self.data[volume.role] = read_field(volume, in_mm)
-            self.notes.append(f"ddf read in {'mm, divided by the voxel size of each axis' if in_mm else 'voxels'}.")
+            self.data[volume.role] = read_field(volume, in_mm, frame)
+            if frame == "itk":
+                self.notes.append("ddf read in mm along the patient's axes (LPS), turned into voxels by the affine.")
+            else:
+                self.notes.append(f"ddf read in {'mm, divided by the voxel size of each axis' if in_mm else 'voxels'}.")
+            if isinstance(volume.data, ArrayData):
+                self._note_array(volume.data)
             if len(volume.axes) < volume.components:
                 along = " and ".join(str(axis) for axis in volume.axes)
                 self.notes.append(f"ddf: its components along the array axes {along} count; across them it is 0.")
             finite, counts = np.isfinite(self.data[volume.role]).all(axis=-1), self.counts("field")
             self._warn_of_nan(volume, int(np.count_nonzero(~finite if counts is None else counts & ~finite)))
-        stored_as = str(volume.data.dtype)
-        self.inputs.append(
-            Input(volume.role, volume.name, volume.shape, volume.voxel_size, stored_as, difference, intensities, labels)
-        )
+        self.inputs.append(_entry(volume, difference, intensities, labels))
+
+    def _note_array(self, data: ArrayData) -> None:
+        """Note what an array without a header leaves open."""
+        half = ""
+        if data.half:
+            spatial = data.stored[1:] if data.first else data.stored[:-1]
+            half = f" It has {' x '.join(map(str, spatial))} voxels, and was read linearly between them."
+        self.notes.append(f"ddf has no header: its grid is the fixed image's, displacements are in its voxels.{half}")
 
     def _describe(self, volume: Volume, found: Intensities) -> None:
         low, high = f"{found.minimum:.6g}", f"{found.maximum:.6g}"
@@ -161,12 +185,30 @@ class PairInputs:
             return {value for entry in self.inputs if entry.role == role for value in entry.labels or ()}
         return {int(value) for value in np.unique(self.data[role][mask])}
 
+    def take_landmarks(self, fixed: Array | None, moving: Array | None, in_mm: bool) -> None:
+        """Take the landmarks of both images, in voxels or in mm."""
+        if fixed is None or moving is None:
+            return
+        if len(fixed) != len(moving):
+            raise InputError(
+                f"There are {len(fixed)} fixed landmarks and {len(moving)} moving ones: both files name the same "
+                "landmarks, in the same order."
+            )
+        sets = ((fixed, "fixed landmarks"), (moving, "moving landmarks"))
+        first, second = (landmarks_in_voxels(points, self.fixed, in_mm, role) for points, role in sets)
+        self.landmarks = first, second
+        self.notes.append(f"{len(fixed)} landmarks read in {'mm' if in_mm else 'voxels, the first of which is 0'}.")
+
     def add_before(self, earlier: "PairInputs") -> None:
         """Add what was read of the moved image before the registration, and what there is to say of it."""
-        moved = (entry for entry in earlier.inputs if entry.role.startswith("moved"))
-        self.inputs += [replace(entry, role=f"{entry.role} before") for entry in moved]
+        self.inputs += earlier.before_entries()
         self.notes += [f"before: {note}" for note in earlier.notes if note not in self.notes]
         self.warnings += [f"before: {warning}" for warning in earlier.warnings if warning not in self.warnings]
+
+    def before_entries(self) -> list[Input]:
+        """Return what is said of the moved image and label map, as those before the registration."""
+        moved = (entry for entry in self.inputs if entry.role.startswith("moved"))
+        return [replace(entry, role=f"{entry.role} before") for entry in moved]
 
     @property
     def scaled(self) -> bool:
@@ -178,6 +220,17 @@ class PairInputs:
         ranges = [entry.intensities for entry in self.inputs if entry.intensities is not None]
         arrays = [self.data[f"{which} image"] for which in ("fixed", "moved")]
         return [_rescaled(*one) for one in zip(arrays, ranges, strict=True)] if rescale else arrays
+
+
+def _entry(
+    volume: Volume,
+    difference: GridDifference,
+    intensities: Intensities | None = None,
+    labels: tuple[int, ...] | None = None,
+) -> Input:
+    """Return what is said of a file."""
+    stored_as = str(volume.data.dtype)
+    return Input(volume.role, volume.name, volume.shape, volume.voxel_size, stored_as, difference, intensities, labels)
 
 
 def _rescaled(array: Array, found: Intensities) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnoreg.evaluate.quantities import LEARN2REG, Quantity
+from agnoreg.evaluate.quantity import LEARN2REG, Quantity
 from agnoreg.metrics import overlap, surface_distances
 from agnoreg.metrics.conventions import convention_of
 
@@ -74,7 +74,7 @@ class LabelQuantities:
         if "overlap" not in self.shared:
             self._take()
             self.shared["overlap"] = overlap(*self.maps, labels=self.labels, mask=self.mask, spatial_dims=self.dims)
-        return self._numbers(getattr(self.shared["overlap"], quantity.function))
+        return self._numbers(getattr(self.shared["overlap"], quantity.part))
 
     def _surface(self, quantity: Quantity) -> list[float]:
         given = {key: value for key, value in quantity.arguments.items() if value is not None}

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from agnoreg.evaluate.label_quantities import LabelQuantities
 from agnoreg.evaluate.metric import CENTROID_DISTANCE, Metric
-from agnoreg.evaluate.quantities import QUANTITIES, Quantity
+from agnoreg.evaluate.own_definitions import differing
+from agnoreg.evaluate.quantities import QUANTITIES
+from agnoreg.evaluate.quantity import Quantity
 from agnoreg.evaluate.records import Record
 
 if TYPE_CHECKING:
@@ -95,32 +97,13 @@ def _note_missing(pair: "PairInputs", records: Sequence[Record]) -> None:
 
 def _note_own_definitions(quantities: LabelQuantities, metrics: Sequence[Quantity], records: Sequence[Record]) -> None:
     """Note, in a line for each convention, where agnoreg's own definitions give other numbers."""
-    said: dict[str, list[str]] = {}
+    columns = []
     for metric in metrics:
         series = metric.name, str(metric.arguments), "labels"
         column = [record for record in records if record.label != "mean" and series_of(record) == series]
-        if metric.convention is None or not column:
-            continue
-        own = replace(metric, arguments={key: x for key, x in metric.arguments.items() if key != "convention"})
-        pairs = list(zip((record.value for record in column), quantities.values(own)[0], strict=True))
-        differing = [place for place, (theirs, ours) in enumerate(pairs) if not _alike(theirs, ours)]
-        if not differing:
-            continue
-        finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
-        theirs, ours = (_mean_of([pair[side] for pair in finite]) for side in (0, 1))
-        where = "in the mean over labels"
-        if _alike(theirs, ours):
-            theirs, ours = pairs[differing[0]]
-            where = f"for label {column[differing[0]].label}"
-        units = [f" {one.unit}" if one.unit else "" for one in (metric, own)]
-        text = f"{metric.title} is {ours:.4g}{units[1]}, not {theirs:.4g}{units[0]}, {where}"
-        said.setdefault(metric.convention, []).append(text)
-    for whose, texts in said.items():
-        quantities.pair.notes.append(f"{whose} differs from agnoreg's own definitions, by which {'; '.join(texts)}.")
-
-
-def _alike(theirs: float, ours: float) -> bool:
-    return math.isclose(theirs, ours, rel_tol=1e-6) or (math.isnan(theirs) and math.isnan(ours))
+        if metric.convention is not None and column:
+            columns.append((metric, column, quantities.values(metric.own)[0]))
+    quantities.pair.notes += differing(columns)
 
 
 def _mean(records: Sequence[Record]) -> Record:
@@ -128,11 +111,8 @@ def _mean(records: Sequence[Record]) -> Record:
     # The distance of centroids is undefined where a label is absent from one map, other numbers where it is from both.
     if records[0].metric == CENTROID_DISTANCE or records[0].metric in QUANTITIES:
         values = [value for value in values if not math.isnan(value)]
-    return replace(records[0], label="mean", label_name="", value=_mean_of(values), seconds=None, counted=None)
-
-
-def _mean_of(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
+    mean = math.fsum(values) / len(values) if values else math.nan
+    return replace(records[0], label="mean", label_name="", value=mean, seconds=None, counted=None)
 
 
 def series_of(record: Record) -> tuple[Any, ...]:

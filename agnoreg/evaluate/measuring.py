@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agnoreg.backend import Backend, BackendNotAvailableError, get_backend
+from agnoreg.evaluate.field_quantities import FieldQuantities
 from agnoreg.evaluate.label_records import label_records, series_of
+from agnoreg.evaluate.landmarks import Landmark
 from agnoreg.evaluate.metric import HEADER, Metric
 from agnoreg.evaluate.metrics import EXACT
 from agnoreg.evaluate.nifti import InputError
-from agnoreg.evaluate.quantities import Quantity
+from agnoreg.evaluate.own_definitions import differing
+from agnoreg.evaluate.quantity import Quantity
 from agnoreg.evaluate.records import Record
 from agnoreg.files import one_line
 from agnoreg.loss import image, label
@@ -70,29 +73,41 @@ def _bounding_box(mask: Array) -> tuple[slice, ...]:
 
 
 def compute(
-    pair: "PairInputs", computer: Computer, metrics: Sequence[Metric | Quantity], names: Mapping[int, str]
+    pair: "PairInputs",
+    computer: Computer,
+    metrics: Sequence[Metric | Quantity],
+    names: Mapping[int, str],
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Record]:
-    """Compute metrics of a pair, images first, then labels, each by its name, and the field."""
+    """Compute metrics of a pair, images first, then labels, each by its name, the field, and landmarks."""
 
     def on(kind: str) -> list[Metric]:
         return [one for one in metrics if kind in one.measures and isinstance(one, Metric)]
 
     records: list[Record] = []
     if images := on("images"):
+        say("images")
         _note_clipping(pair, images)
         records += _image_records(pair, computer, images)
     labels = [one for one in metrics if "labels" in one.measures]
     if labels and "fixed label" in pair.data:
+        say("labels")
         records += label_records(pair, Measuring(pair, computer, "labels"), labels, names)
-    if (field := on("field")) and "ddf" in pair.data:
-        records += _field_records(pair, computer, field)
+    field = [one for one in metrics if "field" in one.measures]
+    landmarks = [one for one in metrics if "landmarks" in one.measures]
+    quantities = FieldQuantities(pair, computer)
+    if field and "ddf" in pair.data:
+        say("field")
+        records += _field_records(pair, quantities, field)
+    if landmarks and pair.landmarks is not None:
+        records += _landmark_records(pair, quantities, landmarks)
     return records
 
 
 def with_before(records: Sequence[Record], before: Sequence[Record]) -> list[Record]:
     """Return records with the values of the same metrics and labels before the registration."""
     values = {_key(record): record.value for record in before}
-    return [replace(record, before=values.get(_key(record))) for record in records]
+    return [replace(record, before=values.get(_key(record), record.before)) for record in records]
 
 
 def _key(record: Record) -> tuple[Any, ...]:
@@ -119,6 +134,19 @@ class Measuring:
         except Exception as error:  # A device that runs out of memory, say: each framework has its own class for it.
             raise self.failed(metric, error) from error
         return [self.record(metric, value, seconds, **said)]
+
+    def of_quantity(self, quantities: FieldQuantities, quantity: Quantity) -> list[Record]:
+        """Return the record of a field or of landmarks; none where it does not fit and nobody asked for it."""
+        try:
+            value, seconds = quantities.value(quantity)
+            before, found = quantities.before(quantity), quantities.found(quantity)[0]
+        except (ImportError, ValueError) as error:
+            self.left_out(quantity, error)
+            return []
+        except Exception as error:
+            raise self.failed(quantity, error) from error
+        counted = quantities.count(getattr(found, "voxels", None))
+        return [replace(self.record(quantity, value, seconds), before=before, counted=counted)]
 
     def left_out(self, metric: Metric | Quantity, error: Exception) -> None:
         """Note that a metric does not fit, once for all that have the same reason; raise where it was asked for."""
@@ -201,17 +229,72 @@ def _image_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Met
     return records
 
 
-def _field_records(pair: "PairInputs", computer: Computer, metrics: Sequence[Metric]) -> list[Record]:
+def _field_records(
+    pair: "PairInputs", quantities: FieldQuantities, metrics: Sequence[Metric | Quantity]
+) -> list[Record]:
+    computer = quantities.computer
     field = Measuring(pair, computer, "field")
-    ddf, sizes = pair.data.pop("ddf"), pair.fixed.voxel_size
-    records, units, array = [], None, None
+    ddf, sizes = pair.data["ddf"], pair.fixed.voxel_size
+    records: list[Record] = []
+    units, array = None, None
     for metric in metrics:
+        if isinstance(metric, Quantity):
+            records += field.of_quantity(quantities, metric)
+            continue
         # Displacements are in the unit of the spacing: voxels where that is 1.
         if metric.spacing != units:
             units = metric.spacing
             array = computer.take((ddf if set(units) == {1.0} else ddf * np.asarray(units, np.float32))[None])
         records += field.records(metric, array)
-    if any(metric.in_mm for metric in metrics):
+    _note_fields(quantities, [one for one in metrics if isinstance(one, Quantity)], records)
+    if any(metric.in_mm for metric in metrics if isinstance(metric, Metric)):
         by = " x ".join(f"{size:.4g}" for size in sizes)
         pair.notes.append(f"spacing={HEADER}: displacements in mm, voxels of {by} mm; spacing=1 is for voxels.")
+    return records
+
+
+def _note_fields(quantities: FieldQuantities, metrics: Sequence[Quantity], records: Sequence[Record]) -> None:
+    """Note how many voxels a logarithm leaves out, and where a convention gives another number than agnoreg's own."""
+    there = {(record.metric, str(record.arguments)): record for record in records}
+    columns = []
+    for metric in metrics:
+        record = there.get((metric.name, str(metric.arguments)))
+        if record is None:
+            continue
+        if metric.name == "sdlogj" and (count := quantities.count(quantities.found(metric)[0].left_out)):
+            text = f"SDlogJ: {count} of {record.counted} voxels left out, where det(J) is at most 0."
+            quantities.pair.notes.append(text)
+        if metric.convention is not None:
+            columns.append((metric, [record], [quantities.value(metric.own)[0]]))
+    quantities.pair.notes += differing(columns)
+
+
+def _landmark_records(
+    pair: "PairInputs", quantities: FieldQuantities, metrics: Sequence[Metric | Quantity]
+) -> list[Record]:
+    measuring = Measuring(pair, quantities.computer, "landmarks")
+    wanted = [metric for metric in metrics if isinstance(metric, Quantity)]
+    records = [record for metric in wanted for record in measuring.of_quantity(quantities, metric)]
+    assert pair.landmarks is not None
+    records = [replace(record, counted=len(pair.landmarks[0])) for record in records]
+    if not records:
+        return []
+    _note_fields(quantities, wanted, records)
+    found = quantities.found(wanted[0])[0]
+    distances, before, outside = (
+        np.asarray(quantities.computer.backend.to_numpy(values)).reshape(-1)
+        for values in (found.distances, found.before.distances, found.outside)
+    )
+    pair.errors = tuple(
+        Landmark(tuple(map(float, fixed)), tuple(map(float, moving)), float(after), float(first), bool(out))
+        for fixed, moving, after, first, out in zip(*pair.landmarks, distances, before, outside, strict=True)
+    )
+    if "ddf" not in pair.data:
+        pair.notes.append("TRE: there is no field, so that landmarks are compared as they are.")
+    if count := int(np.count_nonzero(outside)):
+        first = ", ".join(str(place + 1) for place in np.flatnonzero(outside)[:5])
+        pair.warnings.append(
+            f"{count} of {len(outside)} fixed landmarks lie outside the image (number {first}). They count, by the "
+            "field at the nearest voxel; landmarks in mm need --landmark-units mm."
+        )
     return records

@@ -140,6 +140,13 @@ class Metric:
             If somebody chose another number of axes for it, or its arguments do not fit this one.
         """
         dims, axes = getattr(self.loss, "spatial_dims", None), len(volume.axes)
+        scales = getattr(self.loss, "scales", None) or ()
+        largest = max((float(scale) for scale in scales), default=0.0)
+        if largest > max(volume.shape):
+            raise InputError(
+                f"{self.name}: a scale of {largest:g} voxels is larger than the image, {max(volume.shape)} voxels: all "
+                "that it leaves is a mean. Scales are the sigmas of kernels, in voxels."
+            )
         changed: dict[str, Any] = {"spacing": volume.along(volume.voxel_size)} if self.in_mm else {}
         if axes < 3 and dims not in (None, axes):
             if self.settled:

@@ -20,7 +20,8 @@ from agnoreg.evaluate.metric import (
     metric_of,
 )
 from agnoreg.evaluate.nifti import InputError
-from agnoreg.evaluate.quantities import QUANTITIES, Quantity, default_quantities, parse_quantity
+from agnoreg.evaluate.quantities import CONVENTIONS_OF, GROUPS, QUANTITIES, default_quantities, parse_quantity
+from agnoreg.evaluate.quantity import Quantity
 from agnoreg.files import one_line
 from agnoreg.measures.conventions import CONVENTIONS
 from agnoreg.objects.build import build_loss
@@ -186,7 +187,7 @@ def default_metrics(
     Parameters
     ----------
     measured
-        What is given: ``"images"``, ``"labels"``, ``"field"``.
+        What is given: ``"images"``, ``"labels"``, ``"field"``, ``"landmarks"``.
     convention
         Whose formulas; ``"exact"`` where None. A metric that a library does not have is computed as without it.
     regulariser_units
@@ -239,19 +240,25 @@ def asked_metrics(
     if not losses:
         return default_metrics(given, convention, regulariser_units, nsd_tolerance)
     metrics = [metric for asked in losses for metric in _built(asked, convention, regulariser_units, nsd_tolerance)]
-    needs = {"labels": "--fixed-label and --moved-label", "field": "--ddf"}
+    needs = {
+        "labels": "--fixed-label and --moved-label",
+        "field": "--ddf",
+        "landmarks": "--fixed-landmarks and --moving-landmarks",
+    }
     for metric in metrics:
         if not set(metric.measures) & set(given):
             raise InputError(f"{metric.name} needs {' or '.join(needs[kind] for kind in metric.measures)}.")
     return metrics
 
 
-def conventions() -> dict[str, tuple[str, ...]]:
-    """Return the names that a convention may have: those of losses, and those of metrics by what they measure."""
-    return {
-        "losses": tuple(dict.fromkeys((EXACT, *CONVENTIONS))),
-        "distances of surfaces": QUANTITIES["hausdorff"].conventions,
-    }
+def known_names() -> list[str]:
+    """Return the names by which metrics can be asked for."""
+    return [*registered_losses(), CENTROID_NAMES[0], *QUANTITIES, *(name for name in GROUPS if name not in QUANTITIES)]
+
+
+def conventions() -> dict[str, Sequence[str]]:
+    """Return the names that a convention may have, by what they are conventions of."""
+    return {"losses": tuple(dict.fromkeys((EXACT, *CONVENTIONS))), **CONVENTIONS_OF}
 
 
 # --- what will be computed --------------------------------------------------------------------------------------------
@@ -263,7 +270,7 @@ class Series:
 
     Attributes
     ----------
-    metric, arguments, measured, unit
+    metric, arguments, measured, unit, title
         As in `Record`.
     """
 
@@ -271,6 +278,7 @@ class Series:
     arguments: Mapping[str, Any]
     measured: str
     unit: str
+    title: str = ""
 
 
 def planned(losses: Sequence[str | Loss], given: Sequence[str], **options: Any) -> tuple[Series, ...]:
@@ -281,7 +289,7 @@ def planned(losses: Sequence[str | Loss], given: Sequence[str], **options: Any) 
     losses
         As `evaluate_pair` takes them.
     given
-        What there is: ``"images"``, then ``"labels"`` and ``"field"`` or either.
+        What there is: ``"images"``, then ``"labels"``, ``"field"`` and ``"landmarks"`` or any of them.
     **options
         ``ddf_units``, ``affine_tol``, ``convention``, ``regulariser_units`` and ``nsd_tolerance``, as `evaluate_pair`
         takes them.
@@ -291,9 +299,13 @@ def planned(losses: Sequence[str | Loss], given: Sequence[str], **options: Any) 
     InputError
         If an option is wrong, or a loss does not fit what is given.
     """
-    chosen = asked_metrics(losses, given, **options)
+    return series_of(asked_metrics(losses, given, **options), given)
+
+
+def series_of(chosen: Sequence[Metric | Quantity], given: Sequence[str]) -> tuple[Series, ...]:
+    """Return what metrics are computed on, in the order of an evaluation."""
     return tuple(
-        Series(one.name, one.arguments, measured, one.unit)
+        Series(one.name, one.arguments, measured, one.unit, one.title)
         for measured in given
         for one in chosen
         if measured in one.measures

@@ -208,7 +208,7 @@ def _examples(values: Array) -> str:
     return listed if distinct.size <= 5 else f"{listed} and {distinct.size - 5} more"
 
 
-def read_field(volume: Volume, in_mm: bool = False) -> Array:
+def read_field(volume: Volume, in_mm: bool = False, frame: str = "array") -> Array:
     """Read a displacement field, component i along array axis i, in voxels.
 
     Parameters
@@ -218,6 +218,9 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
     in_mm
         Whether it is stored in mm, whatever the header's unit of length is: component i is then divided by the voxel
         size along axis i.
+    frame
+        ``"array"``; or ``"itk"``: vectors are in mm along the patient's axes, to the left, to the back and upwards
+        (LPS), as ITK and ANTs write them. The affine turns them into voxels.
 
     Returns
     -------
@@ -234,11 +237,14 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
     # A field of a slice has a component for each of its axes, or three, of which one must be 0.
     across = [axis for axis in range(3) if axis not in axes] if volume.components == 3 else []
     within = list(axes) if across else slice(None)
+    matrix = _from_itk(volume) if frame == "itk" else None
     field = np.empty((*volume.shape, len(axes)), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for slab in stored.slabs():
             x = stored.values(slab)
-            if in_mm:
+            if matrix is not None:
+                x = x @ matrix.T
+            elif in_mm:
                 x /= volume.voxel_size if volume.components == 3 else volume.along(volume.voxel_size)
             if across:
                 known = np.isfinite(x[..., within]).all(-1, keepdims=True)
@@ -251,6 +257,18 @@ def read_field(volume: Volume, in_mm: bool = False) -> Array:
                     )
             field[slab] = x[..., within]
     return field.reshape(*volume.along(volume.shape), len(axes))
+
+
+def _from_itk(volume: Volume) -> Array:
+    """Return the matrix from vectors in mm, to the left and to the back, to voxels of the grid."""
+    matrix = np.linalg.inv(volume.affine[:3, :3]) * (-1.0, -1.0, 1.0)
+    if volume.components == 3:
+        return matrix
+    axes = list(volume.axes)
+    # Two components lie in the plane of the patient's first two axes, as ITK has images of two axes.
+    if np.abs(matrix[axes, 2]).max() > PLANE_TOLERANCE * np.abs(matrix[axes]).max():
+        raise InputError(f"{volume} has two components, and its slice does not lie across the patient's third axis.")
+    return matrix[np.ix_(axes, [0, 1])]
 
 
 # --- which voxels count -----------------------------------------------------------------------------------------------

@@ -75,10 +75,10 @@ class FileData:
             return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
         with gzip.open(self.path) as file:
             for _ in range(self.offset // PIECE):
-                _exactly(file, PIECE)
-            _exactly(file, self.offset % PIECE)
+                exactly(file, PIECE)
+            exactly(file, self.offset % PIECE)
             # It grows with what is there: what a header claims is not allocated beforehand.
-            stored = _exactly(file, math.prod(self.shape) * self.dtype.itemsize)
+            stored = exactly(file, math.prod(self.shape) * self.dtype.itemsize)
             # The checksum is at the end.
             beyond = 0
             while piece := file.read(PIECE):
@@ -116,7 +116,8 @@ def first_bytes(path: Path, count: int) -> bytes:
         return bytes(file.read(count))
 
 
-def _exactly(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
+def exactly(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
+    """Return so many bytes of a file, read in pieces; raise EOFError where it has fewer."""
     content = bytearray()
     while len(content) < count:
         piece = file.read(min(PIECE, count - len(content)))

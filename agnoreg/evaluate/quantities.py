@@ -1,224 +1,209 @@
-"""The numbers of `agnoreg.metrics` that an evaluation reports: what each is called, its unit, its definition."""
+"""The numbers of `agnoreg.metrics` that an evaluation reports, each declared once."""
 
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agnoreg.engine.axes import check_choice
-from agnoreg.engine.validate import as_number
-from agnoreg.evaluate.nifti import InputError, Volume
+from agnoreg.evaluate.nifti import InputError
+from agnoreg.evaluate.quantity import LEARN2REG, Quantity
 from agnoreg.files import one_line
-from agnoreg.metrics import surface_measures
-from agnoreg.metrics.conventions import COMBINATIONS, CONVENTIONS, DIRECTIONS, EMPTY, convention_of
-from agnoreg.metrics.surface_elements import SURFACES
+from agnoreg.metrics import conventions, field_conventions, surface_measures
 
-__all__ = ["LABEL_QUANTITIES", "QUANTITIES", "Quantity", "default_quantities", "parse_quantity"]
+__all__ = ["CONVENTIONS_OF", "QUANTITIES", "default_quantities", "parse_quantity"]
 
-LEARN2REG = "learn2reg"
-
-#: What an element of a surface is, by the argument ``surface``.
-ELEMENTS = {
-    "surfels": "corners of voxels on the surface, weighted by its area there",
-    "voxels": "voxels with a face to the background, all alike",
-    "mesh": "triangles of a surface mesh, weighted by area",
-    "volume": "all voxels of the label",
+_DISTANCE: dict[str, Any] = {
+    "plain_unit": "mm",
+    "value_range": (0.0, math.inf),
+    "direction": "lower",
+    "identity_value": 0.0,
 }
-#: What arguments of surfaces may be.
-CHOICES = {"surface": SURFACES, "combine": COMBINATIONS, "directed": DIRECTIONS, "empty": tuple(EMPTY)}
-#: What a distance is, and a share, where a map lacks a label.
-MISSING = {
-    "nan": "NaN",
-    "raise": "NaN (an error in that tool)",
-    "worst": "inf",
-    "best": "0",
-    "diagonal": "the diagonal",
-}
-MISSING_SHARE = {**MISSING, "worst": "0", "best": "1", "diagonal": "0"}
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number of `agnoreg.metrics` to report, with its arguments.
-
-    Attributes
-    ----------
-    name
-        What it is asked for by.
-    title
-        What the field calls it.
-    measures
-        On what it is measured: ``("labels",)``, ``("field",)`` or ``("landmarks",)``.
-    formula
-        Its definition, without what the arguments change.
-    plain_unit
-        Its unit; of distances between surfaces mm, unless a convention has them in voxels.
-    value_range, direction, identity_value
-        As in `Record`.
-    known
-        The arguments that it takes, with their defaults.
-    conventions
-        The conventions that it has.
-    arguments
-        What was asked for of its arguments, or what the defaults ask for.
-    required
-        Whether somebody asked for it, so that an input that it does not fit is an error.
-    """
-
-    name: str
-    title: str
-    measures: tuple[str, ...]
-    formula: str
-    plain_unit: str = ""
-    value_range: tuple[float, float] = (0.0, 1.0)
-    direction: str = "higher"
-    identity_value: float | None = 1.0
-    known: Mapping[str, Any] = field(default_factory=dict)
-    conventions: tuple[str, ...] = ()
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    required: bool = True
-
-    @property
-    def convention(self) -> str | None:
-        """The tool whose definition it has; None for agnoreg's own."""
-        return self.arguments.get("convention")
-
-    @property
-    def function(self) -> str:
-        """The name of the function, or of the method, that computes it."""
-        return {"hd95": "hausdorff", "overlap_dice": "dice", "overlap_jaccard": "jaccard"}.get(self.name, self.name)
-
-    @property
-    def percentile(self) -> float:
-        """The percentile of a Hausdorff distance."""
-        return 95 if self.name == "hd95" else float(as_number(self.arguments.get("percentile", 100)))
-
-    @property
-    def of_surfaces(self) -> bool:
-        """Whether it is of distances between surfaces."""
-        return self.name in SURFACE_QUANTITIES
-
-    @property
-    def unit(self) -> str:
-        """Its unit; empty where it has none."""
-        in_voxels = self.plain_unit == "mm" and self.of_surfaces and convention_of(self.convention).in_voxels
-        return "voxel" if in_voxels else self.plain_unit
-
-    @property
-    def definition(self) -> str:
-        """What the number is, with its convention."""
-        text = _surface_text(self) if self.of_surfaces else self.formula
-        whose = f"; the definition of {self.convention}" if self.convention else ""
-        if self.convention == LEARN2REG and "labels" in self.measures:
-            whose += ": NaN for a label that the fixed or the unwarped moving map lacks"
-        return f"{text}{whose}."
-
-    def of(self, volume: Volume) -> "Quantity":
-        """Return it as it fits a volume: just as it is."""
-        return self
-
-    def given(self, required: bool = True, **arguments: Any) -> "Quantity":
-        """Return it with arguments; raise ValueError where it does not take one, or not such a value."""
-        for key, value in arguments.items():
-            if key not in self.known:
-                takes = f"it takes {', '.join(self.known)}" if self.known else "it takes no arguments"
-                raise ValueError(f"{self.name} has no argument {key!r}: {takes}.")
-            choices = self.conventions if key == "convention" else CHOICES.get(key)
-            if choices is not None and value is not None:
-                check_choice(key, value, choices)
-            elif key == "percentile" and not 0 <= as_number(value) <= 100:
-                raise ValueError(f"percentile must be a number from 0 to 100, got {value!r}.")
-            elif key == "tolerance" and not 0 <= as_number(value) < math.inf:
-                raise ValueError(f"tolerance must be a number of mm of at least 0, got {value!r}.")
-        found = replace(self, arguments={**self.arguments, **arguments}, required=required)
-        return replace(found, title=f"HD{found.percentile:g}") if found.percentile < 100 else found
-
-
-def _surface_text(quantity: Quantity) -> str:
-    """Return the definition of a measure of surfaces, as its arguments have it."""
-    given, preset = quantity.arguments, convention_of(quantity.convention)
-    share, measure = quantity.percentile, quantity.function
-    if measure == "hausdorff" and share != 100:
-        measure = "hausdorff_percentile"
-    combine = given.get("combine") or preset.combine[measure]
-    rules = EMPTY[given["empty"]] if given.get("empty") else preset.empty[measure]
-    unit = "voxels" if preset.in_voxels else "mm"
-    if quantity.name == "nsd":
-        within = f"within {given.get('tolerance', 't')} {unit} of the other one"
-        text = {"pooled": "the share of both surfaces", "mean": "the mean of both surfaces' shares"}
-        what = f"{text.get(combine, 'the larger share of both surfaces')} {within}"
-    else:
-        one, several = {"hausdorff": ("maximum", "maxima")}.get(measure, ("mean", "means"))
-        if measure == "hausdorff_percentile":
-            way = "" if preset.weighted else "interpolated "
-            one, several = f"{way}{share:g}th percentile", f"{way}{share:g}th percentiles"
-        what = {
-            "max": f"the larger of the two {several} of the distances in both directions",
-            "mean": f"the mean of the two {several} of the distances in both directions",
-            "pooled": f"the {one} of all distances of both directions together",
-        }[combine]
-        if given.get("directed"):
-            ends = {"true_to_pred": "fixed surface to the moved", "pred_to_true": "moved surface to the fixed"}
-            what = f"the {one} of the distances from the {ends[given['directed']]} one"
-        what += f", in {unit}"
-    surface = ELEMENTS[given.get("surface") or preset.surface]
-    missing = MISSING_SHARE if quantity.name == "nsd" else MISSING
-    return f"{what}; surfaces are {surface}; a label that the moved map lacks: {missing[rules[1]]}"
-
-
-# --- what there is ----------------------------------------------------------------------------------------------------
-
-
-def _surface(name: str, title: str, function: str = "", **own: Any) -> Quantity:
-    parameters = inspect.signature(getattr(surface_measures, function or name)).parameters
-    left_out = ("y_true", "y_pred", "spacing", "labels", "mask", "spatial_dims", *(("percentile",) if function else ()))
-    known = {key: one.default for key, one in parameters.items() if key not in left_out}
-    known = {key: None if value is inspect.Parameter.empty else value for key, value in known.items()}
-    distance: dict[str, Any] = {
-        "plain_unit": "mm",
-        "value_range": (0.0, math.inf),
-        "direction": "lower",
-        "identity_value": 0.0,
-    }
-    return Quantity(name, title, ("labels",), "", known=known, conventions=tuple(CONVENTIONS), **(distance | own))
-
-
 _SHARE: dict[str, Any] = {"plain_unit": "", "value_range": (0.0, 1.0), "direction": "higher", "identity_value": 1.0}
 
-_ALL = (
-    Quantity(
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _overlap(name: str, title: str, part: str, formula: str, **own: Any) -> Quantity:
+    return Quantity(name, title, ("labels",), "overlap", part, formula, **own)
+
+
+def _surface(name: str, title: str, **own: Any) -> Quantity:
+    function = "hausdorff" if name == "hd95" else name
+    left_out = ("y_true", "y_pred", "spacing", "labels", "mask", "spatial_dims", "percentile" * (name == "hd95"))
+    parameters = inspect.signature(getattr(surface_measures, function)).parameters
+    known = {key: one.default for key, one in parameters.items() if key not in left_out}
+    known = {key: None if value is inspect.Parameter.empty else value for key, value in known.items()}
+    names = tuple(conventions.CONVENTIONS)
+    return Quantity(name, title, ("labels",), function, known=known, conventions=names, **(_DISTANCE | own))
+
+
+_LABELS = (
+    _overlap(
         "overlap_dice",
         "Dice",
-        ("labels",),
+        "dice",
         "2 |A and B| / (|A| + |B|), voxels counted; A is the fixed label, B the moved one",
         known={"convention": None},
         conventions=(LEARN2REG,),
     ),
-    Quantity("overlap_jaccard", "Jaccard", ("labels",), "|A and B| / |A or B|, voxels counted"),
-    Quantity("sensitivity", "sensitivity", ("labels",), "|A and B| / |A|: the share of the fixed label that is met"),
-    Quantity("precision", "precision", ("labels",), "|A and B| / |B|: the share of the moved label that is right"),
-    Quantity(
+    _overlap("overlap_jaccard", "Jaccard", "jaccard", "|A and B| / |A or B|, voxels counted"),
+    _overlap("sensitivity", "sensitivity", "sensitivity", "|A and B| / |A|: the share of the fixed label that is met"),
+    _overlap("precision", "precision", "precision", "|A and B| / |B|: the share of the moved label that is right"),
+    _overlap(
         "volume_similarity",
         "volume similarity",
-        ("labels",),
+        "volume_similarity",
         "1 - ||A| - |B|| / (|A| + |B|), whatever the places of A and B",
     ),
     _surface("hausdorff", "HD"),
-    _surface("hd95", "HD95", "hausdorff"),
+    _surface("hd95", "HD95"),
     _surface("masd", "MASD"),
     _surface("assd", "ASSD"),
     _surface("nsd", "NSD", **_SHARE),
 )
 
+
+# --- fields and landmarks ---------------------------------------------------------------------------------------------
+
+
+def _field(function: str, name: str, title: str, part: str, formula: str, unit: str = "", **own: Any) -> Quantity:
+    names = tuple(field_conventions.CONVENTIONS[function])
+    known = {"convention": None}
+    settings = _DISTANCE | {"plain_unit": unit} | own
+    return Quantity(name, title, ("field",), function, part, formula, known=known, conventions=names, **settings)
+
+
+def _landmarks(name: str, title: str, part: str, formula: str, **own: Any) -> Quantity:
+    function = "target_registration_error"
+    return Quantity(
+        name,
+        title,
+        ("landmarks",),
+        function,
+        part,
+        f"{formula} of the distances; they are between moving landmarks and where the field takes the fixed ones",
+        known={"convention": None},
+        conventions=tuple(field_conventions.CONVENTIONS[function]),
+        **(_DISTANCE | own),
+    )
+
+
+_DETERMINANT: dict[str, Any] = {"value_range": (-math.inf, math.inf), "identity_value": 1.0}
+_FIELD = (
+    _field(
+        "folding",
+        "folding_count",
+        "folded voxels",
+        "count",
+        "how many voxels have a Jacobian determinant of at most 0, by central differences",
+    ),
+    _field(
+        "folding",
+        "folding_percent",
+        "folding",
+        "share",
+        "the share of voxels whose Jacobian determinant is at most 0, by central differences",
+        "%",
+        value_range=(0.0, 100.0),
+    ),
+    _field(
+        "folding",
+        "digital_folding_percent",
+        "digital folding",
+        "digital_share",
+        "the share of voxels around which one of ten determinants, of corners and central tetrahedra, is at most 0",
+        "%",
+        value_range=(0.0, 100.0),
+    ),
+    _field(
+        "folding",
+        "jacobian_minimum",
+        "min det(J)",
+        "minimum",
+        "the least Jacobian determinant, by central differences",
+        **_DETERMINANT | {"direction": "higher"},
+    ),
+    _field(
+        "folding",
+        "jacobian_percentile1",
+        "1st percentile of det(J)",
+        "first_percentile",
+        "the first percentile of the Jacobian determinant, by central differences",
+        **_DETERMINANT | {"direction": "higher"},
+    ),
+    _field(
+        "folding",
+        "jacobian_maximum",
+        "max det(J)",
+        "maximum",
+        "the greatest Jacobian determinant, by central differences",
+        **_DETERMINANT,
+    ),
+    _field(
+        "nondiffeomorphic_volume",
+        "ndv_percent",
+        "NDV",
+        "percent",
+        "the volume of the tetrahedra that the map turns inside out, by that of the voxels that count",
+        "%",
+    ),
+    _field(
+        "nondiffeomorphic_volume",
+        "ndv",
+        "NDV",
+        "volume",
+        "the volume of the tetrahedra that the map turns inside out",
+        "mm^3",
+    ),
+    _field(
+        "sdlogj",
+        "sdlogj",
+        "SDlogJ",
+        "value",
+        "the standard deviation of log det(J), by central differences, over voxels where det(J) is above 0",
+    ),
+)
+_LANDMARKS = (
+    _landmarks("tre_mean", "TRE, mean", "mean", "the mean"),
+    _landmarks("tre_median", "TRE, median", "median", "the median"),
+    _landmarks("tre_p75", "TRE, 75th percentile", "p75", "the 75th percentile"),
+    _landmarks("tre_max", "TRE, maximum", "maximum", "the greatest"),
+    _landmarks("tre_within_2_mm", "TRE within 2 mm", "within_2_mm", "the share within 2 mm", **_SHARE),
+    _landmarks("tre_worst_30", "TRE, worst 30 %", "worst_30", "the mean of the greatest 30 %"),
+)
+
+
+# --- what is computed -------------------------------------------------------------------------------------------------
+
 #: What can be asked for, by its name.
-QUANTITIES: dict[str, Quantity] = {one.name: one for one in _ALL}
-#: Those of labels: from counts of voxels, and from distances between surfaces.
-OVERLAP_QUANTITIES = ("overlap_dice", "overlap_jaccard", "sensitivity", "precision", "volume_similarity")
-SURFACE_QUANTITIES = ("hausdorff", "hd95", "masd", "assd", "nsd")
-LABEL_QUANTITIES = (*OVERLAP_QUANTITIES, *SURFACE_QUANTITIES)
+QUANTITIES: dict[str, Quantity] = {one.name: one for one in (*_LABELS, *_FIELD, *_LANDMARKS)}
 #: Names of several quantities.
-GROUPS: Mapping[str, Sequence[str]] = {"overlap": OVERLAP_QUANTITIES}
+GROUPS: Mapping[str, Sequence[str]] = {
+    "overlap": [one.name for one in _LABELS if one.function == "overlap"],
+    "folding": [one.name for one in _FIELD if one.function == "folding"],
+    "nondiffeomorphic_volume": [one.name for one in _FIELD if one.function == "nondiffeomorphic_volume"],
+    "tre": [one.name for one in _LANDMARKS],
+}
+#: What is reported unless something else is asked for.
+DEFAULT: Mapping[str, Sequence[str]] = {
+    "labels": ("sensitivity", "precision", "volume_similarity", "hd95", "masd", "assd"),
+    "field": (
+        "folding_count",
+        "folding_percent",
+        "digital_folding_percent",
+        "jacobian_minimum",
+        "ndv_percent",
+        "ndv",
+        "sdlogj",
+    ),
+    "landmarks": GROUPS["tre"],
+}
+#: The names of conventions, by what they are conventions of.
+CONVENTIONS_OF: Mapping[str, Sequence[str]] = {
+    "surfaces": tuple(conventions.CONVENTIONS),
+    "fields": tuple(dict.fromkeys(name for names in field_conventions.CONVENTIONS.values() for name in names)),
+}
 
 
 def parse_quantity(name: str, given: Mapping[str, Any], **options: Any) -> list[Quantity]:
@@ -243,7 +228,9 @@ def parse_quantity(name: str, given: Mapping[str, Any], **options: Any) -> list[
         plain, arguments = QUANTITIES[which], dict(given)
         # A convention of the whole evaluation holds where tools differ, and is refused where they do and it is none.
         convention = options.get("convention")
-        if convention in plain.conventions or (convention is not None and len(plain.conventions) > 1):
+        if convention in plain.conventions or (
+            convention is not None and plain.conventions and plain.function != "overlap"
+        ):
             arguments.setdefault("convention", convention)
         if which == "nsd" and arguments.get("tolerance") is None:
             if options.get("nsd_tolerance") is None:
@@ -255,20 +242,17 @@ def parse_quantity(name: str, given: Mapping[str, Any], **options: Any) -> list[
 
 def default_quantities(group: str, convention: str | None = None, nsd_tolerance: float | None = None) -> list[Quantity]:
     """Return what is reported of labels, a field or landmarks by default, by a convention where it has one."""
-    entries: list[tuple[str, dict[str, Any]]] = []
+    names = list(DEFAULT.get(group, ()))
     if group == "labels":
-        entries = [(name, {}) for name in ("sensitivity", "precision", "volume_similarity")]
-        entries += [("hd95", {}), ("masd", {}), ("assd", {})]
-        if nsd_tolerance is not None:
-            entries.append(("nsd", {"tolerance": nsd_tolerance}))
-        if convention == LEARN2REG:
-            entries.insert(0, ("overlap_dice", {}))
+        names = ["overlap_dice"] * (convention == LEARN2REG) + names + ["nsd"] * (nsd_tolerance is not None)
     found = []
-    for name, arguments in entries:
+    for name in names:
         plain = QUANTITIES[name]
-        by = {"convention": convention} if convention in plain.conventions else {}
+        given: dict[str, Any] = {"tolerance": nsd_tolerance} if name == "nsd" else {}
+        if convention in plain.conventions:
+            given["convention"] = convention
         try:
-            found.append(plain.given(False, **arguments, **by))
+            found.append(plain.given(False, **given))
         except ValueError as error:
             raise InputError(f"{name}: {one_line(error)}") from error
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agnoreg.evaluate.landmarks import Landmark
 from agnoreg.evaluate.nifti import GridDifference, InputError, Intensities
 from agnoreg.files import hidden, one_line, write_whole
 from agnoreg.messages import named
@@ -28,7 +29,7 @@ class Record:
     arguments
         The arguments that were asked for, and those of the command's own defaults; the others are the class's.
     measured
-        ``"images"``, ``"labels"`` or ``"field"``.
+        ``"images"``, ``"labels"``, ``"field"`` or ``"landmarks"``.
     label
         The label's value, ``"mean"`` for the mean over labels, None where no label map is measured.
     value
@@ -53,7 +54,7 @@ class Record:
         Over how many voxels the value was computed: those that the masks leave, for LNCC by the convention
         ``"exact"`` those whose window is not flat. None for a mean over labels.
     before
-        The value of the image or label map before the registration; None where none was given.
+        The value before the registration, of the moving image, label map or landmarks; None where there is none.
     definition
         What the number is, in a sentence: the formula, and whose definition where a convention was named.
     """
@@ -131,6 +132,8 @@ class Evaluation:
         What a reader of the values has to know: how images were scaled, that the background is left out.
     warnings
         What is probably not meant: labels that were rounded, grids that differ.
+    landmarks
+        The error of each landmark; empty where none were given.
     """
 
     records: tuple[Record, ...]
@@ -141,6 +144,7 @@ class Evaluation:
     affine_tolerance: float | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    landmarks: tuple[Landmark, ...] = ()
 
     def _repr_html_(self) -> str:
         """Return a plain table, which notebooks show."""
@@ -165,6 +169,7 @@ def to_json(evaluation: Evaluation) -> str:
         "affine_tolerance": evaluation.affine_tolerance,
         "inputs": [_input_entry(entry) for entry in evaluation.inputs],
         "metrics": [_metric_entry(record) for record in evaluation.records],
+        "landmarks": [vars(landmark) for landmark in evaluation.landmarks],
         "notes": evaluation.notes,
         "warnings": evaluation.warnings,
     }

@@ -2,21 +2,23 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from agnoreg.evaluate.evaluation import Evaluation, Record
+    from agnoreg.evaluate.evaluation import Checked, Evaluation, Record
+    from agnoreg.metrics import Summary
 
 BEST = "- best: the value of two equal images or labels, or of a field of zero displacement."
 #: How wide names of metrics and of labels may be, the widest that fits the terminal first.
 WIDTHS = (60, 34, 26, 20, 16)
 
 
-def print_evaluation(result: "Evaluation", verbose: bool = False) -> None:
+def print_evaluation(result: "Evaluation", verbose: bool = False, quiet: bool = False) -> None:
     """Print a table of the records and what a reader has to know about them.
 
     Parameters
@@ -25,25 +27,45 @@ def print_evaluation(result: "Evaluation", verbose: bool = False) -> None:
         What `evaluate_pair` returned.
     verbose
         Print the seconds and the backend of each value, and over how many voxels it was computed.
+    quiet
+        Print the table alone, and of labels the means.
     """
-    console = _console()
+    console = make_console()
     fixed, moved = result.inputs[:2]
     grid = f"{_by(fixed.shape)} voxels of {_by(fixed.voxel_size)} mm"
-    _print(console, f"{fixed.path} (fixed) and {moved.path} (moved): {grid}; {result.backend} on {result.device}")
-    console.print()
+    if not quiet:
+        print_line(
+            console, f"{fixed.path} (fixed) and {moved.path} (moved): {grid}; {result.backend} on {result.device}"
+        )
+        console.print()
+    records = [record for record in result.records if not quiet or not isinstance(record.label, int)]
     for width in WIDTHS:
-        table = _records(result.records, console, width, verbose)
+        table = _records(records, console, width, verbose)
         if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
             break
     console.print(table)
+    if quiet:
+        return
     console.print()
     for note in result.notes:
-        _print(console, f"- {note}")
-    _print(console, BEST)
+        print_line(console, f"- {note}")
+    print_line(console, BEST)
     console.print()
-    for title, definition in dict.fromkeys((record.title, record.definition) for record in result.records):
-        if definition:
-            _print(console, f"- {title}: {definition}")
+    for line in _definitions(result.records):
+        print_line(console, f"- {line}")
+
+
+def _definitions(records: "Sequence[Record]") -> list[str]:
+    """Return what each metric is, in a line; metrics of which most is alike share one."""
+    alike: dict[str, list[str]] = {}
+    for title, definition in dict.fromkeys((record.title, record.definition) for record in records):
+        head, _, rest = definition.partition("; ")
+        alike.setdefault(rest or definition, []).append(f"{title}: {head}" if rest else f"{title}: {definition}")
+    return [
+        f"{'. '.join(heads)}{'. All: ' if len(heads) > 1 else '; '}{rest}" if not heads[0].endswith(rest) else heads[0]
+        for rest, heads in alike.items()
+        if rest
+    ]
 
 
 def _records(records: "Sequence[Record]", console: "Console", width: int, verbose: bool) -> "Table":
@@ -55,7 +77,7 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
     # Two values a metric leave no room for its range at 80 columns.
     ranges = ["range"] if verbose or not compared else []
     headers = ["metric", *(["label"] if labelled else []), *values, *ranges, "better", "best"]
-    table = _table(*headers, *(("voxels", "seconds", "backend") if verbose else ()))
+    table = make_table(*headers, *(("voxels", "seconds", "backend") if verbose else ()))
     for column in table.columns:
         if column.header in (*values, "best", "voxels", "seconds"):
             column.justify = "right"
@@ -63,16 +85,16 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
     for record in records:
         name = _folded(f"{record.title or record.metric} ({record.unit})" if record.unit else record.title, width)
         if record.arguments:
-            name += f"\n{_folded('(' + _arguments(record.arguments) + ')', width)}"
+            name += f"\n{_folded('(' + arguments_text(record.arguments) + ')', width)}"
         cells: list[Text | str] = [
             # A name is printed once for all labels.
             Text("" if record.label is not None and name == previous else name),
             *([Text(_folded(_label(record), width))] if labelled else []),
             *(["" if record.before is None else _digits(record, record.before)] if compared else []),
             _digits(record, record.value),
-            *([_range(record.value_range)] if ranges else []),
+            *([range_text(record.value_range)] if ranges else []),
             record.direction,
-            _best(record.identity_value, console),
+            best_text(record.identity_value, console),
         ]
         if verbose:
             cells += [
@@ -85,6 +107,44 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
     return table
 
 
+def print_checked(checked: "Checked", outputs: Sequence[Path]) -> None:
+    """Print what files hold by their headers, and what would be computed of them."""
+    console = make_console()
+    table = make_table("file", "is", "voxels", "mm", "stored as")
+    for entry in checked.inputs:
+        table.add_row(entry.path, entry.role, _by(entry.shape), _by(entry.voxel_size), entry.stored_as)
+    console.print(table)
+    console.print()
+    for kind in dict.fromkeys(one.measured for one in checked.series):
+        of = [f"{one.title} ({one.unit})" if one.unit else one.title for one in checked.series if one.measured == kind]
+        print_line(console, f"- {kind}: {', '.join(of)}")
+    for path in outputs:
+        print_line(console, f"- {path} would be written.")
+    print_line(console, "Nothing was computed, and nothing was written.")
+
+
+def print_figures(figures: "Mapping[str, Summary]") -> None:
+    """Print the figures of each metric over pairs."""
+    from rich.text import Text
+
+    if not figures:
+        return
+    console = make_console()
+    table = make_table("over all pairs", "pairs", "mean", "SD", "median", "least", "greatest")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, one in figures.items():
+        numbers = (f"{x:.4g}" for x in (one.mean, one.sd, one.median, one.minimum, one.maximum))
+        table.add_row(Text(_folded(name, WIDTHS[1])), str(one.values), *numbers)
+    console.print()
+    console.print(table)
+    for name, one in figures.items():
+        if one.infinite:
+            rest = f"; the mean of the others is {one.mean_finite:.4g}" if one.values > one.infinite else ""
+            text = f"- {name}: inf in {one.infinite} pairs{rest}."
+            print_line(console, text)
+
+
 def _label(record: "Record") -> str:
     if record.label is None:
         return ""
@@ -94,51 +154,20 @@ def _label(record: "Record") -> str:
 def _digits(record: "Record", value: float) -> str:
     """Return a value of a metric with the digits that say something: three of what is at most 1, else four."""
     bounded = record.value_range[0] >= -1 and record.value_range[1] <= 1
+    if not bounded and 1e4 <= abs(value) < 1e9:
+        return f"{value:.0f}"
     value = round(value, 5) if bounded and value == value else value
     return f"{value + 0.0:#.3g}" if bounded else f"{value + 0.0:.4g}"
 
 
-def print_losses() -> None:
-    """Print a table of the registered losses and their metrics."""
-    from rich.text import Text
-
-    from agnoreg.evaluate.metric import Metric, arguments_of, measured_on, metric_of
-    from agnoreg.evaluate.metrics import CENTROID_NAMES
-    from agnoreg.objects.registry import registered_losses
-
-    console = _console()
-    # A class's name is to be typed, so it is kept whole: where there is little room, in the second table alone.
-    wide = console.width >= 100
-    table = _table("name", "class" if wide else "metric", "takes", "range", "better", "best")
-    settings = _table("class", "arguments and defaults")
-    settings.columns[0].no_wrap = True
-
-    def add(name: str, metric: Metric, takes: Sequence[str], arguments: str) -> None:
-        said = (_range(metric.value_range), metric.direction, _best(metric.identity_value, console))
-        table.add_row(name, metric.name if wide else metric.title, "\n".join(takes), *said)
-        settings.add_row(metric.name, Text(arguments))
-
-    for name, kind in registered_losses().items():
-        for cls in dict.fromkeys((kind, metric_of(kind))):
-            add(name if cls is kind else "", Metric(cls()), measured_on(cls), _arguments(arguments_of(cls)))
-    add(CENTROID_NAMES[0], Metric(None), ("labels",), "")
-    console.print(table)
-    console.print()
-    console.print(settings)
-    console.print()
-    _print(
-        console, "- A name builds the loss, to be minimised; --loss NAME prints its metric, --loss CLASS that class."
-    )
-    _print(console, BEST)
-
-
-def _console() -> "Console":
+def make_console() -> "Console":
+    """Return a console for stdout that colours nothing by itself."""
     from rich.console import Console
 
     return Console(highlight=False)
 
 
-def _print(console: "Console", line: str) -> None:
+def print_line(console: "Console", line: str) -> None:
     """Print a line, broken between words where the terminal ends."""
     folded = textwrap.wrap(
         line,
@@ -151,7 +180,8 @@ def _print(console: "Console", line: str) -> None:
         console.print(part, markup=False, soft_wrap=True)
 
 
-def _table(*headers: str) -> "Table":
+def make_table(*headers: str) -> "Table":
+    """Return a table without a frame."""
     from rich import box
     from rich.table import Table
 
@@ -170,16 +200,19 @@ def _folded(text: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _arguments(arguments: Any) -> str:
+def arguments_text(arguments: Any) -> str:
+    """Return arguments as they are asked for."""
     return ", ".join(f"{key}={value}" for key, value in arguments.items())
 
 
-def _range(ends: tuple[float, float]) -> str:
+def range_text(ends: tuple[float, float]) -> str:
+    """Return a range of values."""
     low, high = (f"{end + 0.0:.4g}" for end in ends)  # No negative zero.
     return f"{low} to {high}"
 
 
-def _best(value: float | None, console: "Console") -> str:
+def best_text(value: float | None, console: "Console") -> str:
+    """Return the best value, or a dash where that depends on the images."""
     if value is None:
         return "—" if console.encoding.startswith("utf") else "-"
     return f"{value + 0.0:.4g}"

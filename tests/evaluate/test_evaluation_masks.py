@@ -8,7 +8,8 @@ import pytest
 
 from agnoreg.evaluate import batch as pairs
 from agnoreg.evaluate.evaluation import InputError, evaluate_pair
-from agnoreg.metrics import surface_distances
+from agnoreg.evaluate.quantities import DEFAULT
+from agnoreg.metrics import folding, surface_distances
 
 SHAPE = (16, 15, 14)
 BOX = (slice(2, 13), slice(3, 14), slice(1, 12))
@@ -41,8 +42,9 @@ def evaluated(arrays, **options):
     return evaluate_pair(**held, **options)
 
 
-#: They lead to the whole surface of the other map, wherever a mask leaves its elements out.
-SURFACES = ("hd95", "masd", "assd")
+#: Distances lead to the whole surface of the other map, wherever a mask leaves its elements out; a determinant reads
+#: its voxel's neighbours, whether they count or not.
+NEIGHBOURS = ("hd95", "masd", "assd", *DEFAULT["field"])
 
 
 def values(result, without=()):
@@ -62,7 +64,7 @@ def box():
 def test_a_box_as_mask_is_cropping_in_images_labels_and_field(arrays):
     cropped = evaluated({name: array[BOX] for name, array in arrays.items()})
     masked = evaluated(arrays, mask=nifti(box()))
-    assert values(masked, SURFACES) == pytest.approx(values(cropped, SURFACES), rel=1e-5)
+    assert values(masked, NEIGHBOURS) == pytest.approx(values(cropped, NEIGHBOURS), rel=1e-5)
     assert {record.counted for record in masked.records} == {11**3, None}
     assert masked.notes[0] == f"images, labels, field: {11**3} of {math.prod(SHAPE)} voxels count (mask <in memory>)."
 
@@ -78,9 +80,11 @@ def test_what_a_mask_leaves_out_changes_nothing(arrays, scale):
         for name in ("fixed_label", "moved_label"):
             other[name][outside] = 9
         found = evaluated(other, mask=nifti(box()), scale=scale)
-        assert values(found, SURFACES) == values(expected, SURFACES)
+        assert values(found, NEIGHBOURS) == values(expected, NEIGHBOURS)
         assert found.warnings == expected.warnings
-        assert found.notes == expected.notes
+        # Two are of determinants.
+        notes = [[note for note in one.notes if "det" not in note] for one in (found, expected)]
+        assert notes[0] == notes[1]
 
 
 def test_distances_of_surfaces_are_those_of_elements_that_count_to_whole_surfaces(arrays):
@@ -127,7 +131,11 @@ def test_nan_outside_the_brain_does_not_count_where_it_is_masked(arrays):
         f"images: {brain.sum()} of {math.prod(SHAPE)} voxels count ({2 * 15 * 14} of fixed image <in memory> are NaN "
         f"or infinite, {16 * 2 * 14} of moved image <in memory> are NaN or infinite)."
     )
-    counted = {record.measured: record.counted for record in found.records if record.label != "mean"}
+    counted = {
+        record.measured: record.counted
+        for record in found.records
+        if record.label != "mean" and record.metric not in DEFAULT["field"]
+    }
     assert counted == {"images": brain.sum(), "labels": math.prod(SHAPE), "field": math.prod(SHAPE)}
 
 
@@ -141,8 +149,16 @@ def test_nan_in_a_field_does_not_count_where_it_is_masked(arrays):
         value = values(found)[metric, "field", None]
         assert value == values(expected)[metric, "field", None]
         assert math.isfinite(value)
+    # A determinant next to them is none: a plane more.
+    cropped = np.nan_to_num(arrays["ddf"])
+    inside[3] = 0
+    folds = folding(cropped[None], mask=inside[None])
+    for result in (found, expected):
+        assert values(result)["jacobian_minimum", "field", None] == folds.minimum[0]
+        assert f"field: {15 * 14} voxels lie next to NaN or infinity, and have no determinant." in result.notes
     without = evaluated(pair)
     assert math.isnan(values(without)["GradientNorm", "field", None])
+    assert math.isnan(values(without)["sdlogj", "field", None])
     assert any("ddf <in memory> has 630 voxels that are NaN" in warning for warning in without.warnings)
 
 

@@ -169,8 +169,12 @@ def test_without_scipy_one_line_says_what_to_install(evaluated, maps, monkeypatc
     assert "sensitivity" in found
     assert "hd95" not in found
     lines = [note for note in result.notes if "SciPy" in note]
-    assert lines == ["HD95, MASD, ASSD left out: Distances of surfaces need SciPy: pip install agnoreg[metrics]."]
-    with pytest.raises(InputError, match=r"hd95: Distances of surfaces need SciPy: pip install agnoreg\[metrics\]"):
+    assert lines == [
+        "HD95, MASD, ASSD left out: Distances of surfaces, and splines, need SciPy: pip install agnoreg[metrics]."
+    ]
+    with pytest.raises(
+        InputError, match=r"hd95: Distances of surfaces, and splines, need SciPy: pip install agnoreg\[metrics\]"
+    ):
         evaluated(*maps, losses=["hd95"])
 
 
@@ -249,7 +253,7 @@ def test_a_tools_definitions_hold_for_what_it_defines_and_are_stated(evaluated, 
 def test_a_convention_nobody_has_lists_those_that_there_are(evaluated, maps):
     with pytest.raises(InputError) as error:
         evaluated(*maps, convention="itksnap")
-    for part in ("deepreg", "(losses)", "learn2reg", "(distances of surfaces)", "got 'itksnap'"):
+    for part in ("deepreg", "(losses)", "learn2reg", "(surfaces)", "(fields)", "got 'itksnap'"):
         assert part in str(error.value)
 
 

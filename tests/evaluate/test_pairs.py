@@ -157,7 +157,7 @@ def test_a_row_equals_what_the_command_says_of_its_pair(folder, run, address, lo
     chosen += ["--scheduler", address] if where == "cluster" else []
     code, out, err = run("--pairs", folder / "pairs.csv", "--out", "out.parquet", *chosen)
     assert (code, err) == (0, "")
-    assert out == "out.parquet: 5 of 5 pairs evaluated; 0 failed.\n"
+    assert out.splitlines(True)[0] == "out.parquet: 5 of 5 pairs evaluated; 0 failed.\n"
     table = pd.read_parquet("out.parquet")
     assert list(table["id"]) == [f"case {i}" for i in range(COUNT)]
     inputs = ["fixed", "moved", "fixed_label", "moved_label", "ddf"]
@@ -200,7 +200,7 @@ def test_a_failed_pair_is_a_row_and_stops_no_other(folder, run, address):
     (folder / "fixed3.nii").write_text("no image")
     (folder / "more.csv").write_text((folder / "images.csv").read_text() + "fixed0.nii,\n")
     code, out, err = run("--pairs", folder / "more.csv", "--out", "out.parquet", "--scheduler", address)
-    assert (code, out) == (1, "out.parquet: 3 of 6 pairs evaluated; 3 failed.\n")
+    assert (code, out.splitlines(True)[0]) == (1, "out.parquet: 3 of 6 pairs evaluated; 3 failed.\n")
     table = pd.read_parquet("out.parquet")
     assert list(table["id"]) == ["1", "2", "3", "4", "5", "6"]
     error = list(table["error"])
@@ -576,7 +576,7 @@ def test_a_failed_row_is_tried_again(folder, address, run):
     (folder / "moved1.nii").write_bytes(moved)
     code, out, err = run(*command)
     assert (code, err) == (0, "")
-    assert out == "out.parquet: 5 of 5 pairs evaluated, 4 of them before; 0 failed.\n"
+    assert out.splitlines(True)[0] == "out.parquet: 5 of 5 pairs evaluated, 4 of them before; 0 failed.\n"
     assert written_since(before) == {"2"}
     assert list(pd.read_parquet("out.parquet")["error"]) == [""] * COUNT
 
@@ -598,7 +598,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(folder, address, ru
     assert "No space left on device" in err
     assert "out.parquet.parts are kept" in err
     assert sorted(Path("out.parquet.parts").iterdir()) == sorted(Path(path) for path in written)
-    assert run(*command)[1] == "out.parquet: 5 of 5 pairs evaluated, 2 of them before; 0 failed.\n"
+    assert run(*command)[1].splitlines(True)[0] == "out.parquet: 5 of 5 pairs evaluated, 2 of them before; 0 failed.\n"
 
 
 # --- in this process --------------------------------------------------------------------------------------------------
@@ -619,7 +619,8 @@ def test_a_handful_of_pairs_starts_no_cluster(folder, options, imported):
     arguments = [folder / "images.csv", "--out", "out.csv", "--loss", "ssd", *options]
     command = [sys.executable, "-W", "error", "-c", IMPORTED, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"out.csv: 5 of 5 pairs evaluated; 0 failed.\n0 {imported}\n"
+    assert done.stdout.startswith("out.csv: 5 of 5 pairs evaluated; 0 failed.\n")
+    assert done.stdout.endswith(f"\n0 {imported}\n")
     assert done.stderr == ""
 
 
@@ -668,9 +669,54 @@ def test_a_pair_that_would_end_the_process_is_a_failed_row_here(folder, monkeypa
     assert set(evaluate_pairs(folder / "images.csv", "out.csv").failures.values()) == {"SystemExit: 3"}
 
 
+def test_before_landmarks_and_names_of_labels_are_in_the_table(folder, run, tmp_path):
+    """A value before stands in front of that after; names stand beside numbers, and are no part of a row."""
+    for name, points in (("f.csv", "1,2,3\n4,5,6\n"), ("m.csv", "2,2,3\n4,5,7\n")):
+        (folder / name).write_text(points)
+    (folder / "names.csv").write_text("id,name\n1,Left [L]\n2,Right\n")
+    files = {
+        "fixed": "fixed0.nii",
+        "moved": "moved0.nii",
+        "fixed_label": "fixed_label0.nii",
+        "moved_label": "moved_label0.nii",
+        "moved_before": "moved1.nii",
+        "moved_label_before": "moved_label1.nii",
+        "fixed_landmarks": "f.csv",
+        "moving_landmarks": "m.csv",
+    }
+    write_csv(files, files.values(), name=folder / "one.csv")
+    command = ("--pairs", folder / "one.csv", "--out", "out.csv", "--keep-parts", "--label-names", folder / "names.csv")
+    code, out, err = run(*command, "--loss", "dice", "--loss", "hd95", "--loss", "tre_mean")
+    assert code == 0, err
+    result = evaluate_pair(
+        **{name: folder / file for name, file in files.items()},
+        losses=["dice", "hd95", "tre_mean"],
+        label_names=folder / "names.csv",
+    )
+    (row,) = pd.read_csv("out.csv").to_dict("records")
+    shown = {1: "1 Left L", 2: "2 Right", 3: "3", "mean": "mean"}
+    for record in result.records:
+        name = record.metric + ("" if record.label is None else f"[{shown[record.label]}]")
+        name += f" ({record.unit})" if record.unit else ""
+        assert row[name] == record.value
+        assert row[f"before: {name}"] == record.before
+    columns = list(row)
+    assert columns.index("before: DiceScore[1 Left L]") == columns.index("DiceScore[1 Left L]") - 1
+    figures = [line.split() for line in out.splitlines() if line.startswith("tre_mean (mm)")]
+    assert figures[0][2:4] == ["1", f"{row['tre_mean (mm)']:.4g}"]
+    # The table says what is finished, with names of labels or without.
+    for path in Path("out.csv.parts").glob("*.json"):
+        path.unlink()
+    code, out, _ = run(*command[:5], "--loss", "dice", "--loss", "hd95", "--loss", "tre_mean")
+    assert out.startswith("out.csv: 1 of 1 pairs evaluated, 1 of them before; 0 failed.\n")
+    assert "DiceScore[1]" in pd.read_csv("out.csv").columns
+
+
 def test_every_file_that_evaluate_pair_takes_is_a_column(tmp_path, monkeypatch):
-    masks = {"mask", "fixed_mask", "moving_mask"} & set(inspect.signature(evaluate_pair).parameters)
-    assert set(work.FILES) == {"fixed", "moved", "fixed_label", "moved_label", "ddf"} | masks
+    no_files = {"losses", "backend", "device", "scale", "progress", "label_names", "nan_is_masked", "max_voxels"}
+    no_files |= {"convention", "nsd_tolerance", "affine_tol", "ignore_affine"}
+    no_files |= {"ddf_units", "ddf_frame", "regulariser_units", "landmark_units"}
+    assert set(work.FILES) == set(inspect.signature(evaluate_pair).parameters) - no_files
     write_csv(work.FILES, [f"{name}.nii" for name in work.FILES], name=tmp_path / "pairs.csv")
     columns, (pair,) = read_pairs(tmp_path / "pairs.csv")
     assert columns == work.FILES
@@ -798,7 +844,7 @@ def test_parts_are_kept_where_asked(folder, run):
     command = ("--pairs", folder / "images.csv", "--out", "out.csv", "--loss", "ssd")
     assert run(*command, "--keep-parts")[0] == 0
     assert sorted(path.suffix for path in Path("out.csv.parts").iterdir()) == [".json"] * COUNT
-    assert run(*command)[1] == "out.csv: 5 of 5 pairs evaluated, 5 of them before; 0 failed.\n"
+    assert run(*command)[1].splitlines(True)[0] == "out.csv: 5 of 5 pairs evaluated, 5 of them before; 0 failed.\n"
     assert sorted(Path().iterdir()) == [Path("out.csv")]
 
 
@@ -879,7 +925,9 @@ def test_kill_9_loses_no_finished_row_and_none_is_computed_twice(folder, run, ad
     assert not Path("out.parquet").exists()
     code, out, err = run(*running.arguments, "--scheduler", address, "--keep-parts")
     assert (code, err) == (0, "")
-    assert out == f"out.parquet: 100 of 100 pairs evaluated, {len(before)} of them before; 0 failed.\n"
+    assert (
+        out.splitlines(True)[0] == f"out.parquet: 100 of 100 pairs evaluated, {len(before)} of them before; 0 failed.\n"
+    )
     assert {path: state for path, state in parts().items() if path in before} == before
     table = pd.read_parquet("out.parquet")
     assert list(table["id"]) == [str(i) for i in range(Running.PAIRS)]
@@ -895,7 +943,7 @@ def test_ctrl_c_writes_the_table_of_the_finished_rows(folder):
     assert running.process.returncode == 130
     there = len(parts())
     assert 3 <= there < Running.PAIRS
-    assert out == f"out.parquet: {there} of 100 pairs evaluated; 0 failed.\n"
+    assert out.splitlines(True)[0] == f"out.parquet: {there} of 100 pairs evaluated; 0 failed.\n"
     assert err == (
         "agnoreg: error: interrupted: out.parquet holds the rows that there are; run the same command again for the "
         "others.\n"
@@ -937,7 +985,7 @@ def test_ctrl_c_does_not_wait_for_the_pair_that_is_computed_here(folder):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, "out.parquet: 2 of 5 pairs evaluated; 0 failed.\n")
+    assert (process.returncode, out.splitlines(True)[0]) == (130, "out.parquet: 2 of 5 pairs evaluated; 0 failed.\n")
     assert err.startswith("agnoreg: error: interrupted: out.parquet holds the rows that there are")
     assert len(pd.read_parquet("out.parquet")) == 2
 
@@ -987,7 +1035,7 @@ def test_a_pair_that_does_not_fit_in_memory_fails_alone(folder, run):
     os.replace("pairs.csv", folder / "pairs.csv")
     command = ("--pairs", folder / "pairs.csv", "--out", "out.csv", "--workers", 2, "--memory-limit", "500MiB")
     code, out, err = run(*command, "--loss", "ssd")
-    assert (code, out) == (1, "out.csv: 5 of 6 pairs evaluated; 1 failed.\n")
+    assert (code, out.splitlines(True)[0]) == (1, "out.csv: 5 of 6 pairs evaluated; 1 failed.\n")
     where = f"agnoreg: warning: {folder / 'pairs.csv'}, line 4, pair 3: "
     assert err.splitlines()[0].startswith(f"{where}The worker process died")
     assert len(err.splitlines()) == 2

@@ -8,7 +8,7 @@
 - `run`: all of them in order.
 """
 
-from agnoreg.evaluate.batch.run import Summary, evaluate_pairs
+from agnoreg.evaluate.batch.run import Summary, check_pairs, evaluate_pairs
 from agnoreg.evaluate.batch.table_in import Pair, read_pairs
 
-__all__ = ["Pair", "Summary", "evaluate_pairs", "read_pairs"]
+__all__ = ["Pair", "Summary", "check_pairs", "evaluate_pairs", "read_pairs"]

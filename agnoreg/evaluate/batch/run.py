@@ -1,9 +1,10 @@
 """Every pair of a CSV: read, computed here or on a cluster, kept, and written as a table."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from agnoreg.evaluate.batch.interrupts import ended_pairs
 from agnoreg.evaluate.batch.rows import RowStore
 from agnoreg.evaluate.batch.table_in import Pair, likely_misspelt, read_pairs
 from agnoreg.evaluate.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
-from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING
-from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs
+from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING, check_row
+from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs, library_warnings
+from agnoreg.evaluate.label_names import label_names as names_of_labels
 from agnoreg.evaluate.report import Job, check_packages, write_folder
 from agnoreg.files import one_line
+from agnoreg.metrics import Summary as Figures
+from agnoreg.metrics import summarise
 
-__all__ = ["Summary", "evaluate_pairs"]
+__all__ = ["CheckedPairs", "Summary", "check_pairs", "evaluate_pairs"]
 
 Computed = Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]
 
@@ -45,6 +49,8 @@ class Summary:
         Why the cluster ended it; empty where it did not.
     lines
         The line of the CSV of each pair that failed, by its id.
+    figures
+        The figures of each column of values over all pairs that were evaluated; of labels, those of their means.
     reports
         The page that links to the reports of all pairs; None where none were asked for.
     """
@@ -56,6 +62,7 @@ class Summary:
     interrupted: bool = False
     lost: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, Figures] = field(default_factory=dict)
     reports: Path | None = None
 
 
@@ -68,6 +75,7 @@ def evaluate_pairs(
     workers: int | None = None,
     memory_limit: str | None = None,
     keep_parts: bool = False,
+    label_names: Any = None,
     report_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     tell: Callable[[str], None] | None = None,
@@ -93,6 +101,8 @@ def evaluate_pairs(
         What each of them may take, as ``"4GiB"``; an equal share of the memory where None, no limit where ``"0"``.
     keep_parts
         Keep ``OUT.parts/`` when every pair is evaluated.
+    label_names
+        Names of labels, as `agnoreg.evaluate.label_names.label_names` takes them: columns of labels have them.
     report_dir
         A folder for a report of each pair, and of all, ``index.html``; None: no reports. Each page evaluates its pair
         once more, here, on as many processes as `workers` says. Pages that are still true stay.
@@ -122,7 +132,9 @@ def evaluate_pairs(
     pairs, out = (Path(os.path.expanduser(path)) for path in (pairs, out))
     _check_packages("pandas", "pyarrow")
     limit = cluster.check_cluster(scheduler, workers, memory_limit)
+    names = {} if label_names is None else names_of_labels(label_names)
     columns, rows = _checked(pairs, out, settings, tell)
+    columns = replace(columns, names=names)
     if report_dir is not None:
         check_packages()
     store = RowStore(out, settings, TableRows(out, columns).part)
@@ -166,16 +178,82 @@ def evaluate_pairs(
     lines = {pair.id: pair.line for pair in rows if pair.id in failures}
     reports = None
     if report_dir is not None and table and not interrupted:
-        jobs = [
-            Job(pair.id, {**pair.paths, **settings}, one["fingerprint"], one["error"])
-            for pair, one in _both(rows, done)
-        ]
+        given = {**settings, "label_names": label_names}
+        there = ((pair, done[pair.id]) for pair in rows if pair.id in done)
+        jobs = [Job(pair.id, {**pair.paths, **given}, one["fingerprint"], one["error"]) for pair, one in there]
         reports = write_folder(Path(os.path.expanduser(report_dir)), jobs, pairs.name, workers)
-    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, reports)
+    figures = _figures(columns, [one for one in table if not one["error"]])
+    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, figures, reports)
 
 
-def _both(rows: Sequence[Pair], done: Mapping[str, Any]) -> Iterator[tuple[Pair, Mapping[str, Any]]]:
-    return ((pair, done[pair.id]) for pair in rows if pair.id in done)
+def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, Figures]:
+    """Return the figures of the columns that are not of single labels."""
+    names = list(columns.kinds(()))
+    measures = [name for name in names if columns.value_of(name) is not None]
+    records = [{name: one.get(name, math.nan) for name in measures} for one in table]
+    there = [name for name in measures if any(not math.isnan(record[name]) for record in records)]
+    return summarise(records, measures=there, resamples=1) if there else {}
+
+
+@dataclass(frozen=True)
+class CheckedPairs:
+    """What `check_pairs` found.
+
+    Attributes
+    ----------
+    total
+        How many pairs the CSV holds.
+    columns
+        The columns of values that the table would have, but for those of single labels.
+    failures, lines
+        The error of each pair that could not be evaluated, and its line of the CSV, by its id.
+    """
+
+    total: int
+    columns: Sequence[str]
+    failures: Mapping[str, str]
+    lines: Mapping[str, int]
+
+
+def check_pairs(
+    pairs: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    losses: Sequence[str] = (),
+    label_names: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+    **options: Any,
+) -> CheckedPairs:
+    """Check the CSV and the headers of its files, and say which columns the table would have; nothing is written.
+
+    Parameters
+    ----------
+    pairs, out, losses, label_names, tell, **options
+        As `evaluate_pairs` takes them.
+    progress
+        Is called with how many pairs are checked, and how many there are.
+
+    Raises
+    ------
+    InputError
+        As `evaluate_pairs`.
+    """
+    if unknown := options.keys() - OPTIONS.keys():
+        raise TypeError(f"check_pairs has no argument {min(unknown)!r}.")
+    settings = {**OPTIONS, **options, "losses": list(losses)}
+    pairs, out = (Path(os.path.expanduser(path)) for path in (pairs, out))
+    if label_names is not None:
+        names_of_labels(label_names)
+    columns, rows = _checked(pairs, out, settings, tell)
+    failures = {}
+    for done, pair in enumerate(rows, 1):
+        if error := check_row(pair.paths, settings):
+            failures[pair.id] = error
+        if progress is not None:
+            progress(done, len(rows))
+    names = [name for name in columns.kinds(()) if columns.value_of(name) is not None]
+    return CheckedPairs(len(rows), names, failures, {pair.id: pair.line for pair in rows if pair.id in failures})
 
 
 def _check_packages(*names: str) -> None:
@@ -194,7 +272,12 @@ def _checked(
     """Return the columns of the table and the rows of the CSV, once everything about them fits."""
     losses = settings["losses"]
     options = {name: settings[name] for name in PLANNING}
-    value_columns(losses, FILES, **options)  # What does not fit here fits no CSV.
+    said: list[str] = []
+    with library_warnings(said):
+        value_columns(losses, FILES, **options)  # What does not fit here fits no CSV.
+    if tell is not None:
+        for text in dict.fromkeys(said):
+            tell(text)
     inputs, rows = read_pairs(pairs)
     try:
         series = value_columns(losses, inputs, **options)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agnoreg.evaluate.batch.work import FILES, LABELS, REQUIRED
+from agnoreg.evaluate.batch.work import FILES, REQUIRED, TOGETHER
 from agnoreg.evaluate.evaluation import InputError
 from agnoreg.files import one_line
 
@@ -74,7 +74,7 @@ def read_pairs(path: Path) -> tuple[tuple[str, ...], list[Pair]]:
     ----------
     path
         UTF-8, separated by commas, semicolons or tabs. Its first line names its columns: ``fixed`` and ``moved``, and
-        whichever of ``fixed_label`` with ``moved_label``, ``ddf`` and ``id`` there are. Any other column is kept as it
+        whichever of `FILES` and ``id`` there are. Any other column is kept as it
         is; one without a name that has a cell which is not empty is called as pandas calls it, ``Unnamed: 0`` where it
         is the first. Paths are relative to the CSV's folder, and ``~`` is the user's home.
 
@@ -193,8 +193,9 @@ def _text(path: Path) -> str:
 
 def _check_names(path: Path, names: Sequence[str], separator: str) -> None:
     lacking = [name for name in REQUIRED if name not in names]
-    if len(labels := [name for name in LABELS if name in names]) == 1:
-        lacking += [name for name in LABELS if name not in labels]
+    for both in TOGETHER:
+        if len(there := [name for name in both if name in names]) == 1:
+            lacking += [name for name in both if name not in there]
     if lacking:
         misspelt = likely_misspelt(names, [name for name in names if name not in COLUMNS])
         hint = "".join(f" Is {name!r} meant for {meant}?" for name, meant in misspelt.items() if meant in lacking)

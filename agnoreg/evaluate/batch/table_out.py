@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ __all__ = ["FORMATS", "Columns", "TableRows", "row", "value_columns", "write_tab
 FORMATS = (".parquet", ".csv")
 
 TEXTS = ("warnings", "error")
+#: How the name of a column begins that holds a value before the registration, and how that of a label's ends.
+BEFORE = "before: "
+LABEL = re.compile(r"\[(-?\d{1,20})\](?: \([^()]*\))?\Z")
 #: The last columns, after the values.
 LAST = (*TEXTS, "seconds", "fingerprint")
 
@@ -42,33 +45,65 @@ class Columns:
         Its other columns, but ``id``.
     series
         What is computed, by the name of its column; that of labels is their mean's.
+    names
+        The names of labels, which the table's columns have beside their numbers.
     """
 
     inputs: Sequence[str]
     further: Sequence[str]
     series: Mapping[str, Series]
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> set[str]:
+        """On what there is a value before the registration: ``"images"``, ``"labels"``, ``"landmarks"``."""
+        given = {"moved_before": "images", "moved_label_before": "labels", "fixed_landmarks": "landmarks"}
+        return {kind for name, kind in given.items() if name in self.inputs}
 
     def kinds(self, labels: Iterable[int]) -> dict[str, str]:
         """Return all columns, in their order, and the dtype of each."""
         numbers: list[str] = []
         for name, one in self.series.items():
-            if one.measured == "labels":
-                numbers += [_name(vars(one), label) for label in sorted(labels)]
-            numbers.append(name)
+            own = [_name(vars(one), label) for label in sorted(labels)] if one.measured == "labels" else []
+            own.append(name)
+            # A value before the registration stands in front of that after it.
+            compared = one.measured in self.compared
+            numbers += [shown for name in own for shown in ([BEFORE + name, name] if compared else [name])]
         texts = dict.fromkeys(("id", *self.inputs, *self.further), "string")
         last = {name: "float64" if name == "seconds" else "string" for name in LAST}
         return texts | dict.fromkeys(numbers, "float64") | last
 
     def clashing(self) -> list[str]:
         """Return the CSV's further columns whose names are those of columns that the table has, or may have."""
-        return [name for name in self.further if name in ("id", *FILES, *LAST) or self.value_of(name) is not None]
+        return [
+            name
+            for name in self.further
+            if name in ("id", *FILES, *LAST) or self.value_of(self.plain(name)) is not None
+        ]
+
+    def titled(self, column: str) -> str:
+        """Return the name of a column in the table: with that of its label."""
+        if (found := LABEL.search(column)) and self.names and self.value_of(column) is not None:
+            # Brackets would end the label.
+            name = re.sub(r"[\[\]()\s]+", " ", self.names.get(int(found[1]), "")).strip()
+            return column[: found.end(1)] + (f" {name}" if name else "") + column[found.end(1) :]
+        return column
+
+    def plain(self, column: str) -> str:
+        """Return the name of a column without that of its label."""
+        bare = re.sub(r"(\[-?\d{1,20}) [^\[\]]*\]", r"\1]", column)
+        return bare if self.value_of(bare) is not None else column
 
     def value_of(self, column: str) -> tuple[Series, int | str | None] | None:
-        """Return what a column holds the value of, and of which label; None where it holds something else."""
+        """Return what a column holds the value of, and of which label; None where it holds something else.
+
+        It is the value before the registration where the column's name begins so.
+        """
+        column = column.removeprefix(BEFORE)
         if column in self.series:
             one = self.series[column]
             return one, "mean" if one.measured == "labels" else None
-        if found := re.search(r"\[(-?\d{1,20})\](?: \([^()]*\))?\Z", column):
+        if found := LABEL.search(column):
             label = int(found[1])
             for one in self.series.values():
                 if one.measured == "labels" and column == _name(vars(one), label):
@@ -84,7 +119,8 @@ def value_columns(losses: Sequence[Any], inputs: Sequence[str], **options: Any) 
     InputError
         If an option does not fit, or a loss does not fit the columns that there are.
     """
-    given = ("images",) + ("labels",) * ("fixed_label" in inputs) + ("field",) * ("ddf" in inputs)
+    kinds = {"images": "fixed", "labels": "fixed_label", "field": "ddf", "landmarks": "fixed_landmarks"}
+    given = [kind for kind, name in kinds.items() if name in inputs]
     columns: dict[str, Series] = {}
     try:
         plan = planned(losses, given, **options)
@@ -110,7 +146,12 @@ def _name(series: Mapping[str, Any], label: int | str | None) -> str:
 
 def row(pair: Pair, key: str, part: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of the table, by column, without those that it lacks; ``labels`` are those that it has."""
-    values = {_name(value, value["label"]): value["value"] for value in part["values"]}
+    values: dict[str, float] = {}
+    for value in part["values"]:
+        name = _name(value, value["label"])
+        values[name] = value["value"]
+        if value.get("before") is not None:
+            values[BEFORE + name] = value["before"]
     texts = {"warnings": _text("\n".join(part["warnings"])), "error": _text(part["error"])}
     content = {**values, **texts, "seconds": part["seconds"]}
     labels: dict[int, bool] = {}
@@ -157,7 +198,8 @@ class TableRows:
     def __init__(self, out: Path, columns: Columns) -> None:
         self.rows: dict[str, Mapping[str, Any]] = {}
         try:
-            for line in _read_csv(out) if out.suffix.lower() == ".csv" else _read_parquet(out):
+            for titled in _read_csv(out) if out.suffix.lower() == ".csv" else _read_parquet(out):
+                line = {name if name is None else columns.plain(name): cell for name, cell in titled.items()}
                 if isinstance(text := line.get("fingerprint"), str) and text:
                     self.rows[text.split(" ")[0]] = line
         except Exception:  # No table, none that is whole or none of ours: whatever reads it has errors of its own.
@@ -191,11 +233,15 @@ class TableRows:
             "seconds": _number(line.get("seconds")),
             "files": files,
             "values": [
-                {**vars(series), "label": label, "value": values[name]}
+                {**vars(series), "label": label, "value": values[name], "before": _there(values.get(BEFORE + name))}
                 for name, (series, label) in self.measured.items()
-                if not isinstance(label, int) or label in labels
+                if not name.startswith(BEFORE) and (not isinstance(label, int) or label in labels)
             ],
         }
+
+
+def _there(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _number(cell: Any) -> float:
@@ -207,7 +253,9 @@ def _number(cell: Any) -> float:
 
 def write_table(out: Path, columns: Columns, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows: id and inputs, the CSV's further columns, values, warnings, error, seconds and fingerprint."""
-    kinds = columns.kinds(set().union(*(one["labels"] for one in rows)))
+    plain = columns.kinds(set().union(*(one["labels"] for one in rows)))
+    kinds = {columns.titled(name): kind for name, kind in plain.items()}
+    rows = [{columns.titled(name): cell for name, cell in one.items()} for one in rows] if columns.names else rows
     content = _csv(kinds, rows) if out.suffix.lower() == ".csv" else _parquet(kinds, rows)
     try:
         write_whole({out: content})

@@ -10,15 +10,16 @@ from importlib.metadata import version
 from typing import Any
 
 from agnoreg.backend import get_backend
-from agnoreg.evaluate.evaluation import INPUTS, InputError, check_backend, evaluate_pair
+from agnoreg.evaluate.evaluation import INPUTS, PLANNING, InputError, check_backend, check_pair, evaluate_pair
 from agnoreg.files import one_line
 
 __all__ = [
     "FILES",
-    "LABELS",
     "OPTIONS",
     "PLANNING",
     "REQUIRED",
+    "TOGETHER",
+    "check_row",
     "evaluate_on_worker",
     "evaluate_row",
     "failed",
@@ -26,22 +27,16 @@ __all__ = [
 ]
 
 _PARAMETERS = inspect.signature(evaluate_pair).parameters
-_MASKS = ("mask", "fixed_mask", "moving_mask")
 
 #: The columns of the CSV that name files, one for each argument of `evaluate_pair` that is a file of one pair.
-FILES = (*INPUTS, *(name for name in _MASKS if name in _PARAMETERS and name not in INPUTS))
+FILES = INPUTS
 #: Those that every CSV has, and those that come together.
 REQUIRED = ("fixed", "moved")
-LABELS = ("fixed_label", "moved_label")
-#: Arguments of `evaluate_pair` that a table of pairs has no place for: it calls labels by their numbers, and has one
-#: value of each.
-_ONE_PAIR = ("label_names", "moved_before", "moved_label_before")
+TOGETHER = (("fixed_label", "moved_label"), ("fixed_landmarks", "moving_landmarks"))
+#: Arguments of `evaluate_pair` that are no part of a row: names of labels are put in the names of columns.
+_ASIDE = ("label_names", "progress")
 #: The other arguments of `evaluate_pair`, which are the same for all pairs, and their defaults.
-OPTIONS: Mapping[str, Any] = {
-    name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, *_ONE_PAIR)
-}
-#: Those of them, beside the losses, on which it depends what is computed.
-PLANNING = ("ddf_units", "affine_tol", "convention", "regulariser_units", "nsd_tolerance")
+OPTIONS: Mapping[str, Any] = {name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, *_ASIDE)}
 
 _OPTION = re.compile("--(" + "|".join(name.replace("_", "-") for name in FILES) + r")\b(?!-)(?: FILE\b)?")
 
@@ -67,6 +62,7 @@ def evaluate_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> dict[
                 "unit": record.unit,
                 "label": record.label,
                 "value": record.value,
+                "before": record.before,
             }
             for record in result.records
         ]
@@ -79,14 +75,28 @@ def evaluate_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> dict[
     return {**content, "seconds": time.perf_counter() - start}
 
 
+def check_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+    """Return why a pair could not be evaluated, as far as its files' headers tell; empty where it could."""
+    try:
+        _check_cells(paths)
+        arguments: dict[str, Any] = {**paths, **settings}
+        check_pair(**arguments)
+    except InputError as error:
+        return in_columns(one_line(error))
+    return ""
+
+
 def _check_cells(paths: Mapping[str, str]) -> None:
     for name in REQUIRED:
         if name not in paths:
             raise InputError(f"The cell of the column {name} is empty.")
-    there = [name for name in LABELS if name in paths]
-    if len(there) == 1:
-        (lacking,) = set(LABELS) - set(there)
-        raise InputError(f"The cell of the column {lacking} is empty, and that of {there[0]} is not: both or neither.")
+    for names in TOGETHER:
+        there = [name for name in names if name in paths]
+        if len(there) == 1:
+            (lacking,) = set(names) - set(there)
+            raise InputError(
+                f"The cell of the column {lacking} is empty, and that of {there[0]} is not: both or neither."
+            )
 
 
 def failed(error: str) -> dict[str, Any]:

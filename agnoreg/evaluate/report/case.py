@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from agnoreg.evaluate.counted import which_count
+from agnoreg.evaluate.field_arrays import is_array_file, open_field_array
 from agnoreg.evaluate.nifti import MAX_VOXELS, Volume, open_volume, read_field, read_image, read_labels
 from agnoreg.evaluate.report.orientation import Orientation, Plane, planes_of
 
@@ -79,12 +80,12 @@ def read_case(pair: Mapping[str, Any]) -> Case:
     """
     limit, scale = pair.get("max_voxels", MAX_VOXELS), pair.get("scale", True)
 
-    def opened(argument: str, role: str, components: int = 0) -> Volume | None:
+    def opened(argument: str, role: str) -> Volume | None:
         source = pair.get(argument)
-        return None if source is None else open_volume(source, role, components=components, max_voxels=limit)
+        return None if source is None else open_volume(source, role, max_voxels=limit)
 
     volumes = {argument: opened(argument, role) for argument, role in (IMAGES | LABELS | MASKS).items()}
-    volumes["ddf"] = opened("ddf", "ddf", 3)
+    volumes["ddf"] = _opened_field(pair.get("ddf"), volumes["fixed"], limit)
     given = {argument: volume for argument, volume in volumes.items() if volume is not None}
     counted = which_count({volume.role: volume for volume in given.values()}, pair.get("nan_is_masked", False))
     fixed = given["fixed"]
@@ -109,17 +110,25 @@ def read_case(pair: Mapping[str, Any]) -> Case:
         labels("fixed_label"),
         labels("moved_label"),
         labels("moved_label_before"),
-        _field(given.get("ddf"), pair.get("ddf_units", "voxel") == "mm", orientation),
+        _field(given.get("ddf"), pair, orientation),
         {kind: orientation.volume(mask) for kind, mask in counted.masks.items()},
         orientation.values(fixed.voxel_size),
         orientation,
     )
 
 
-def _field(volume: Volume | None, in_mm: bool, orientation: Orientation) -> Array | None:
+def _opened_field(source: Any, fixed: Volume | None, limit: int) -> Volume | None:
+    if source is None or fixed is None:
+        return None
+    if is_array_file(source):
+        return open_field_array(source, "ddf", fixed, limit)
+    return open_volume(source, "ddf", components=3, max_voxels=limit)
+
+
+def _field(volume: Volume | None, pair: Mapping[str, Any], orientation: Orientation) -> Array | None:
     if volume is None:
         return None
-    within = read_field(volume, in_mm)
+    within = read_field(volume, pair.get("ddf_units", "voxel") == "mm", pair.get("ddf_frame", "array"))
     # That of a slice has the two components along it: the third is 0.
     field = np.zeros((*volume.shape, 3), np.float32)
     field[..., list(volume.axes)] = within.reshape(*volume.shape, within.shape[-1])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.records import Evaluation, to_csv, to_json
-from agnoreg.evaluate.report import charts, fields
+from agnoreg.evaluate.report import charts, fields, points
 from agnoreg.evaluate.report.case import Case, read_case
 from agnoreg.evaluate.report.drawing import DARK, Picture
 from agnoreg.evaluate.report.methods import hashes, methods_text
@@ -81,6 +81,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         "images": None,
         "labels": None,
         "field": None,
+        "points": None,
     }
     if case.planes:
         slices = Slices(case)
@@ -88,6 +89,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         view["images"] = _images(slices)
         view["labels"] = None if found is None else _labels(slices, found)
         view["field"] = None if case.ddf is None else _field(slices)
+        view["points"] = _points(slices, evaluation) if evaluation.landmarks else None
     return render("pair.html", view)
 
 
@@ -171,4 +173,18 @@ def _volumes(slices: Slices) -> dict[str, Any] | None:
         "folds": found.folds,
         "statistics": fields.statistics(found),
         "histogram": charts.determinant_histogram(found.determinant[found.counted], found.folds),
+    }
+
+
+def _points(slices: Slices, evaluation: Evaluation) -> dict[str, Any]:
+    listed = points.worst_points(evaluation.landmarks)
+    worst = listed[0].number
+    pictures, where = points.around(slices, evaluation.landmarks[worst - 1], worst)
+    return {
+        "count": len(evaluation.landmarks),
+        "listed": listed,
+        "chart": points.sorted_errors(evaluation.landmarks),
+        "pictures": pictures,
+        "where": where,
+        "worst": worst,
     }

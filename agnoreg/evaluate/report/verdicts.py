@@ -41,7 +41,7 @@ class Threshold:
 #: The first whose pattern is found counts. A maximum comes before a mean, and has "max" in its name.
 THRESHOLDS = (
     Threshold(r"\b(tre|target.registration.error)\b.*\bmax|\bmax\w*\b.*\btre\b", 5.0, "mm", TG132),
-    Threshold(r"\b(tre|target.registration.error)\b(?!.*(median|sd|min|percentile|robust))", 2.0, "mm", TG132),
+    Threshold(r"\b(tre|target.registration.error)\b(?!.*(median|percentile|worst|within|p75))", 2.0, "mm", TG132),
     Threshold(r"\bfold(s|ing|ed)?\b|non.positive|\bndv\b|non.diffeomorphic", 0.0, "", f"{TG132}: no det J ≤ 0"),
 )
 
