@@ -53,7 +53,7 @@ HOW = """## How it is measured
   repeated for half a second, and a process's figure is the median.
 - Memory is the greatest resident set during the call, above what was resident with the inputs in place: the gradient
   itself is part of it. On a GPU it is the allocator's peak.
-- agnoreg has its extra `numba`, whose kernels serve the image and label losses where nothing is traced
+- agnoreg has its extra `numba`, whose kernels serve the losses, in graphs that TensorFlow and JAX build, too
   ("without kernels": the core alone). What Numba compiles at the first call of all is not counted either.
 - Every library may use all cores of the process, by its affinity and by its own setting.
 - On a GPU a time is that between CUDA events around one call among many that are queued without waiting; "alone" is one
@@ -316,8 +316,8 @@ def pointwise(figures, records, wrong):
             "autodiff, no slabs, and sums in float32 alone.\n\n"
             "Counted in volumes that are read or written, `t − p` takes 3. SSD and cross-entropy take 3, too; Dice and "
             "Jaccard read both inputs for their sums, and one of them for the gradient, 4 in all, and global NCC reads "
-            "both again, 5: what is 1.33 and 1.67 times `t − p` at the least. In TensorFlow's graph, which our kernels "
-            "are no part of, each operation is a pass of its own.\n"
+            "both again, 5: what is 1.33 and 1.67 times `t − p` at the least. JAX computes these losses without "
+            "kernels, in passes that XLA makes.\n"
         )
         header = [
             "",

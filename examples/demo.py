@@ -90,11 +90,12 @@ def main(arguments: list[str] | None = None) -> None:
         *("evaluate", files["fixed"], files["moved"], "--moved-before", files["moving"]),
         *("--fixed-label", files["fixed_label"], "--moved-label", files["moved_label"]),
         *("--moved-label-before", files["moving_label"], "--label-names", names, "--ddf", files["ddf"]),
-        *("--json", out / "evaluation.json"),
+        *("--json", out / "evaluation.json", "--report", out / "report.html"),
     )
     picture = out / "registration.png"
     draw(picture, fixed, moving, warped, ddf)
-    print(f"\nYour own pair: agnoreg evaluate FIXED MOVED (agnoreg evaluate --help). The picture is {picture}")
+    print(f"\nYour own pair: agnoreg evaluate FIXED MOVED (agnoreg evaluate --help). The picture is {picture},")
+    print(f"and the report is {out / 'report.html'}")
 
 
 if __name__ == "__main__":

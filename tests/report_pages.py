@@ -39,6 +39,9 @@ def write_pair(folder, shape=SHAPE, affine=AFFINE, seed=0, shift=1):
         array = array.astype(np.float32) if array.dtype == np.float64 else array
         pair[name] = str(folder / f"{name} {NASTY}.nii.gz")
         nib.save(nib.Nifti1Image(array, affine), pair[name])
+    points = np.stack([rng.uniform(1, max(n - 2, 1), 9) if n > 1 else np.zeros(9) for n in shape], axis=-1)
+    points = points[:, [n > 1 for n in shape]] if 1 in shape else points
+    pair |= {"fixed_landmarks": points, "moving_landmarks": points + 0.3}
     pair["label_names"] = {1: "core", 2: f"rim {NASTY}", 3: "top"}
     return pair
 

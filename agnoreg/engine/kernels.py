@@ -61,7 +61,7 @@ def check_sigma(sigma: float) -> float:
 
 def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
     """Return the taps of a rectangular, triangular or gaussian window along one axis, as Python floats."""
-    # Looked up, since the loss of a small image would notice the time; not for 3.0 and True, which would find 3 and 1.
+    # Kept, since making them takes time that a small image's loss would notice; 3.0 and True hash like 3 and 1.
     key = kernel_type, kernel_size
     if type(kernel_size) is not int:
         return _window_taps(*key)

@@ -71,6 +71,7 @@ def _app() -> Any:
     import typer
 
     from agnoreg.evaluate.cli_evaluate import add_evaluate
+    from agnoreg.evaluate.compile_command import add_compile
 
     app = typer.Typer(
         help=TOUR,
@@ -128,6 +129,7 @@ def _app() -> Any:
         for name, state in states.items():
             print(f"{name:<{max(map(len, states))}}  {state}")
 
+    add_compile(app)
     return app
 
 

@@ -38,6 +38,8 @@ def evaluate_many(pairs: Path, out: Path, quiet: bool = False, **settings: Any) 
     if summary.reports is not None:
         print(f"{summary.reports}: the reports of all pairs.")
     print(f"{out}: {summary.finished} of {summary.total} pairs evaluated{before}; {len(summary.failures)} failed.")
+    if summary.reports is not None:
+        print(f"{summary.reports} links to a report of each pair.")
     if not quiet:
         print_figures(summary.figures)
     for name, error in list(summary.failures.items())[:SHOWN]:

@@ -1,10 +1,12 @@
 """Which measures have kernels, and for which arrays."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from agnoreg.backend import Backend
+from agnoreg.backend import Backend, get_backend
 from agnoreg.backend.accelerators import HostMemory
 from agnoreg.engine.accelerated import in_kernels
 from agnoreg.engine.measure import Measure
@@ -65,6 +67,28 @@ def evaluation(
     elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):
         return None
     return HostEvaluation(own, memory, given, images, otherwise, mask)
+
+
+def compile_kernels(dtypes: Sequence[str]) -> None:
+    """Compile the kernels of every measure with its default options, for images of these dtypes."""
+    backend = get_backend("numpy")
+    for kind in KINDS:
+        measure = kind()
+        for dtype in dtypes:
+            # Smooth ramps, which differ: no window is flat and no label beyond [0, 1].
+            shape = (1, 6, 7, 8, 3)[: 5 if measure.inputs == 1 else 4]
+            ramp = np.linspace(0.1, 0.9, math.prod(shape), dtype=dtype).reshape(shape)
+            arrays = (ramp, ramp * ramp)[: measure.inputs]
+            every = tuple(range(measure.inputs))
+            if evaluation(measure, backend, HostMemory(backend), arrays, measure) is None:
+                continue
+            for wrt in ((), *((index,) for index in every), every):
+                run = evaluation(measure, backend, HostMemory(backend), arrays, measure)
+                assert run is not None
+                run.compute_with_gradients(backend, arrays, wrt) if wrt else run.compute(backend, arrays)
+                if measure.backward_needs_inputs and wrt:
+                    value, saved = run.compute_forward(backend, arrays, wrt)
+                    run.compute_backward(backend, arrays, wrt, wrt, saved, np.ones_like(value))
 
 
 def _mask_on_host(backend: Backend, memory: HostMemory, mask: Array, dtype: Any) -> Array | None:

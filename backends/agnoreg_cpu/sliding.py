@@ -38,7 +38,7 @@ SHIFT = 1 << 27
 GRAIN = 16
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _quantise(image: Array, z: int, y: int, centre: Any, scale: Any, limit: Any, out: Array, line: int, m: int) -> int:
     """Write a line of an image as integers; return how many voxels are beyond the limit or not finite."""
     beyond = np.int32(0)
@@ -49,7 +49,7 @@ def _quantise(image: Array, z: int, y: int, centre: Any, scale: Any, limit: Any,
     return int(beyond)
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _quantise_masked(
     image: Array, weights: Array, z: int, y: int, centre: Any, scale: Any, limit: Any, out: Array, line: int, m: int
 ) -> int:
@@ -63,7 +63,7 @@ def _quantise_masked(
     return int(beyond)
 
 
-@kernel(apart=True)
+@kernel(apart=True, inner=True)
 def _pass(voxels: Array, new: int, old: int, sums: Array, line: int) -> None:
     """Add a line of voxels to the sums along axis 1, and subtract one."""
     for x in range(voxels.shape[2]):
@@ -79,7 +79,7 @@ def _pass(voxels: Array, new: int, old: int, sums: Array, line: int) -> None:
             sums[line, m, x] += np.int64(voxels[new, 2, x]) - np.int64(voxels[old, 2, x])
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _move(lines: Array, new: int, old: int, lead: Any, sums: Array) -> None:
     """Add a line's sums to those along axis 2, and subtract one's."""
     lead, count = np.uintp(lead), np.uintp(lines.shape[2])
@@ -88,7 +88,7 @@ def _move(lines: Array, new: int, old: int, lead: Any, sums: Array) -> None:
             sums[RUNNING, m, lead + x] += lines[new, m, x] - lines[old, m, x]
 
 
-@kernel(apart=True)
+@kernel(apart=True, inner=True)
 def _cumulate(sums: Array, first: Any, count: Any) -> None:
     """Write the sums of so many entries from the first one on, up to each."""
     zero = sums.dtype.type(0)
@@ -109,7 +109,7 @@ def _cumulate(sums: Array, first: Any, count: Any) -> None:
             sums[AHEAD, m, x + one] = a
 
 
-@kernel(apart=True)
+@kernel(apart=True, inner=True)
 def _count(sums: Array, width: int, share: int, entries: int, volume: Array, inverse: Array) -> None:
     """Write how many voxels windows hold: what the sums say, or ``share`` times those along the line."""
     before, after, ahead = (width - 1) // 2, width // 2, np.uintp(width)
@@ -122,7 +122,7 @@ def _count(sums: Array, width: int, share: int, entries: int, volume: Array, inv
         inverse[x] = 1.0 / volume[x] if volume[x] > 0 else 0.0
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _moments(sums: Array, width: Any, volume: Array, inverse: Array, units: tuple[Any, Any], facts: Array) -> None:
     """Write the means and the centred second moments of windows.
 
@@ -151,7 +151,7 @@ def _moments(sums: Array, width: Any, volume: Array, inverse: Array, units: tupl
         facts[0, 4, x] = np.float32((np.float64(tp) - dt * dp * inverse[x]) * by_tp)
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _score(facts: Array, numbers: Any, signed: bool) -> None:
     """Write the correlation of each window, squared or signed, and its derivatives, as `correlation.smoothed` does.
 
@@ -179,7 +179,7 @@ def _score(facts: Array, numbers: Any, signed: bool) -> None:
         facts[0, BY_VARIANCE, x] = zero if flat else by_variance
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _score_exactly(facts: Array, volume: Array, offsets: Any, flat_value: Any, squared: bool) -> None:
     """Write the same without constants, and which windows are not flat, as `correlation.exact` does."""
     one, half, zero, eps = np.float32(1.0), np.float32(0.5), np.float32(0.0), np.float32(2.0**-23)
@@ -198,14 +198,14 @@ def _score_exactly(facts: Array, volume: Array, offsets: Any, flat_value: Any, s
         facts[0, COUNTED, x] = zero if flat else one
 
 
-@kernel(apart=True)
+@kernel(apart=True, inner=True)
 def _leave_out(weights: Array, z: int, y: int, lines: Array, z_of: int, y_of: int) -> None:
     """Write 0 where the mask is 0, whatever is there."""
     for x in range(weights.shape[2]):
         lines[z_of, y_of, x] = lines[z_of, y_of, x] if weights[z, y, x] != np.float32(0.0) else np.float32(0.0)
 
 
-@kernel(fastmath=SUMMING)
+@kernel(fastmath=SUMMING, inner=True)
 def _sum(facts: Array, m: int, start: int, stop: int) -> float:
     total = 0.0
     for x in range(np.uintp(start), np.uintp(stop)):
@@ -213,7 +213,7 @@ def _sum(facts: Array, m: int, start: int, stop: int) -> float:
     return total
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _factors(facts: Array, own: int, first: int, least: Any, count: Any, out: Array) -> None:
     """Write what one image's gradient sums over windows: by the correlation, by its own variance, and by the means."""
     other, zero = 1 - own, np.float32(0.0)
@@ -227,7 +227,7 @@ def _factors(facts: Array, own: int, first: int, least: Any, count: Any, out: Ar
         out[0, first + 1, x] = by_cross * facts[0, other, x] - by_variance * facts[0, own, x]
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _collect(new: Array, ring: Array, slot: int, sums: Array, line: int) -> None:
     """Add factors to the sums along axis 1, subtract those whose place they take, and remember them."""
     for m in range(new.shape[1]):
@@ -236,7 +236,7 @@ def _collect(new: Array, ring: Array, slot: int, sums: Array, line: int) -> None
             ring[slot, m, x] = new[0, m, x]
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _combine(
     sums: Array, width: Any, first: int, own: Array, other: Array, z: int, y: int,
     centre: Any, of_other: Any, scale: Any, scale_of_other: Any, factor: Any, out: Array,

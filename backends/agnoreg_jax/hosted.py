@@ -45,7 +45,9 @@ class Hosted:
 
     def _results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
         if any(map(traced, arrays)):
-            if _only_cpu() and not any(map(varies, arrays)) and foreign.registered(TARGET, _run):
+            # Sizes that ``jax.export`` leaves open are no integers.
+            known = all(isinstance(size, int) for x in arrays for size in x.shape)
+            if known and _only_cpu() and not any(map(varies, arrays)) and foreign.registered(TARGET, _run):
                 kinds = tuple(x.shape for x in arrays), tuple(np.dtype(x.dtype) for x in arrays)
                 if served(self.measure, *kinds) and (words := words_of(request)):
                     return _recorded(backend, request, words, self.otherwise, arrays)

@@ -52,7 +52,7 @@ class TensorFlowAutodiff(Autodiff):
         eager = tf.executing_eagerly()
         if eager and _private.unwatched():
             return function.value(self.backend, arrays)
-        execution = self.backend.execution
+        execution: Any = self.backend.execution
         calls = not eager and execution.calls_kernels()
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
         # A mask, which may follow the inputs, is a constant.

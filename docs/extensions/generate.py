@@ -269,6 +269,7 @@ def generate(_app: Any = None) -> None:
         write(OUT / "losses" / f"{name}.md", loss_page(name, cls, TEXTS[name], picture.name, alt))
     write(OUT / "table_of_losses.txt", table_of_losses())
     write(OUT / "support.txt", support.table({name: has_kernel(cls) for name, cls in own_losses().items()}))
+    write(OUT / "support_of_metrics.txt", support.metrics_table())
     for group in GROUPS:
         for name, target in members(group).items():
             write(OUT / "api" / f"{group.module}.{name}.rst", api_page(group, name, target))

@@ -8,11 +8,13 @@ PAGE = Path(__file__).parents[1] / "conformance.md"
 
 #: The section that checks every loss everywhere.
 SECTION = "### Float64 against the reference"
+#: The section that checks every metric everywhere.
+METRICS = "### Metrics against the reference"
 
 
-def checked(page: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the frameworks of the page's table, and for each loss the cells of its row."""
-    table = re.findall(r"^\|(.*)\|$", page.partition(SECTION)[2].partition("\n### ")[0], flags=re.MULTILINE)
+def checked(page: str, section: str = SECTION) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the frameworks of a section's table, and for each loss or metric the cells of its row."""
+    table = re.findall(r"^\|(.*)\|$", page.partition(section)[2].partition("\n### ")[0], flags=re.MULTILINE)
     head, _, *rows = ([cell.strip() for cell in row.split("|")] for row in table)
     return head[1:], {row[0]: row[1:] for row in rows}
 
@@ -29,6 +31,16 @@ def table(kernels: Mapping[str, bool]) -> str:
         words = [_word(cell) for cell in cells] if cells else ["not checked"] * len(frameworks)
         words.append("✓" if kernels[name] else "–")
         lines.append(f"| [{name}](generated/losses/{name}.md) | {' | '.join(words)} |")
+    return "\n".join([*lines, ""])
+
+
+def metrics_table() -> str:
+    """Return the same table of the metrics, which have no gradient."""
+    frameworks, rows = checked(PAGE.read_text(), METRICS)
+    lines = [f"| metric | {' | '.join(frameworks)} |", f"| --- |{' :-: |' * len(frameworks)}"]
+    for name, cells in rows.items():
+        words = ["✓" if _word(cell) == "value only" else _word(cell) for cell in cells]
+        lines.append(f"| {{py:func}}`~agnoreg.metrics.{name}` | {' | '.join(words)} |")
     return "\n".join([*lines, ""])
 
 

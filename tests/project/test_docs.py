@@ -147,6 +147,9 @@ def test_the_table_of_frameworks_is_that_of_the_last_run():
     assert set(rows) >= set(generate.own_losses())
     table = generate.support.table(dict.fromkeys(generate.own_losses(), True))
     assert table.count("\n") == len(generate.own_losses()) + 2
+    _, metrics = generate.support.checked((ROOT / "docs" / "conformance.md").read_text(), generate.support.METRICS)
+    assert {"overlap", "hausdorff", "folding"} <= set(metrics) <= set(agnoreg.metrics.__all__)
+    assert generate.support.metrics_table().count("\n") == len(metrics) + 2
     assert generate.support._word("1e-15 / **2e-3**") == "✗"
     assert generate.support._word("1e-15 / -") == "value only"
 

@@ -119,6 +119,7 @@ def test_register_numpy_prints_an_error_that_falls_and_a_dice_that_rises(example
 def test_the_demo_registers_a_pair_and_evaluates_it_before_and_after_in_one_table(example, capfd, tmp_path):
     pytest.importorskip("typer", reason="typer, which the command line needs, is not installed")
     pytest.importorskip("matplotlib", reason="matplotlib, which draws the picture, is not installed")
+    pytest.importorskip("jinja2", reason="jinja2, which fills the report's page, is not installed")
     example("demo").main(["--out", str(tmp_path), "--factor", "4", "--iterations", "12"])
     printed = capfd.readouterr().out
     assert printed.count("$ agnoreg evaluate") == 1
@@ -126,11 +127,13 @@ def test_the_demo_registers_a_pair_and_evaluates_it_before_and_after_in_one_tabl
     assert "1 grey matter" in printed
     before, after = map(float, re.search(r"brain: (\S+) voxels before, (\S+) after", printed).groups())
     assert after < 0.6 * before
-    # The last line says what to do next, and where the picture is.
-    last = printed.strip().splitlines()[-1]
-    assert "agnoreg evaluate FIXED MOVED" in last
-    picture = tmp_path / "registration.png"
-    assert last.endswith(str(picture))
+    # The last lines say what to do next, and where the picture and the report are.
+    told, last = printed.strip().splitlines()[-2:]
+    assert "agnoreg evaluate FIXED MOVED" in told
+    picture, report = tmp_path / "registration.png", tmp_path / "report.html"
+    assert told.endswith(f"{picture},")
+    assert last.endswith(str(report))
+    assert "grey matter" in report.read_text("utf-8")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
     records = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]

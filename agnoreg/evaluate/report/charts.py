@@ -40,9 +40,8 @@ def _range(values: Array) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def determinant_histogram(determinant: Array, counts: Array | None, folds: int) -> Picture:
+def determinant_histogram(values: Array, folds: int) -> Picture:
     """Return the histogram of det J, of which the part that is not above 0 is marked."""
-    values = determinant.ravel() if counts is None else determinant[counts]
     low, high = max(float(values.min()), -3.0), min(float(values.max()), 8.0)
     high = max(high, low + 0.1)
     numbers, edges = np.histogram(np.clip(values, low, high), 60, (low, high))

@@ -31,8 +31,8 @@ MEASURES = {
     "tre": "How far corresponding landmarks lie apart after the registration.",
     "folding": "Where the transform turns space inside out, which no tissue does.",
     "folded voxels": "Where the transform turns space inside out, which no tissue does.",
-    "det": "How the transform changes volumes: det J is 1 where they stay, below 1 where they shrink, at most 0 where "
-    "space is turned inside out.",
+    "det": "How the transform changes volumes: det J is 1 where they stay, below 1 where they shrink, and at most 0 "
+    "where space is turned inside out.",
     "ndv": "How much volume the transform turns inside out, counted by tetrahedra and not by voxels.",
     "sdlogj": "How unevenly the transform changes volumes: the spread of the logarithm of det J.",
 }

@@ -10,6 +10,7 @@ from agnoreg.evaluate.report.case import Case
 from agnoreg.evaluate.report.drawing import MARK, MOVED, Picture
 from agnoreg.evaluate.report.pictures import Slices
 from agnoreg.evaluate.report.places import worst_slices
+from agnoreg.metrics import jacobian_determinant
 
 Array = Any
 
@@ -25,41 +26,38 @@ class Volumes:
     Attributes
     ----------
     determinant
-        det J of ``x + u(x)`` at each voxel, by central differences, one-sided ones at the border; 1 where it does not
-        count.
+        det J of ``x + u(x)`` at each voxel, by central differences; 1 where it does not count.
     counted
-        How many voxels count.
-    folds
-        At how many of them the determinant is not above 0.
+        Which voxels count: those that a mask leaves, but for the border, where there is no central difference.
     """
 
     determinant: Array
-    counted: int
-    folds: int
+    counted: Array
+
+    @property
+    def folds(self) -> int:
+        """At how many voxels the determinant is not above 0."""
+        return int(np.count_nonzero(self.determinant <= 0))
 
 
-def volumes(case: Case) -> Volumes:
-    """Return how the field changes volumes; of a slice areas."""
+def volumes(case: Case) -> Volumes | None:
+    """Return how the field changes volumes, of a slice areas; None where an axis is too short for a difference."""
     assert case.ddf is not None
-    determinant = _determinant(case.ddf)
-    counts = case.counts.get("field")
-    finite = np.isfinite(determinant)
-    counted = finite if counts is None else finite & counts
-    determinant = np.where(counted, determinant, 1.0)
-    return Volumes(determinant, int(np.count_nonzero(counted)), int(np.count_nonzero(determinant <= 0)))
-
-
-def _determinant(ddf: Array) -> Array:
-    def along(component: int, axis: int) -> Array:
-        if ddf.shape[axis] == 1:
-            return np.float32(component == axis)
-        return np.gradient(ddf[..., component], axis=axis) + np.float32(component == axis)
-
-    # One row of J at a time, so that three gradients are held and not nine.
-    a, b = ([along(component, axis) for axis in range(3)] for component in (0, 1))
-    cofactors = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    del a, b
-    return np.broadcast_to(sum(along(2, axis) * cofactors[axis] for axis in range(3)), ddf.shape[:3])
+    shape = case.ddf.shape[:3]
+    axes = [axis for axis in range(3) if shape[axis] > 1]
+    if min(shape[axis] for axis in axes) < 3:
+        return None
+    flat = np.ascontiguousarray(case.ddf[..., axes]).reshape(1, *(shape[axis] for axis in axes), len(axes))
+    with np.errstate(all="ignore"):
+        values = np.asarray(jacobian_determinant(flat))
+    inside = tuple(slice(1, -1) if size > 1 else slice(None) for size in shape)
+    determinant, counted = np.ones(shape, values.dtype), np.zeros(shape, np.bool_)
+    determinant[inside] = values.reshape(determinant[inside].shape)
+    counted[inside] = True
+    counted &= np.isfinite(determinant)
+    if "field" in case.counts:
+        counted &= case.counts["field"]
+    return Volumes(np.where(counted, determinant, 1.0), counted) if counted.any() else None
 
 
 def grids(slices: Slices) -> tuple[list[Picture], tuple[int, int, int]]:
@@ -115,16 +113,15 @@ def _mark(figure: Any, marked: Array) -> None:
     figure.axes.scatter(across[columns], up[rows], s=6, marker="s", color=FOLD, linewidths=0)
 
 
-def statistics(found: Volumes, counts: Array | None) -> Sequence[tuple[str, str]]:
+def statistics(found: Volumes) -> Sequence[tuple[str, str]]:
     """Return figures of det J with their names."""
-    values = found.determinant if counts is None else found.determinant[counts]
-    low, middle, high = np.percentile(values.ravel()[:: max(1, values.size // 1_000_000)], (1, 50, 99))
-    share = 100 * found.folds / max(1, found.counted)
+    values = found.determinant[found.counted]
+    low, middle, high = np.percentile(values[:: max(1, values.size // 1_000_000)], (1, 50, 99))
     return (
         ("smallest", f"{float(values.min()):.3g}"),
         ("1 % lie below", f"{low:.3g}"),
         ("median", f"{middle:.3g}"),
         ("99 % lie below", f"{high:.3g}"),
         ("largest", f"{float(values.max()):.3g}"),
-        ("folded voxels, det J ≤ 0", f"{found.folds} of {found.counted} ({share:.2g} %)"),
+        ("folded voxels, det J ≤ 0", f"{found.folds} of {values.size} ({100 * found.folds / values.size:.2g} %)"),
     )

@@ -144,10 +144,14 @@ def _columns(members: Sequence[Member]) -> list[Column]:
 
 def _values(member: Member) -> dict[tuple[Any, Any], float]:
     """Return a pair's values by metric and label; undefined ones are NaN."""
-    return {
-        (_key(record), record["label"]): math.nan if record["value"] is None else float(record["value"])
-        for record in member.content["metrics"]
-    }
+    return {(_key(record), record["label"]): _number(record) for record in member.content["metrics"]}
+
+
+def _number(record: Mapping[str, Any]) -> float:
+    """Return a record's value: JSON has no infinity, and says beside which values are infinite."""
+    if record["value"] is not None:
+        return float(record["value"])
+    return math.inf if "value" in record.get("infinite", ()) else math.nan
 
 
 def _label_names(members: Sequence[Member]) -> dict[int, str]:
@@ -183,8 +187,8 @@ def _by_label(
 
 
 def _printed(column: Column, value: float) -> str:
-    if math.isnan(value):
-        return "—"
+    if not math.isfinite(value):
+        return "—" if math.isnan(value) else "∞"
     return f"{round(value, 5) + 0.0:#.3g}" if column.bounded else f"{value + 0.0:.4g}"
 
 
@@ -193,8 +197,8 @@ def _row(member: Member, columns: Sequence[Column], found: Any, strips: Sequence
     for column, strip in zip(columns, strips, strict=True):
         keys = ((column.key, None), (column.key, "mean"))
         value = next((found[key] for key in keys if key in found), math.nan)
-        outside = member.name in outliers(strip)
-        sorted_by = "" if math.isnan(value) else repr(value)
+        outside = member.name in outliers(strip) or math.isinf(value)
+        sorted_by = "" if math.isnan(value) else "Infinity" if math.isinf(value) else repr(value)
         cells.append({"text": _printed(column, value), "value": sorted_by, "outside": outside})
     missed = _states(member).count("missed")
     return {"member": member, "cells": cells, "missed": missed}
@@ -253,5 +257,6 @@ def _csv(members: Sequence[Member]) -> str:
     writer.writerow(("id", *names))
     for member in members:
         for record in member.content["metrics"]:
-            writer.writerow((member.name, *(record[name] for name in names)))
+            values = {**record, "value": _number(record)}
+            writer.writerow((member.name, *(values[name] for name in names)))
     return text.getvalue()

@@ -89,6 +89,17 @@ class Orientation:
             ordered[ras] = values[axis]
         return ordered[0], ordered[1], ordered[2]
 
+    def place(self, voxel: Sequence[float], shape: Sequence[int]) -> tuple[float, float, float]:
+        """Return a voxel's indices in a volume in RAS order, of that shape, from those in the file."""
+        ordered = [0.0, 0.0, 0.0]
+        for axis, (ras, sign) in enumerate(self.axes):
+            ordered[ras] = voxel[axis] if sign > 0 else shape[ras] - 1 - voxel[axis]
+        return ordered[0], ordered[1], ordered[2]
+
+    def file_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape that a volume has in the file, from that in RAS order."""
+        return tuple(shape[ras] for ras, _ in self.axes)
+
     def field(self, field: Array) -> Array:
         """Return displacements ``(X, Y, Z, 3)`` in RAS order, component i along RAS axis i."""
         turned = self.volume(field)

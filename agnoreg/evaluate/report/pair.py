@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.records import Evaluation, to_csv, to_json
-from agnoreg.evaluate.report import charts, fields
+from agnoreg.evaluate.report import charts, fields, points
 from agnoreg.evaluate.report.case import Case, read_case
 from agnoreg.evaluate.report.drawing import DARK, Picture
 from agnoreg.evaluate.report.methods import hashes, methods_text
@@ -81,6 +81,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         "images": None,
         "labels": None,
         "field": None,
+        "points": None,
     }
     if case.planes:
         slices = Slices(case)
@@ -88,6 +89,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         view["images"] = _images(slices)
         view["labels"] = None if found is None else _labels(slices, found)
         view["field"] = None if case.ddf is None else _field(slices)
+        view["points"] = _points(slices, evaluation) if evaluation.landmarks else None
     return render("pair.html", view)
 
 
@@ -149,19 +151,40 @@ def _labels(slices: Slices, found: Structures) -> dict[str, Any]:
 
 def _field(slices: Slices) -> dict[str, Any]:
     case = slices.case
-    found = fields.volumes(case)
-    grids, grid_places = fields.grids(slices)
-    maps, map_places, limit = fields.determinants(slices, found)
-    counts = case.counts.get("field")
+    grids, places = fields.grids(slices)
     return {
         "grids": grids,
-        "grid_where": [slices.where(plane, grid_places[plane.normal]) for plane in case.planes],
+        "where": [slices.where(plane, places[plane.normal]) for plane in case.planes],
+        "volumes": _volumes(slices),
+    }
+
+
+def _volumes(slices: Slices) -> dict[str, Any] | None:
+    found = fields.volumes(slices.case)
+    if found is None:
+        return None
+    maps, places, limit = fields.determinants(slices, found)
+    return {
         "maps": maps,
-        "map_where": [slices.where(plane, map_places[plane.normal]) for plane in case.planes],
+        "where": [slices.where(plane, places[plane.normal]) for plane in slices.case.planes],
         "bar": gradient("PuOr_r"),
         "low": f"{2**-limit:.2g}",
         "high": f"{2**limit:.2g}",
         "folds": found.folds,
-        "statistics": fields.statistics(found, counts),
-        "histogram": charts.determinant_histogram(found.determinant, counts, found.folds),
+        "statistics": fields.statistics(found),
+        "histogram": charts.determinant_histogram(found.determinant[found.counted], found.folds),
+    }
+
+
+def _points(slices: Slices, evaluation: Evaluation) -> dict[str, Any]:
+    listed = points.worst_points(evaluation.landmarks)
+    worst = listed[0].number
+    pictures, where = points.around(slices, evaluation.landmarks[worst - 1], worst)
+    return {
+        "count": len(evaluation.landmarks),
+        "listed": listed,
+        "chart": points.sorted_errors(evaluation.landmarks),
+        "pictures": pictures,
+        "where": where,
+        "worst": worst,
     }

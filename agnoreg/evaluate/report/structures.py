@@ -17,7 +17,7 @@ from agnoreg.evaluate.report.verdicts import number, unit_text
 Array = Any
 
 #: What judges which label is worst, the first of them that is there.
-JUDGES = ("Dice", "Jaccard", "NSD", "HD95", "MASD", "ASSD", "centroid distance")
+JUDGES = ("Dice", "NSD", "HD95", "MASD", "ASSD", "Jaccard", "centroid distance")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def structures(evaluation: Evaluation, case: Case) -> Structures | None:
     single = [record for record in evaluation.records if isinstance(record.label, int)]
     if not single or case.fixed_label is None or case.moved_label is None:
         return None
+    # What judges comes first, then the others in their order.
     columns = list(dict.fromkeys(_column(record) for record in single))
+    columns.sort(key=lambda column: JUDGES.index(column[0]) if column[0] in JUDGES else len(JUDGES))
     found: dict[int, dict[Any, Record]] = {}
     for record in single:
         assert isinstance(record.label, int)
