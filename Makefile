@@ -15,7 +15,7 @@ ARRAY_API_EXAMPLES ?= 100
 CUPY_STAND_IN ?= $(CURDIR)/tests/cupy_stand_in
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast bench lint conformance array-api-tests array-api-suite clean
+.PHONY: demo test test-fast bench lint docs conformance array-api-tests array-api-suite clean
 
 demo: $(VENV)/.images
 	$(BIN)/python examples/demo.py
@@ -33,6 +33,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Nothing is fetched: formulas are MathML, and fonts and scripts are the theme's own. AGNOREG_GALLERY=0 leaves the examples out.
+docs: $(VENV)/.docs
+	cd docs && $(abspath $(BIN))/python -m sphinx -W -n --keep-going -b html . _build/html
 
 conformance: $(VENV)/.test
 	PYTHONPATH="$(CUPY_STAND_IN)" $(BIN)/python -m pytest conformance --report docs/conformance.md
@@ -54,10 +58,10 @@ array-api-suite:
 		exit 1; }
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo docs/_build docs/generated docs/gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One install a target, done again when what it installs has changed. The extras only ever add to each other.
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[$*]"
 	touch $@
 

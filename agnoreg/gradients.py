@@ -31,9 +31,10 @@ def value_and_grad(
         What the loss takes, in its order: y_true, y_pred; or a field.
     argnums
         Which arrays to differentiate by: an index, or a sequence of them; the last one (y_pred) where it is left out.
-        For a `RegistrationLoss` also a section's name, which means that section's last array.
+        For an `agnoreg.loss.RegistrationLoss` also a section's name, which means that section's last array.
     **keywords
-        Forwarded to the loss, masks among them. A `RegistrationLoss` takes its arrays so, and ``return_terms=True``.
+        Forwarded to the loss, masks among them. An `agnoreg.loss.RegistrationLoss` takes its arrays so, and
+        ``return_terms=True``.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What error messages show of values and of other errors: one line of bounded length."""
+"""How error messages show values and other errors: on one line of bounded length."""
 
 import difflib
 import os
@@ -6,37 +6,37 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-#: Characters of a value, or of another error's message, that an error message shows at most.
+#: Maximum number of characters of a value, and of another error's message.
 LONGEST_VALUE, LONGEST_MESSAGE = 200, 2000
 
 
-#: Entries of a container that are looked at, and how deep: enough to fill those characters.
+#: How many entries of a container are shown, and how many levels deep.
 ENTRIES, DEPTH = 8, 3
 
 
-#: Bits of an integer that is shown; Python refuses to write one of many thousand digits.
+#: Larger integers are described by their bits, since Python refuses to print many thousand digits.
 BITS = 512
 
 
 class InputWarning(UserWarning):
-    """The loss of such inputs is a number that means little; the message says what to pass instead."""
+    """The loss of such inputs means little; the message says what to pass instead."""
 
 
 def warn_of_input(text: str) -> None:
-    """Warn of inputs; for one reason the text is always the same, so that by Python's default it is said once."""
+    """Warn of inputs. The text depends on the reason only, so Python shows it once by default."""
     warnings.warn(text, InputWarning, stacklevel=1)
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error message shows it: its `repr` on one line, its middle left out where it is long.
+    """Return the `repr` of a value on one line, shortened in the middle if it is long.
 
-    Of a container only the first entries are looked at, so that neither its size nor its depth costs time.
+    Only the first entries of a container are read, so neither its size nor its depth costs time.
     """
     return _shortened(_represented(value, DEPTH), LONGEST_VALUE)
 
 
 def named(name: Any) -> str:
-    """Return a name or path as an error message shows it: without quotes, where it is one and stays on the line."""
+    """Return a printable name or path without quotes, and anything else as `shown` does."""
     if not isinstance(name, str | os.PathLike):
         return shown(name)
     text = str(name)
@@ -44,14 +44,14 @@ def named(name: Any) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, or its class where it has none."""
+    """Return an error's message on one line, or the name of its class if the message is empty."""
     return _shortened(" ".join(str(error).split()), LONGEST_MESSAGE) or type(error).__name__
 
 
 def did_you_mean(word: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return a sentence that names the known word nearest to a mistaken one, after a space, or nothing."""
+    """Return `` Did you mean ...?`` with the known word that is most similar, or ``""``."""
     lowered = {candidate.lower(): candidate for candidate in known}
-    # A long word is near to none, and comparing it would take its time.
+    # Comparing a very long word would be slow, and it resembles none.
     near = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=cutoff) if _is_short(word) else []
     return f" Did you mean {lowered[near[0]]!r}?" if near else ""
 
@@ -95,5 +95,5 @@ def _shortened(text: str, longest: int) -> str:
 
 
 def describe(function: Any) -> str:
-    """Name a function or an object for an error message."""
+    """Return the name of a function, or of an object's class, for an error message."""
     return getattr(function, "__name__", None) or type(function).__name__

@@ -107,9 +107,9 @@ class CuPyCounting(Counting):
         """Return the arrays as they are."""
         return self.backend, arrays
 
-    def bincount(self, index: Array, size: int) -> Array:
-        """Return the counts, as integers."""
-        return cp.bincount(index, minlength=size)
+    def bincount(self, index: Array, size: int, counts: Array | None = None) -> Array:
+        """Return the counts, as integers where each entry counts once."""
+        return cp.bincount(index, weights=counts, minlength=size)
 
     def distance_transform(self, mask: Array, spacing: tuple[float, ...]) -> Array:
         """Return the distances from cupyx, in float64."""

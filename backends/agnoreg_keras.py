@@ -40,8 +40,8 @@ REDUCTIONS = {"mean": "sum_over_batch_size", "sum": "sum", "none": "none"}
 class Loss(keras.losses.Loss):
     """A Keras loss that holds a loss of agnoreg.
 
-    Keras gets the value of every sample, ``(B,)``, so that ``sample_weight`` and `tf.distribute` weigh samples. A loss
-    of fields takes ``y_pred`` for the field, whatever ``y_true`` is. Arrays are cast to ``dtype`` by Keras first.
+    Keras gets the value of every sample, ``(B,)``, so that ``sample_weight`` and ``tf.distribute`` weigh samples. A
+    loss of fields takes ``y_pred`` for the field, whatever ``y_true`` is. Arrays are cast to ``dtype`` by Keras first.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Loss(keras.losses.Loss):
     name
         The name that Keras shows; the loss's own where it is left out.
     dtype
-        The dtype that the loss gets its arrays in; `keras.config.floatx`, float32, where it is left out.
+        The dtype that the loss gets its arrays in; ``keras.config.floatx``, float32, where it is left out.
 
     Raises
     ------
@@ -266,8 +266,9 @@ def _class_of(registered: str, name: str) -> type[Loss]:
             return self.loss.get_config() | {"reduction": self.reduction, "name": self.name, "dtype": self.dtype}
 
     Registered.__name__ = Registered.__qualname__ = name
+    where = "agnoreg.loss" if getattr(agnoreg.loss, cls.__name__, None) is cls else cls.__module__
     Registered.__doc__ = (
-        f"`agnoreg.loss.{cls.__module__.rpartition('.')[2]}.{cls.__name__}`, registered as {registered}, for Keras.\n\n"
+        f"`{where}.{cls.__name__}`, registered as ``{registered}``, for Keras.\n\n"
         "It takes that class's arguments, and Keras's own ``reduction``, ``name`` and ``dtype``; see `Loss`."
     )
     own = [one for one in inspect.signature(cls).parameters.values() if one.name not in ("reduction", "name")]

@@ -16,6 +16,8 @@ from agnoreg.engine.validate import check_integer
 
 Array = Any
 
+#: Runs are looked for where those among so many first entries are at least so long.
+PROBED, SHORTEST_RUN = 1 << 12, 8
 #: A tuple, which compilers that trace Python can read where they cannot read ``|``.
 KINDS = (np.ndarray, np.generic)
 
@@ -114,9 +116,17 @@ class NumPyCounting(Counting):
         """Return the arrays as they are."""
         return self.backend, arrays
 
-    def bincount(self, index: Array, size: int) -> Array:
-        """Return the counts, as integers."""
-        return np.bincount(index, minlength=size)
+    def runs(self, arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array | None]:
+        """Return one entry of each run, where runs are long: neighbours are compared faster than counted."""
+        beginnings = [x[:PROBED] for x in arrays]
+        if np.count_nonzero(_changes(beginnings)) * SHORTEST_RUN > len(beginnings[0]):
+            return arrays, None
+        ends = np.append(np.flatnonzero(_changes(arrays)), len(arrays[0]) - 1)
+        return tuple(x[ends] for x in arrays), np.diff(ends, prepend=-1)
+
+    def bincount(self, index: Array, size: int, counts: Array | None = None) -> Array:
+        """Return the counts, as integers where each entry counts once."""
+        return np.bincount(index, counts, minlength=size)
 
     def bounds(self, array: Array) -> tuple[float, float]:
         """Return the least and the greatest number."""
@@ -155,6 +165,15 @@ class NumPyCounting(Counting):
             if slices is not None:
                 box[:] = [(piece.start, piece.stop) for piece in slices]
         return found
+
+
+def _changes(arrays: Sequence[Array]) -> Array:
+    """Return after which entries of flat arrays, the last one aside, a run ends in one of them."""
+    first, *others = arrays
+    changes = first[1:] != first[:-1]
+    for x in others:
+        changes |= x[1:] != x[:-1]
+    return changes
 
 
 def _scipy(part: str) -> Any:

@@ -1,4 +1,4 @@
-"""What each installed tool returns for the same five pairs of masks: a table for docs/metrics.md.
+"""What each installed tool returns for the same five pairs of masks and five fields: two tables for docs/metrics.md.
 
     python -m benchmarks.conventions
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from agnoreg.metrics import surface_distances
+from benchmarks import field_conventions
 
 SPACING = (1.0, 1.0, 3.0)
 Pair = tuple[np.ndarray, np.ndarray]
@@ -141,6 +142,8 @@ def main() -> None:
 
             cells.append(f"{written(lambda true=true, pred=pred, tool=tool: tool(true, pred))} ({written(ours)})")
         print(f"| {name}{' (maximum)' if percentile == 100 else ''} | " + " | ".join(cells) + " |")
+    print()
+    field_conventions.table()
 
 
 if __name__ == "__main__":

@@ -4,18 +4,28 @@
 
 Maps of 160 x 192 x 224 voxels with 35 labels of the sizes of brain structures, and one mask of half the volume. All
 surface measures (HD, HD95, MASD, ASSD, NSD) of all labels; exacta computes four of them in one call. MedPy, whose time
-does not depend on the label, is timed on one label and counted for all. CPU time, because other processes share the
-machine; of several runs the least.
+does not depend on the label, is timed on one label and counted for all. A displacement field of the same size, whose
+measures are given in reads: the time in which its three components are copied apart. CPU time, because other processes
+share the machine; of several runs the least.
 """
 
 import importlib.util
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 
-from agnoreg.metrics import overlap, surface_distances
+from agnoreg.metrics import (
+    folding,
+    jacobian_determinant,
+    nondiffeomorphic_volume,
+    overlap,
+    sdlogj,
+    surface_distances,
+)
 
 SHAPE, LABELS, SPACING = (160, 192, 224), 35, (1.0, 1.0, 1.0)
 
@@ -117,9 +127,13 @@ def surface_table() -> None:
 
 def overlap_table() -> None:
     """Print the times of the overlap of a hundred labels, and of one bincount."""
-    true = np.repeat(np.random.default_rng(0).integers(0, 101, size=np.prod(SHAPE) // 64), 64).reshape(1, *SHAPE)
+    # Runs of 64 equal voxels, as structures have; and of noise, which no map of labels is.
+    maps = {
+        name: np.repeat(np.random.default_rng(0).integers(0, 101, size=np.prod(SHAPE) // run), run).reshape(1, *SHAPE)
+        for name, run in (("", 64), (", noise", 1))
+    }
     print(f"\n{'overlap of 100 labels':<24}{'overlap':>12}{'one bincount over the pair':>30}{'of a made index':>20}")
-    for dtype in (np.uint8, np.int16, np.int32, np.float32):
+    for (name, true), dtype in product(maps.items(), (np.uint8, np.int16, np.int32, np.float32)):
         a = true.astype(dtype)
         b = np.roll(a, 20)
         own = least(lambda a=a, b=b: overlap(a, b))
@@ -127,12 +141,57 @@ def overlap_table() -> None:
         index = (a.astype(np.intp) * 101 + b.astype(np.intp)).ravel()
         bare = least(lambda index=index: np.bincount(index))
         print(
-            f"{np.dtype(dtype).name:<24}{own * 1e3:>9.1f} ms{pair * 1e3:>18.1f} ms {own / pair:>6.2f}x"
+            f"{np.dtype(dtype).name + name:<24}{own * 1e3:>9.1f} ms{pair * 1e3:>18.1f} ms {own / pair:>6.2f}x"
             f"{bare * 1e3:>10.1f} ms {own / bare:>5.2f}x"
         )
+
+
+def field() -> np.ndarray:
+    """Return a displacement field that folds in places, in float32."""
+    grid = np.meshgrid(*(np.arange(size, dtype=np.float32) / 17 for size in SHAPE), indexing="ij", sparse=True)
+    waves = [3 * np.sin(grid[0] + i) * np.cos(grid[1]) * np.sin(grid[2] + 0.3 * i) for i in range(3)]
+    noise = np.random.default_rng(0).normal(0, 0.1, (*SHAPE, 3))
+    return (np.stack(waves, axis=-1) + noise).astype(np.float32)[None]
+
+
+def plain_determinant(u: np.ndarray) -> np.ndarray:
+    """Return the determinant as VoxelMorph and TransMorph write it: numpy.gradient of the coordinates."""
+    dx, dy, dz = np.gradient(u + np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1))[:3]
+    found = dx[..., 0] * (dy[..., 1] * dz[..., 2] - dy[..., 2] * dz[..., 1])
+    found -= dx[..., 1] * (dy[..., 0] * dz[..., 2] - dy[..., 2] * dz[..., 0])
+    return found + dx[..., 2] * (dy[..., 0] * dz[..., 1] - dy[..., 1] * dz[..., 0])
+
+
+def field_table() -> None:
+    """Print the times of the measures of a field, in reads of it, and how much memory they take in fields."""
+    u = field()
+
+    def read() -> None:
+        for component in range(3):
+            np.ascontiguousarray(u[..., component])
+
+    one = least(read, 5)
+    print(f"\n{'measures of a field':<26}{'time':>10}{'reads':>10}{'memory':>12}")
+    print(f"{'reading its components':<26}{one * 1e3:>7.1f} ms{1:>10.1f}")
+    measures: tuple[Callable[[np.ndarray], object], ...] = (
+        jacobian_determinant,
+        folding,
+        nondiffeomorphic_volume,
+        sdlogj,
+        lambda u: plain_determinant(u[0]),
+    )
+    for measure in measures:
+        name = "numpy.gradient" if measure is measures[-1] else getattr(measure, "__name__", "")
+        took = least(lambda measure=measure: measure(u))
+        tracemalloc.start()
+        measure(u)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(f"{name:<26}{took * 1e3:>7.1f} ms{took / one:>10.1f}{peak / u.nbytes:>7.2f} fields", flush=True)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     surface_table()
     overlap_table()
+    field_table()

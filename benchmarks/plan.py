@@ -4,20 +4,20 @@ WINDOWED = ("lncc", "gmi", "bending", "gradient")
 POINTWISE = ("dice", "jaccard", "ssd", "cross-entropy", "gncc")
 LOSSES = WINDOWED + POINTWISE
 
-CPU_BACKENDS = ("torch", "numpy", "tensorflow", "tensorflow graph")
+CPU_BACKENDS = ("torch", "numpy", "tensorflow", "tensorflow graph", "jax")
 GPU_BACKENDS = ("torch", "cupy")
 #: Computed by the core alone, beside those that take compiled kernels.
-WITHOUT_KERNELS = {"torch": "torch plain", "numpy": "numpy plain"}
-CPU_PEERS = ("monai", "voxelmorph", "deepreg-formula", "simpleitk", "ants")
+WITHOUT_KERNELS = {"torch": "torch plain", "numpy": "numpy plain", "jax": "jax plain"}
+CPU_PEERS = ("monai", "voxelmorph", "deepreg-formula", "jax-formula", "simpleitk", "ants")
 #: To be asked for by name: its CPU path takes about as long as MONAI's, of which it is a variant.
 OPTIONAL_PEERS = ("fireants",)
 GPU_PEERS = ("monai", "voxelmorph")
 #: Those that the charts show.
-CHARTED = ("monai", "deepreg-formula")
+CHARTED = ("monai", "deepreg-formula", "jax-formula")
 
 WINDOWS = ({}, {"kernel_type": "triangular"}, {"kernel_type": "gaussian"}, {"kernel_size": 31})
 MASKS = ({}, {"mask": "ball"})
-SIZES = (64, 128, 256)
+SIZES = (40, 64, 128, 256)
 BOTH, GRADIENT = ("value", "gradient"), ("gradient",)
 
 SECTIONS = ("reference", "windows", "masks", "pointwise", "overhead", "memory", "voxels", "cores")
@@ -52,7 +52,7 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
         return [
             job(peer, mode, loss, **keywords)
             for peer in peers
-            for mode in (modes if peer == "deepreg-formula" else (None,))
+            for mode in {"deepreg-formula": modes, "jax-formula": ("jax",)}.get(peer, (None,))
         ]
 
     def charted(loss, **keywords):

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.charts import charts
 from benchmarks.inputs import FIELDS, REFERENCE
-from benchmarks.plan import CPU_BACKENDS, POINTWISE
+from benchmarks.plan import CPU_BACKENDS, POINTWISE, SIZES
 from benchmarks.subjects import LIBRARIES
 from benchmarks.titles import TITLES
 
@@ -19,6 +19,8 @@ FRAMEWORKS = {
     "tensorflow graph": "TensorFlow graph",
     "torch plain": "PyTorch without kernels",
     "numpy plain": "NumPy without kernels",
+    "jax": "JAX",
+    "jax plain": "JAX without kernels",
 }
 #: Relative difference up to which two values are the same.
 SAME = 1e-3
@@ -51,7 +53,7 @@ HOW = """## How it is measured
   repeated for half a second, and a process's figure is the median.
 - Memory is the greatest resident set during the call, above what was resident with the inputs in place: the gradient
   itself is part of it. On a GPU it is the allocator's peak.
-- agnoreg has its extra `numba`, whose kernels serve the image and label losses where nothing is traced
+- agnoreg has its extra `numba`, whose kernels serve the losses, in graphs that TensorFlow and JAX build, too
   ("without kernels": the core alone). What Numba compiles at the first call of all is not counted either.
 - Every library may use all cores of the process, by its affinity and by its own setting.
 - On a GPU a time is that between CUDA events around one call among many that are queued without waiting; "alone" is one
@@ -61,6 +63,8 @@ HOW = """## How it is measured
   mutual information is nearly 0: where it is off although the functions agree, that is float32 rounding.
 - DeepReg's formula is our own plain rendering in TensorFlow of the formulas in its documentation, with autodiff; its
   release on PyPI needs an older TensorFlow. SimpleITK and ANTs give values only.
+- JAX is compiled by `jax.jit`, and a call is over when its results are there. "The plain formula" is LNCC by
+  `jax.lax.reduce_window` in float32, one axis at a time, and autodiff.
 """
 
 
@@ -312,8 +316,8 @@ def pointwise(figures, records, wrong):
             "autodiff, no slabs, and sums in float32 alone.\n\n"
             "Counted in volumes that are read or written, `t − p` takes 3. SSD and cross-entropy take 3, too; Dice and "
             "Jaccard read both inputs for their sums, and one of them for the gradient, 4 in all, and global NCC reads "
-            "both again, 5: what is 1.33 and 1.67 times `t − p` at the least. In TensorFlow's graph, which our kernels "
-            "are no part of, each operation is a pass of its own.\n"
+            "both again, 5: what is 1.33 and 1.67 times `t − p` at the least. JAX computes these losses without "
+            "kernels, in passes that XLA makes.\n"
         )
         header = [
             "",
@@ -484,6 +488,8 @@ def cpu_targets(figures):
         yield faster("gmi", "numpy", "monai", None, 6)
         for mode in graphs:
             yield faster("gmi", mode, "deepreg-formula", mode, 1.6)
+        yield faster("lncc", "jax", "monai", None, 15)
+        yield faster("gmi", "jax", "monai", None, 20)
         for backend in CPU_BACKENDS:
             yield beyond("gmi", backend, 150)
         for loss in ("bending", "gradient"):
@@ -537,6 +543,14 @@ def cpu_targets(figures):
                 True,
                 "{} ×",
             )
+    for backend, peer in (("tensorflow graph", "deepreg-formula"), ("jax", "jax-formula")):
+        for n in SIZES:
+            own, other = (
+                figures.one("voxels", subject, backend, {"name": "lncc"}, size=[n] * 3) for subject in ("agnoreg", peer)
+            )
+            if own and other:
+                text = f"LNCC at {n}³, {FRAMEWORKS[backend]}: speed beside {LIBRARIES[peer][1]}"
+                yield row(text, ratio(other, own), 1, False, "{} ×")
     if figures.find("voxels", "agnoreg", name="gmi"):
         yield row(
             "Mutual information, PyTorch: memory beyond the gradient, 256³ less 128³",

@@ -29,12 +29,27 @@ KINDS = {
     "offset": ("float32, intensities raised by 0, 10, 100 and 1000", tolerances.FLOAT32),
     "flat": ("float32, flat regions, raised by up to 1000", tolerances.FLOAT32),
     "ct": ("float32, air at -1000 beside tissue near +50", tolerances.CT),
+    "metrics": ("metrics against the reference", tolerances.METRICS),
 }
 OFFSETS = (0, 10, 100, 1000)
+METRICS = (
+    "overlap",
+    "hausdorff",
+    "masd",
+    "assd",
+    "nsd",
+    "jacobian_determinant",
+    "folding",
+    "nondiffeomorphic_volume",
+    "sdlogj",
+    "inverse_consistency_error",
+    "target_registration_error",
+)
 ROWS = [
     *dict.fromkeys(family for family, _ in FAMILIES.values()),
     "weighted sum",
     "functions",
+    *METRICS,
     *(f"{family}, offset {offset}" for family in ("lncc", "gncc") for offset in OFFSETS),
 ]
 

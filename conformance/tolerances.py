@@ -22,6 +22,8 @@ GOLDEN = Tolerance(1e-4, 1e-4)
 #: float64 against the float64 reference: one formula in two orders of summation.
 #: Two backends differ by at most twice that.
 FLOAT64 = Tolerance(1e-12, 1e-12)
+#: Metrics have no gradient.
+METRICS = Tolerance(FLOAT64.value, None)
 #: float32 against the float64 reference of the same float32 input: a few roundings, whatever the size of the image.
 FLOAT32 = Tolerance(1e-5, 1e-4)
 #: Air at -1000 beside tissue near +50 in float32: the edges' variance is 1e6 times that of the tissue.

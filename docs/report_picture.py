@@ -11,7 +11,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from chromium import Chromium  # noqa: E402
+from chromium import Chromium
 
 PICTURE = HERE / "report.png"
 WIDTH = 1240

@@ -5,7 +5,7 @@ work in. An adapter returns the memory of a call's arrays from `Execution.memory
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -87,7 +87,11 @@ class CudaMemory(Memory):
 
 
 class Accelerator(Protocol):
-    """Kernels for one kind of memory."""
+    """Kernels for one kind of memory.
+
+    One that compiles kernels as they are needed may have a method ``compile_all(dtypes)`` too, which compiles them
+    all for images of these dtypes.
+    """
 
     def evaluation(
         self, measure: Any, backend: "Backend", memory: Any, arrays: tuple[Array, ...], otherwise: Any
@@ -110,3 +114,14 @@ def accelerators(kind: str) -> tuple[Accelerator, ...]:
 def missing(kinds: Mapping[str, Memory]) -> str:
     """Return what the accelerators of these kinds of memory miss on this machine, or ``""``."""
     return "; ".join(text for kind in kinds for one in accelerators(kind) if (text := one.missing()))
+
+
+def compile_all(dtypes: Sequence[str]) -> tuple[str, ...]:
+    """Compile the kernels of all accelerators that can do so ahead; return the kinds of memory that these serve."""
+    done = []
+    for point in entry_points(group=GROUP):
+        compiles = getattr(point.load(), "compile_all", None)
+        if compiles is not None:
+            compiles(dtypes)
+            done.append(point.name)
+    return tuple(done)

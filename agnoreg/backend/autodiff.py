@@ -24,6 +24,12 @@ class Autodiff:
         """Return ``function``'s value, with its gradient registered with the framework's autodiff, if any."""
         return function.value(self.backend, arrays)
 
+    def value_and_gradients(
+        self, function: Any, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return ``function``'s value and ``scale`` times its gradients, which nobody differentiates further."""
+        return function.value_and_gradients(self.backend, arrays, wrt, scale)
+
     def value_and_grad(
         self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]
     ) -> tuple[Array, tuple[Array, ...]]:

@@ -37,10 +37,18 @@ class Counting:
         """
         return on_host(), tuple(self.backend.to_numpy(array) for array in arrays)
 
-    def bincount(self, index: Array, size: int) -> Array:
-        """Return how often each integer of 0 to ``size - 1`` occurs in a 1-D array."""
-        ones = self.xp.ones(index.shape, dtype=self.xp.float64, device=self.backend.device(index))
-        return self.backend.operations.scatter_add(index, ones, size)
+    def runs(self, arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array | None]:
+        """Return flat arrays of one size, or of each run of equal entries in all of them one, and the runs' lengths.
+
+        Here as they are, and None: an adapter may shorten them, where that takes less time than to count them does.
+        """
+        return arrays, None
+
+    def bincount(self, index: Array, size: int, counts: Array | None = None) -> Array:
+        """Return how often each integer of 0 to ``size - 1`` occurs in a 1-D array, or how often with these counts."""
+        if counts is None:
+            counts = self.xp.ones(index.shape, dtype=self.xp.float64, device=self.backend.device(index))
+        return self.backend.operations.scatter_add(index, counts, size)
 
     def over_blocks(self, function: Callable[..., Array], arrays: tuple[Array, ...], size: int) -> Array:
         """Return ``function(backend, *arrays)``, ``(B, size)``: counts, which those of blocks add up to."""

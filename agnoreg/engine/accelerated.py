@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 from agnoreg.backend import Backend, broadcast_samples
 from agnoreg.backend.accelerators import Memory
-from agnoreg.engine.evaluator import Evaluator, finalize
+from agnoreg.engine.evaluator import Box, Evaluator, finalize, own_shape
 from agnoreg.engine.measure import Measure
-from agnoreg.engine.validate import voxels
 
 Array = Any
 Arrays = tuple[Array, ...]
@@ -35,6 +34,14 @@ class KernelMeasure(Measure):
     def in_one_go(self, call: Any, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
         """Return the sums, and ``scale`` times the gradients that the same pass yields, keyed by the input's index."""
         return self.add_up(call), {}
+
+    def weights_of(self, call: Any, weights: Arrays) -> Array:
+        """Return a mask's weights as the kernels read them, from the result of `Measure.slab_weights`."""
+        return call.arranged_weights(weights[0])
+
+    def takes_box(self) -> bool:
+        """Return whether the kernels can leave out what lies around the voxels that count, `Evaluation.own`."""
+        return False
 
     def slope(self, call: Any, coefficients: Sequence[Array], index: int) -> Array:
         """Return the gradient for one input in canonical shape, from coefficients ``(samples, ...)``."""
@@ -79,10 +86,13 @@ class Evaluation:
         self.dtype, self.shape = images[0].dtype, tuple(images[0].shape)
         self.samples: int = self.shape[0]
         self.parts: int = measure.parts(self.shapes[0])
-        #: Number of voxels of a sample; with a mask, the effective count of each sample.
-        self.count: Any = voxels(self.shape)
+        #: Number of entries of a sample that count; with a mask, the effective count of each sample.
+        self.count: Any = measure.count(self.shape)
         self.constants: Arrays = ()
         self.weights: Array | None = None
+        #: The core region of a block, along the axes of the canonical inputs; None where all of it is.
+        self.own: Box | None = None
+        self._in_block = False
 
     def active(self) -> AbstractContextManager[Any]:
         """Return the context manager in which the kernels run."""
@@ -104,13 +114,8 @@ class Evaluation:
         """Return the value and ``scale`` times the gradient of its sum over the batch."""
         with self.active():
             self._read_constants()
-            sums, made = self.measure.in_one_go(self, wrt, scale)
-            value, coefficients = self._finish(sums)
-            more = set(wrt) - made.keys()
-            if more:
-                scaled = [self.xp.astype(c * scale, self.dtype) for c in coefficients]
-                made |= {index: self.measure.slope(self, scaled, index) for index in more}
-            return self.memory.give(value), self._restored(made, wrt)
+            sums, made = self._in_one_go(wrt, scale)
+            return self.memory.give(self._finish(sums)[0]), self._restored(made, wrt)
 
     def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
         """Return the value, and what to save: coefficients and constants, or the gradients if these suffice."""
@@ -147,13 +152,63 @@ class Evaluation:
             made = {index: self.measure.slope(self, coefficients, index) for index in set(wrt)}
             return self._restored(made, wrt)
 
+    # A block of larger arrays, as `Evaluator` has it: sums and gradients are asked for one by one.
+
+    def of_block(self, constants: Arrays, count: Any, own: Box | None) -> bool:
+        """Take the arrays for a block of larger ones; return False if the kernels cannot.
+
+        ``constants`` and ``count`` are those of the whole arrays. Only the voxels of ``own`` count, and gradients are
+        cropped to them.
+        """
+        if own is not None and not self.measure.takes_box():
+            return False
+        self.constants, self.count, self.own, self._in_block = constants, count, own, True
+        return True
+
+    def box(self) -> Box:
+        """Return the voxels that count, along the axes of the canonical inputs."""
+        if self.own is not None:
+            return self.own
+        x, y, z = (slice(0, size) for size in self.shape[1:])
+        return x, y, slice(0, z.stop // self.measure.step_size)
+
+    def sums(self) -> Arrays:
+        """Return the sums of a block."""
+        with self.active():
+            self._read_constants()
+            return tuple(map(self.memory.give, self.measure.add_up(self)))
+
+    def sums_and_gradients(self, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, Arrays]:
+        """Return the sums of a block, and ``scale`` times the gradients, where these need not wait for the sums."""
+        with self.active():
+            self._read_constants()
+            sums, made = self._in_one_go(wrt, scale)
+            return tuple(map(self.memory.give, sums)), self._restored(made, wrt)
+
+    def gradients(self, coefficients: Sequence[Array], wrt: tuple[int, ...]) -> Arrays:
+        """Return the gradients of a block, from the coefficients of the whole arrays."""
+        with self.active():
+            self._read_constants()
+            made = {index: self.measure.slope(self, coefficients, index) for index in set(wrt)}
+            return self._restored(made, wrt)
+
+    def _in_one_go(self, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        sums, made = self.measure.in_one_go(self, wrt, scale)
+        more = set(wrt) - made.keys()
+        if more:
+            scaled = [self.xp.astype(c * scale, self.dtype) for c in self._finish(sums)[1]]
+            made |= {index: self.measure.slope(self, scaled, index) for index in more}
+        return sums, made
+
     def _read_constants(self) -> None:
         if self.mask is None:
-            self.constants = self.measure.constants_of(self)
+            if not self._in_block:
+                self.constants = self.measure.constants_of(self)
             return
-        run = Evaluator(self.measure, self.memory.inner, (*self.given, self.mask))
+        known = (self.constants, self.count) if self._in_block else ()
+        run = Evaluator(self.measure, self.memory.inner, (*self.given, self.mask), *known)
         self.constants, self.count = run.constants, run.count
-        self.weights = self.arranged_weights(run.weights[0])
+        self.weights = self.measure.weights_of(self, run.weights)
 
     def arranged_weights(self, weights: Array) -> Array:
         """Return a mask's weights as the kernels read them, in the images' shape or one that broadcasts to it."""
@@ -166,7 +221,8 @@ class Evaluation:
         """Return the gradients as the caller's arrays, in the original shapes of the inputs."""
         restored: list[Array] = []
         for place, index in enumerate(wrt):
-            gradient = self.measure.from_canonical(self.memory.inner, gradients[index], self.shapes[index])
+            shape = own_shape(self.measure, self.shapes[index], self.own)
+            gradient = self.measure.from_canonical(self.memory.inner, gradients[index], shape)
             gradient = self.to_give(gradient)
             if index in wrt[:place]:
                 gradient = self.xp.asarray(gradient, copy=True)

@@ -52,7 +52,7 @@ def _gradients_of(
     if not wrt:
         return backend.autodiff.detach(function.value(backend, arrays)), ()
     batch = backend.shape(arrays[0])[0] if mean else 1
-    value, gradients = function.value_and_gradients(backend, arrays, wrt, 1.0 / (batch or 1))
+    value, gradients = backend.autodiff.value_and_gradients(function, arrays, wrt, 1.0 / (batch or 1))
     if batch is None:
         # The batch size is known only when the traced function runs.
         share = xp.ones_like(value) / xp.sum(xp.ones_like(value))

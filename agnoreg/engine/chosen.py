@@ -7,6 +7,7 @@ from agnoreg.backend.accelerators import accelerators
 from agnoreg.engine.native import natively_differentiated
 
 if TYPE_CHECKING:
+    from agnoreg.backend.accelerators import Memory
     from agnoreg.engine.measure import Measure
 
 Array = Any
@@ -21,8 +22,13 @@ def evaluator_of(measure: "Measure", backend: Backend, arrays: tuple[Array, ...]
     memory = execution.memory(arrays)
     if memory is None or natively_differentiated():
         return otherwise
-    for accelerator in accelerators(memory.kind):
-        found = accelerator.evaluation(measure, backend, memory, arrays, otherwise)
-        if found is not None:
-            return found
-    return otherwise
+    found = in_kernels_of(measure, backend, memory, arrays, otherwise)
+    return otherwise if found is None else found
+
+
+def in_kernels_of(
+    measure: "Measure", backend: Backend, memory: "Memory", arrays: tuple[Array, ...], otherwise: Any
+) -> Any:
+    """Return the evaluation of a measure by kernels of this memory, None if none of them supports the arrays."""
+    found = (one.evaluation(measure, backend, memory, arrays, otherwise) for one in accelerators(memory.kind))
+    return next((one for one in found if one is not None), None)

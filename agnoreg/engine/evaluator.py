@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from agnoreg.engine.measure import Measure
 
 Array = Any
+#: A region along the axes of canonical inputs: planes, lines and voxels.
+Box = tuple[slice, slice, slice]
 
 
 class Evaluator:
@@ -29,7 +31,7 @@ class Evaluator:
         arrays: tuple[Array, ...],
         constants: tuple[Array, ...] | None = None,
         count: Any = None,
-        own: tuple[slice, slice, slice] | None = None,
+        own: Box | None = None,
     ) -> None:
         self.measure = measure
         self.backend = backend
@@ -75,16 +77,6 @@ class Evaluator:
             return image
         planes, lines, entries = self.own
         return image[:, planes, lines, entries.start * step : entries.stop * step]
-
-    def _own_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape of an input cropped to the core region.
-
-        Canonical inputs have three spatial axes; an input with fewer has the last of them.
-        """
-        sizes, axes = list(shape), self.measure.spatial_axes(len(shape))
-        for axis, box in zip(reversed(axes), reversed(self.own or ()), strict=False):
-            sizes[axis] = box.stop - box.start
-        return tuple(sizes)
 
     def _sweep(self, halo: int, body: Callable[..., Any]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return sweep(
@@ -176,8 +168,19 @@ class Evaluator:
         if self.own:
             step = self.measure.step_size
             gradients = tuple(self._cropped(gradient, step) for gradient in gradients)
-            shapes = [self._own_shape(shape) for shape in shapes]
+            shapes = [own_shape(self.measure, shape, self.own) for shape in shapes]
         return tuple(self.measure.from_canonical(self.backend, *pair) for pair in zip(gradients, shapes, strict=True))
+
+
+def own_shape(measure: "Measure", shape: tuple[int | None, ...], own: Box | None) -> tuple[int | None, ...]:
+    """Return the shape of an input cropped to the core region of a block.
+
+    Canonical inputs have three spatial axes; an input with fewer has the last of them.
+    """
+    sizes, axes = list(shape), measure.spatial_axes(len(shape))
+    for axis, box in zip(reversed(axes), reversed(own or ()), strict=False):
+        sizes[axis] = box.stop - box.start
+    return tuple(sizes)
 
 
 def finalize(

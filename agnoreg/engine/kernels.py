@@ -24,6 +24,10 @@ _warned: list[int] = []
 LARGEST = 1000
 
 
+#: The windows that were made so far: each is made with the first loss that has it, before a compiler traces a call.
+_taps: dict[tuple[str, int], tuple[float, ...]] = {}
+
+
 def check_kernel_size(kernel_size: int) -> int:
     """Return the size as an int, or raise ValueError where it is not an integer of at least 1."""
     kernel_size = check_integer("kernel_size", kernel_size, 1)
@@ -57,6 +61,16 @@ def check_sigma(sigma: float) -> float:
 
 def window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
     """Return the taps of a rectangular, triangular or gaussian window along one axis, as Python floats."""
+    # Kept, since making them takes time that a small image's loss would notice; 3.0 and True hash like 3 and 1.
+    key = kernel_type, kernel_size
+    if type(kernel_size) is not int:
+        return _window_taps(*key)
+    if key not in _taps:
+        _taps[key] = _window_taps(*key)
+    return _taps[key]
+
+
+def _window_taps(kernel_type: str, kernel_size: int) -> tuple[float, ...]:
     size = check_kernel_size(kernel_size)
     offsets = [i - (size - 1) / 2 for i in range(size)]
     if kernel_type == "rectangular":

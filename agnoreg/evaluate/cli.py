@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from agnoreg.evaluate.cli_messages import fail
+from agnoreg.evaluate.cli_messages import activity, fail
 
 #: A paragraph a line: what is wrapped is up to the terminal.
 TOUR = "\n\n".join(
@@ -71,6 +71,7 @@ def _app() -> Any:
     import typer
 
     from agnoreg.evaluate.cli_evaluate import add_evaluate
+    from agnoreg.evaluate.compile_command import add_compile
 
     app = typer.Typer(
         help=TOUR,
@@ -122,10 +123,13 @@ def _app() -> Any:
         """List every backend: ok, absent, or broken and why; and what compiled kernels would bring."""
         from agnoreg.backend import available_backends
 
-        states = available_backends()
+        with activity() as say:
+            say("looking at backends")
+            states = available_backends()
         for name, state in states.items():
             print(f"{name:<{max(map(len, states))}}  {state}")
 
+    add_compile(app)
     return app
 
 

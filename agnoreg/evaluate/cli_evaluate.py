@@ -16,7 +16,16 @@ def add_evaluate(app: Any) -> None:
     from agnoreg.evaluate.evaluation import InputError
     from agnoreg.evaluate.nifti import MAX_VOXELS
 
-    many = {"rich_help_panel": "Many pairs"}
+    files, what, reading, output, many = (
+        {"rich_help_panel": panel}
+        for panel in (
+            "Files beside the images",
+            "What is computed",
+            "How files are read",
+            "What is written",
+            "Many pairs",
+        )
+    )
 
     @app.command()
     def evaluate(
@@ -26,27 +35,44 @@ def add_evaluate(app: Any) -> None:
         moved: Annotated[
             Path | None, typer.Argument(metavar="MOVED", help="The moved image, on the same grid.")
         ] = None,
-        fixed_label: Annotated[Path | None, typer.Option(help="Label map of the fixed image: integers.")] = None,
-        moved_label: Annotated[Path | None, typer.Option(help="Label map of the moved image.")] = None,
+        fixed_label: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Label map of the fixed image: integers.", **files)
+        ] = None,
+        moved_label: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Label map of the moved image.", **files)
+        ] = None,
         moved_before: Annotated[
-            Path | None, typer.Option(help="The moving image before the registration: its values stand beside.")
+            Path | None,
+            typer.Option(
+                metavar="FILE", help="The moving image before the registration: its values stand beside.", **files
+            ),
         ] = None,
         moved_label_before: Annotated[
-            Path | None, typer.Option(help="Label map of the moving image before the registration.")
+            Path | None,
+            typer.Option(metavar="FILE", help="Label map of the moving image before the registration.", **files),
         ] = None,
         ddf: Annotated[
             Path | None,
-            typer.Option(help="Displacement field: NIfTI (X,Y,Z,3), component i along axis i; .npz, .npy (3,X,Y,Z)."),
+            typer.Option(
+                metavar="FILE",
+                help="Displacement field: NIfTI (X,Y,Z,3), component i along axis i; .npz, .npy (3,X,Y,Z).",
+                **files,
+            ),
         ] = None,
         fixed_landmarks: Annotated[
-            Path | None, typer.Option(help="Landmarks of the fixed image: CSV, three numbers a line.")
+            Path | None,
+            typer.Option(metavar="FILE", help="Landmarks of the fixed image: CSV, three numbers a line.", **files),
         ] = None,
         moving_landmarks: Annotated[
             Path | None,
-            typer.Option(help="The same landmarks in the moving image: the field takes the fixed ones there."),
+            typer.Option(
+                metavar="FILE",
+                help="The same landmarks in the moving image: the field takes the fixed ones there.",
+                **files,
+            ),
         ] = None,
         landmark_units: Annotated[
-            str, typer.Option(metavar="voxel|mm", help="Unit of the landmarks; mm by the header's affine.")
+            str, typer.Option(metavar="voxel|mm", help="Unit of the landmarks; mm by the header's affine.", **reading)
         ] = "voxel",
         loss: Annotated[
             list[str] | None,
@@ -56,6 +82,7 @@ def add_evaluate(app: Any) -> None:
                 metavar="NAME[:k=v,...]",
                 help="What to compute (repeatable); all that fits if left out.",
                 autocompletion=_names,
+                **what,
             ),
         ] = None,
         convention: Annotated[
@@ -65,65 +92,89 @@ def add_evaluate(app: Any) -> None:
                 help="Whose definitions, where they have one: of losses exact, deepreg, monai, voxelmorph or ants; of "
                 "metrics deepmind, monai, medpy, learn2reg and others (agnoreg metrics NAME).",
                 autocompletion=_conventions,
+                **what,
             ),
         ] = None,
         nsd_tolerance: Annotated[
-            float | None, typer.Option(metavar="MM", help="Tolerance of the normalised surface Dice, in mm.")
+            float | None, typer.Option(metavar="MM", help="Tolerance of the normalised surface Dice, in mm.", **what)
         ] = None,
-        mask: Annotated[Path | None, typer.Option(help="What counts, in everything: where this is not 0.")] = None,
+        mask: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="What counts, in everything: where this is not 0.", **files)
+        ] = None,
         fixed_mask: Annotated[
-            Path | None, typer.Option(help="What counts of the fixed image and labels: where this is not 0.")
+            Path | None,
+            typer.Option(
+                metavar="FILE", help="What counts of the fixed image and labels: where this is not 0.", **files
+            ),
         ] = None,
         moving_mask: Annotated[
-            Path | None, typer.Option(help="What counts of the moved image and labels, on the fixed grid.")
+            Path | None,
+            typer.Option(metavar="FILE", help="What counts of the moved image and labels, on the fixed grid.", **files),
         ] = None,
         nan_is_masked: Annotated[
-            bool, typer.Option("--nan-is-masked", help="Voxels that are NaN or infinite do not count.")
+            bool, typer.Option("--nan-is-masked", help="Voxels that are NaN or infinite do not count.", **what)
         ] = False,
         label_names: Annotated[
             Path | None,
-            typer.Option(help="Names of labels: CSV or TSV with id and name, ITK-SNAP's, FreeSurfer's."),
+            typer.Option(
+                metavar="FILE", help="Names of labels: CSV or TSV with id and name, ITK-SNAP's, FreeSurfer's.", **files
+            ),
         ] = None,
         backend: Annotated[
-            str, typer.Option(help="What computes: see agnoreg backends.", autocompletion=_backends)
+            str, typer.Option(help="What computes: see agnoreg backends.", autocompletion=_backends, **what)
         ] = "numpy",
-        device: Annotated[str | None, typer.Option(help="The backend's device, such as cuda.")] = None,
+        device: Annotated[str | None, typer.Option(help="The backend's device, such as cuda.", **what)] = None,
         json: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file; -: to stdout.")
+            Path | None,
+            typer.Option(metavar="FILE", help="Write everything to this JSON file; -: to stdout.", **output),
         ] = None,
         csv: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Write the values to this CSV file; -: to stdout.")
+            Path | None, typer.Option(metavar="FILE", help="Write the values to this CSV file; -: to stdout.", **output)
         ] = None,
         report: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Write a report with pictures to this HTML file.")
+            Path | None, typer.Option(metavar="FILE", help="Write a report with pictures to this HTML file.", **output)
         ] = None,
         scale: Annotated[
-            bool, typer.Option("--scale/--no-scale", help="Scale each image to [0, 1] by its minimum and maximum.")
+            bool,
+            typer.Option(
+                "--scale/--no-scale", help="Scale each image to [0, 1] by its minimum and maximum.", **reading
+            ),
         ] = True,
-        ddf_units: Annotated[str, typer.Option(metavar="voxel|mm", help="Unit of the displacement field.")] = "voxel",
+        ddf_units: Annotated[
+            str, typer.Option(metavar="voxel|mm", help="Unit of the displacement field.", **reading)
+        ] = "voxel",
         ddf_frame: Annotated[
             str,
-            typer.Option(metavar="array|itk", help="Axes of the field's components; itk: mm in LPS, as ANTs and ITK."),
+            typer.Option(
+                metavar="array|itk", help="Axes of the field's components; itk: mm in LPS, as ANTs and ITK.", **reading
+            ),
         ] = "array",
         regulariser_units: Annotated[
             str | None,
-            typer.Option(metavar="voxel|mm", help="Unit to measure the field in; mm, by the header, if left out."),
+            typer.Option(
+                metavar="voxel|mm", help="Unit to measure the field in; mm, by the header, if left out.", **what
+            ),
         ] = None,
         affine_tol: Annotated[
-            float, typer.Option(help="How far apart two grids may lie at the image's corners, in voxels.")
+            float, typer.Option(help="How far apart two grids may lie at the image's corners, in voxels.", **reading)
         ] = 1e-3,
-        ignore_affine: Annotated[bool, typer.Option("--ignore-affine", help="Let grids differ and warn.")] = False,
+        ignore_affine: Annotated[
+            bool, typer.Option("--ignore-affine", help="Let grids differ and warn.", **reading)
+        ] = False,
         verbose: Annotated[
-            bool, typer.Option("--verbose", "-v", help="Print voxels, seconds and backend of each value, too.")
+            bool,
+            typer.Option("--verbose", "-v", help="Print voxels, seconds and backend of each value, too.", **output),
         ] = False,
         quiet: Annotated[
-            bool, typer.Option("--quiet", "-q", help="Print the table alone, of labels the means; no progress.")
+            bool,
+            typer.Option("--quiet", "-q", help="Print the table alone, of labels the means; no progress.", **output),
         ] = False,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Check the inputs and say what would be computed; write nothing.")
+            bool,
+            typer.Option("--dry-run", help="Check the inputs and say what would be computed; write nothing.", **output),
         ] = False,
         max_voxels: Annotated[
-            int, typer.Option(metavar="N", min=1, help="The most voxels of an input, by its header.")
+            int, typer.Option(metavar="N", min=1, help="The most voxels of an input, by its header.", **reading)
         ] = MAX_VOXELS,
         pairs: Annotated[
             Path | None,
@@ -153,7 +204,7 @@ def add_evaluate(app: Any) -> None:
 
         Either of one pair, FIXED and MOVED, or of every pair of a CSV, --pairs CSV --out FILE.
         """
-        files = {
+        sources = {
             "FIXED": fixed,
             "MOVED": moved,
             "--fixed-label": fixed_label,
@@ -194,7 +245,7 @@ def add_evaluate(app: Any) -> None:
             "label_names": label_names,
         }
         if pairs is not None:
-            _none_of(files | outputs, "of one pair, and --pairs names a CSV of pairs and --out their table")
+            _none_of(sources | outputs, "of one pair, and --pairs names a CSV of pairs and --out their table")
             if out is None:
                 raise InputError("--pairs needs --out FILE, the table that is written.")
             from agnoreg.evaluate.cli_pairs import check_many, evaluate_many
@@ -206,8 +257,8 @@ def add_evaluate(app: Any) -> None:
         _none_of(batch, "of many pairs: it needs --pairs")
         if fixed is None or moved is None:
             raise InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
-        sources = {name.lstrip("-").replace("-", "_").lower(): path for name, path in files.items()}
-        _evaluate_one(sources, settings, outputs, (quiet, verbose, dry_run))
+        pair = {name.lstrip("-").replace("-", "_").lower(): path for name, path in sources.items()}
+        _evaluate_one(pair, settings, outputs, (quiet, verbose, dry_run))
 
 
 def _evaluate_one(
@@ -218,22 +269,26 @@ def _evaluate_one(
     from agnoreg.evaluate.report import check_packages, report_html
     from agnoreg.evaluate.tables import print_checked, print_evaluation
 
+    given = {name: path for name, path in sources.items() if path is not None}
     quiet, verbose, dry_run = how
 
-    def to_report(result: Any) -> str:
-        return report_html(result, {**sources, **settings})
+    def to_report(result: evaluation.Evaluation) -> str:
+        return report_html(result, {**given, **settings})
 
     writers = {"--json": evaluation.to_json, "--csv": evaluation.to_csv, "--report": to_report}
     wanted = {path: writers[option] for option, path in outputs.items() if path is not None}
+    if outputs["--report"] is not None:
+        check_packages()
+        if outputs["--report"] == STDOUT:
+            raise evaluation.InputError("--report must name a file.")
     to_stdout = [path for path in outputs.values() if path == STDOUT]
     if len(to_stdout) > 1:
-        raise evaluation.InputError("Two of --json -, --csv - and --report - write to stdout: one must name a file.")
+        raise evaluation.InputError("--json - and --csv - both write to stdout: one of them must name a file.")
     written = [path for path in outputs.values() if path is not None and path != STDOUT]
     inputs = [path for path in (*sources.values(), settings["label_names"]) if path is not None]
     evaluation.check_outputs(written, inputs)
-    if outputs["--report"] is not None:
-        check_packages()
     if dry_run:
+        evaluation.check_backend(settings["backend"], settings["device"])
         checked = evaluation.check_pair(**sources, **settings)
         for warning in checked.warnings:
             warn(warning)
@@ -241,7 +296,8 @@ def _evaluate_one(
         return
     with activity(quiet) as say:
         result = evaluation.evaluate_pair(**sources, **settings, progress=say)
-    evaluation.write_files({path: write(result) for path, write in wanted.items() if path != STDOUT})
+        say("writing")
+        evaluation.write_files({path: write(result) for path, write in wanted.items() if path != STDOUT})
     for warning in result.warnings:
         warn(warning)
     if to_stdout:

@@ -35,6 +35,8 @@ def evaluate_many(pairs: Path, out: Path, quiet: bool = False, **settings: Any) 
 
         summary = evaluate_pairs(pairs, out, progress=show, tell=warn, **settings)
     before = f", {summary.before} of them before" if summary.before else ""
+    if summary.reports is not None:
+        print(f"{summary.reports}: the reports of all pairs.")
     print(f"{out}: {summary.finished} of {summary.total} pairs evaluated{before}; {len(summary.failures)} failed.")
     if summary.reports is not None:
         print(f"{summary.reports} links to a report of each pair.")

@@ -27,7 +27,6 @@ from agnoreg.evaluate.nifti import (
 )
 from agnoreg.evaluate.quantity import Quantity
 from agnoreg.evaluate.records import Evaluation, Input, Record, check_outputs, to_csv, to_json, write_files
-from agnoreg.files import one_line
 from agnoreg.messages import InputWarning
 from agnoreg.objects.loss import Loss
 
@@ -78,7 +77,7 @@ def library_warnings(into: list[str]) -> Iterator[None]:
         yield
     for one in caught:
         if issubclass(one.category, ours):
-            into.append(one_line(one.message))
+            into.append(" ".join(str(one.message).split()))
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
@@ -169,7 +168,7 @@ def evaluate_pair(
     convention
         Whose definitions, of a library's losses or a tool's metrics; a metric for which that library or tool has none
         is computed as without it. Of losses: ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"``, or ``"exact"``,
-        without constants, which those metrics have that are computed where `losses` is empty. Of distances between
+        without constants, which those metrics have that are computed where ``losses`` is empty. Of distances between
         surfaces: those of `agnoreg.metrics.surface_distances`. None: each loss's own, and agnoreg's.
     regulariser_units
         In what a field is measured where a loss does not say its ``spacing``: ``"mm"``, by the voxel size in the

@@ -22,7 +22,8 @@ from agnoreg.evaluate.nifti import (
     read_image,
     read_labels,
 )
-from agnoreg.evaluate.records import Input
+from agnoreg.evaluate.quantity import Quantity
+from agnoreg.evaluate.records import Input, Record
 
 Array = Any
 
@@ -50,6 +51,8 @@ class PairInputs:
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.data: dict[str, Array] = {}
+        #: What was computed by a convention: the metric, its records, and the values by agnoreg's own definition.
+        self.compared: list[tuple[Quantity, list[Record], list[float]]] = []
         #: Landmarks in voxels of the fixed and the moving image, and the error of each once it is known.
         self.landmarks: tuple[Array, Array] | None = None
         self.errors: tuple[Landmark, ...] = ()
@@ -127,6 +130,11 @@ class PairInputs:
                 self.notes.append("ddf read in mm along the patient's axes (LPS), turned into voxels by the affine.")
             else:
                 self.notes.append(f"ddf read in {'mm, divided by the voxel size of each axis' if in_mm else 'voxels'}.")
+                if volume.vectors:
+                    self.warnings.append(
+                        f"{volume} is marked as vectors (NIfTI's intent), as ITK and ANTs mark theirs, in mm along "
+                        "the patient's axes: if it is one, pass --ddf-frame itk."
+                    )
             if isinstance(volume.data, ArrayData):
                 self._note_array(volume.data)
             if len(volume.axes) < volume.components:
@@ -142,7 +150,7 @@ class PairInputs:
         if data.half:
             spatial = data.stored[1:] if data.first else data.stored[:-1]
             half = f" It has {' x '.join(map(str, spatial))} voxels, and was read linearly between them."
-        self.notes.append(f"ddf has no header: its grid is the fixed image's, displacements are in its voxels.{half}")
+        self.notes.append(f"ddf has no header: its grid is the fixed image's.{half}")
 
     def _describe(self, volume: Volume, found: Intensities) -> None:
         low, high = f"{found.minimum:.6g}", f"{found.maximum:.6g}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from agnoreg.evaluate.label_quantities import LabelQuantities
 from agnoreg.evaluate.metric import CENTROID_DISTANCE, Metric
-from agnoreg.evaluate.own_definitions import differing
 from agnoreg.evaluate.quantities import QUANTITIES
 from agnoreg.evaluate.quantity import Quantity
 from agnoreg.evaluate.records import Record
@@ -40,7 +39,7 @@ def label_records(
         ]
         records += [*column, _mean(column)] if column else []
     _note_missing(pair, records)
-    _note_own_definitions(quantities, [one for one in metrics if isinstance(one, Quantity)], records)
+    _compare_definitions(quantities, [one for one in metrics if isinstance(one, Quantity)], records)
     return records
 
 
@@ -95,15 +94,13 @@ def _note_missing(pair: "PairInputs", records: Sequence[Record]) -> None:
         pair.notes.append(f"{', '.join(titles)}: {', '.join(parts)}.")
 
 
-def _note_own_definitions(quantities: LabelQuantities, metrics: Sequence[Quantity], records: Sequence[Record]) -> None:
-    """Note, in a line for each convention, where agnoreg's own definitions give other numbers."""
-    columns = []
+def _compare_definitions(quantities: LabelQuantities, metrics: Sequence[Quantity], records: Sequence[Record]) -> None:
+    """Compute what has a convention by agnoreg's own definition, too, for the line that says where they differ."""
     for metric in metrics:
         series = metric.name, str(metric.arguments), "labels"
         column = [record for record in records if record.label != "mean" and series_of(record) == series]
         if metric.convention is not None and column:
-            columns.append((metric, column, quantities.values(metric.own)[0]))
-    quantities.pair.notes += differing(columns)
+            quantities.pair.compared.append((metric, column, quantities.values(metric.own)[0]))
 
 
 def _mean(records: Sequence[Record]) -> Record:

@@ -101,6 +101,7 @@ def compute(
         records += _field_records(pair, quantities, field)
     if landmarks and pair.landmarks is not None:
         records += _landmark_records(pair, quantities, landmarks)
+    pair.notes += differing(pair.compared)
     return records
 
 
@@ -254,9 +255,8 @@ def _field_records(
 
 
 def _note_fields(quantities: FieldQuantities, metrics: Sequence[Quantity], records: Sequence[Record]) -> None:
-    """Note how many voxels a logarithm leaves out, and where a convention gives another number than agnoreg's own."""
+    """Note how many voxels a logarithm leaves out; compute what has a convention by agnoreg's own definition, too."""
     there = {(record.metric, str(record.arguments)): record for record in records}
-    columns = []
     for metric in metrics:
         record = there.get((metric.name, str(metric.arguments)))
         if record is None:
@@ -265,8 +265,7 @@ def _note_fields(quantities: FieldQuantities, metrics: Sequence[Quantity], recor
             text = f"SDlogJ: {count} of {record.counted} voxels left out, where det(J) is at most 0."
             quantities.pair.notes.append(text)
         if metric.convention is not None:
-            columns.append((metric, [record], [quantities.value(metric.own)[0]]))
-    quantities.pair.notes += differing(columns)
+            quantities.pair.compared.append((metric, [record], [quantities.value(metric.own)[0]]))
 
 
 def _landmark_records(

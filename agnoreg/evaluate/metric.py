@@ -54,13 +54,13 @@ class Metric:
     measures
         On what it can be computed: ``"images"``, ``"labels"``, ``"field"``.
     required
-        Whether somebody asked for it, so that an input that it does not fit is an error.
+        Whether the user asked for it: an input that it does not fit is an error then, and otherwise a note.
     rescale
         Whether images are scaled to [0, 1] first where they are not.
     in_mm
         Whether a field is measured in mm, with the header's voxel size for spacing.
     settled
-        Whether somebody chose its number of axes, so that it stays.
+        Whether the user chose its number of axes, which is then kept.
     """
 
     loss: Loss | None
@@ -137,7 +137,7 @@ class Metric:
         Raises
         ------
         InputError
-            If somebody chose another number of axes for it, or its arguments do not fit this one.
+            If the user chose another number of axes for it, or its arguments do not fit this one.
         """
         dims, axes = getattr(self.loss, "spatial_dims", None), len(volume.axes)
         scales = getattr(self.loss, "scales", None) or ()

@@ -4,6 +4,7 @@ By default these are measures that mean something for any image: no constants be
 range. DeepReg's, and other libraries', are had by name and by convention.
 """
 
+import difflib
 import inspect
 import json
 import re
@@ -98,13 +99,23 @@ def _built(
         for key in ("name", "weight"):
             if key in given:
                 raise ValueError(f"the argument {key!r} has no place in an evaluation.")
-        kind = loss_class(name)
+        kind = _class_of(name)
         if issubclass(kind, WeightedLoss | RegistrationLoss):
             raise ValueError("it combines losses: give each of them as a --loss of its own.")
         natural = name in registered_losses()
         return [_of_class(metric_of(kind) if natural else kind, given, natural, convention, units)]
     except (TypeError, ValueError) as error:
         raise InputError(f"--loss {asked}: {one_line(error)}") from error
+
+
+def _class_of(name: str) -> type[Loss]:
+    """Return the class of a loss; raise ValueError with a metric of such a name if there is one."""
+    try:
+        return loss_class(name)
+    except ValueError as error:
+        if "Did you mean" not in str(error) and (close := difflib.get_close_matches(name, (*QUANTITIES, *GROUPS), n=1)):
+            raise ValueError(f"{one_line(error).rstrip('.')}. Did you mean the metric {close[0]!r}?") from error
+        raise
 
 
 def _of_class(
@@ -237,6 +248,8 @@ def asked_metrics(
         raise InputError(f"--convention must be one of {listed}; got {convention!r}.")
     if regulariser_units not in (None, "voxel", "mm"):
         raise InputError(f"--regulariser-units must be 'voxel' or 'mm', got {regulariser_units!r}.")
+    if nsd_tolerance is not None and "labels" not in given:
+        raise InputError("--nsd-tolerance is of labels: it needs --fixed-label and --moved-label.")
     if not losses:
         return default_metrics(given, convention, regulariser_units, nsd_tolerance)
     metrics = [metric for asked in losses for metric in _built(asked, convention, regulariser_units, nsd_tolerance)]

@@ -25,6 +25,8 @@ DTYPES = {
     1024: "i8",
     1280: "u8",
 }
+#: Intents of vectors: those of displacements, and of anything.
+VECTORS = (1006, 1007)
 #: What is no real number, or none that NumPy has on every machine.
 OTHERS = {
     1: "single bits",
@@ -64,6 +66,8 @@ class Header:
         What that is, ``"qform"`` or ``"pixdim"``.
     has_unit
         Whether the header states the unit of length; mm is taken where it does not.
+    vectors
+        Whether its intent says that it holds vectors.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +79,7 @@ class Header:
     other: Array | None
     other_name: str
     has_unit: bool
+    vectors: bool = False
 
 
 def parse_header(raw: bytes, what: str) -> Header:
@@ -116,7 +121,10 @@ def parse_header(raw: bytes, what: str) -> Header:
     with np.errstate(all="ignore"):  # What comes of numbers beyond all measure is no grid, and refused as none.
         affine, other, name = _affines(fields)
     other = None if other is None else scaled(other, mm)
-    return Header(tuple(shape), dtype, int(start), slope, inter, scaled(affine, mm), other, name, mm is not None)
+    vectors = int(fields["intent_code"]) in VECTORS
+    return Header(
+        tuple(shape), dtype, int(start), slope, inter, scaled(affine, mm), other, name, mm is not None, vectors
+    )
 
 
 def length_in_mm(xyzt_units: Any) -> float | None:

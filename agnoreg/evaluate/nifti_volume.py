@@ -9,7 +9,7 @@ import numpy as np
 
 from agnoreg.evaluate.nifti_data import FileData, HeldData, first_bytes
 from agnoreg.evaluate.nifti_grids import displacement, is_grid
-from agnoreg.evaluate.nifti_header import HEADER_BYTES, InputError, length_in_mm, parse_header, scaled
+from agnoreg.evaluate.nifti_header import HEADER_BYTES, VECTORS, InputError, length_in_mm, parse_header, scaled
 from agnoreg.files import hidden, one_line
 from agnoreg.messages import named
 
@@ -42,6 +42,8 @@ class Volume:
     disputed
         What else the header says of the grid, ``"qform"`` or ``"pixdim"``, if that puts a corner of the image elsewhere
         than the affine by more than a tenth of a voxel; else empty.
+    vectors
+        Whether the header's intent says that it holds vectors, as ITK and ANTs mark displacements.
     """
 
     role: str
@@ -52,6 +54,7 @@ class Volume:
     affine: Array
     has_unit: bool
     disputed: str
+    vectors: bool = False
 
     def __str__(self) -> str:
         return f"{self.role} {self.name}"
@@ -106,13 +109,14 @@ def open_volume(source: Any, role: str, components: int = 0, max_voxels: int = M
         form = source.header.get_best_affine() if source.affine is None else source.affine
         affine = scaled(form, mm)
         data, has_unit = _held(nibabel, source, f"{role} {name}"), mm is not None
+        vectors = int(source.header["intent_code"]) in VECTORS
     elif hasattr(source, "dataobj"):
         raise InputError(f"{role}: {type(source).__name__} is not a NIfTI image.")
     else:
         name, path = str(source), Path(source)
         header = parse_header(_header(path, role), f"{role} {path}")
         shape, affine, has_unit = header.shape, header.affine, header.has_unit
-        other, other_name = header.other, header.other_name
+        other, other_name, vectors = header.other, header.other_name, header.vectors
         data = FileData(path, header.offset, header.dtype, shape, header.slope, header.inter)
     spatial = _field_shape(shape, components) if components else _scalar_shape(shape)
     if spatial is None:
@@ -132,9 +136,8 @@ def open_volume(source: Any, role: str, components: int = 0, max_voxels: int = M
     except (OSError, ValueError) as error:
         raise unreadable(f"{role} {name}", error) from error
     apart = other is not None and is_grid(other) and displacement(affine, other, spatial)[0] > 0.1
-    return Volume(
-        role, name, data, spatial, shape[-1] if components else 0, affine, has_unit, other_name if apart else ""
-    )
+    disputed = other_name if apart else ""
+    return Volume(role, name, data, spatial, shape[-1] if components else 0, affine, has_unit, disputed, vectors)
 
 
 def unreadable(what: str, error: Exception) -> InputError:

@@ -76,7 +76,7 @@ class Quantity:
     arguments
         What was asked for of its arguments, or what the defaults ask for.
     required
-        Whether somebody asked for it, so that an input that it does not fit is an error.
+        Whether the user asked for it: an input that it does not fit is an error then, and otherwise a note.
     """
 
     name: str

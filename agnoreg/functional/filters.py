@@ -54,10 +54,7 @@ def separable_filter(tensor: Array, kernel: Array | Sequence[float], *, spatial_
 
 def _filtered(backend: Backend, tensor: Array, kernel: Array | Sequence[float], spatial_dims: int) -> Array:
     if isinstance(kernel, Sequence | np.ndarray):
-        taps = np.asarray(kernel, dtype=float)
-        if taps.ndim != 1 or taps.size == 0:
-            raise ValueError(f"kernel must be one-dimensional and not empty, got shape {taps.shape}.")
-        own = tuple(taps.tolist())
+        own = _taps(kernel)
         return backend.operations.conv3d(tensor, [own if axis < spatial_dims else None for axis in range(3)])
     # A kernel on the tensor's own device stays there: its taps are 0-d arrays, and a gradient reaches them.
     backend_of(tensor, kernel)
@@ -68,3 +65,13 @@ def _filtered(backend: Backend, tensor: Array, kernel: Array | Sequence[float], 
     for axis in range(1, spatial_dims + 1):
         tensor = window_sum(backend.xp, tensor, own_taps, axis)
     return tensor
+
+
+def _taps(kernel: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    """Return the taps as numbers, by Python's own means: a compiler would trace NumPy's."""
+    if isinstance(kernel, Sequence) and kernel and all([isinstance(tap, float | int) for tap in kernel]):
+        return tuple([float(tap) for tap in kernel])
+    taps = np.asarray(kernel, dtype=float)
+    if taps.ndim != 1 or taps.size == 0:
+        raise ValueError(f"kernel must be one-dimensional and not empty, got shape {taps.shape}.")
+    return tuple(taps.tolist())

@@ -11,24 +11,24 @@ class BendingEnergyOptions(StencilOptions):
     """Bending energy of a displacement field.
 
     The mean over voxels and components of ``uxx^2 + uyy^2 + uzz^2 + 2 uxy^2 + 2 uxz^2 + 2 uyz^2``; second differences
-    are central differences of central differences, ``(u[i+1] - u[i-1]) / (2 spacing)``, so two voxels are lost at each
-    end of every axis. Each axis has at least 5 voxels, or 3 for compact differences. A masked difference counts as much
-    as the voxel that counts least of those around it.
+    are central differences of central differences, ``(u[i+1] - u[i-1]) / (2 spacing)``. They exist at voxels that are
+    at least two voxels away from the border, so each axis needs at least 5 voxels, or 3 for compact differences. The
+    weight of a difference is the smallest mask weight among the voxels that it reads.
 
     Parameters
     ----------
     stencil
-        ``"central"``: central differences of central differences; or ``"compact"``: ``u[i+1] - 2 u[i] + u[i-1]``, and
-        mixed ones of central differences, on the grid that lacks one voxel at each end of every axis. None: the
-        convention's, ``"central"``.
+        ``"central"``: central differences of central differences; or ``"compact"``: ``u[i+1] - 2 u[i] + u[i-1]``, with
+        central differences for the mixed derivatives, one voxel away from the border. None: the convention's stencil,
+        by default ``"central"``.
     convention
-        ``"deepreg"``, central differences where `stencil` is None; or ``"monai"``, compact ones.
+        ``"deepreg"``: central differences, unless `stencil` says otherwise. ``"monai"``: compact differences.
 
     Returns
     -------
     array
-        Shape ``(B,)``; in [0, inf), lower is smoother, 0 for an affine field; in one over the square of the spacing's
-        unit: 1/voxel^2, or 1/mm^2.
+        Shape ``(B,)``; in [0, inf), lower is smoother, 0 for an affine field. The unit is 1/voxel^2, or 1/mm^2 if
+        displacements and spacing are in mm.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Conventions: whose formula a measure follows, so that another library's number can be had from the same inputs."""
+"""Conventions: which library's definition a measure follows, so that its numbers can be reproduced."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,28 +6,28 @@ from typing import Any
 from agnoreg.engine.axes import check_choice
 from agnoreg.messages import shown
 
-#: Whose numbers there are: DeepReg's, MONAI 1.6's, VoxelMorph 0.3's (neurite's), those of ANTs, which are ITK's, and
-#: nobody's own: the definition without small constants.
+#: The definitions of DeepReg, MONAI 1.6, VoxelMorph 0.3 (in neurite) and ANTs (in ITK); and the exact definition, which
+#: has no smoothing constants.
 CONVENTIONS = ("deepreg", "monai", "voxelmorph", "ants", "exact")
 
 
 def check_convention(measure: str, convention: Any, defined: Sequence[str]) -> None:
-    """Raise ValueError where a measure is not defined by that library."""
+    """Raise ValueError if the library does not define the measure."""
     check_choice("convention", convention, CONVENTIONS)
     if convention not in tuple(defined):
         raise ValueError(f"{measure} has no convention {convention!r}: it is defined by {', '.join(defined)}.")
 
 
 def check_fixed(convention: str, name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raise ValueError where a library does not have that option."""
+    """Raise ValueError if the library does not have the option."""
     if value not in tuple(choices):
         raise ValueError(
-            f"The convention {convention!r} has {name} {' or '.join(map(repr, choices))} alone, got {shown(value)}."
+            f"The convention {convention!r} supports only {name}={' or '.join(map(repr, choices))}, got {shown(value)}."
         )
 
 
 def take(measure: Any, **own: Any) -> None:
-    """Give a frozen measure its convention's parameters where it has None."""
+    """Set the parameters of a frozen measure that are None to those of its convention."""
     for name, value in own.items():
         if getattr(measure, name) is None:
             object.__setattr__(measure, name, value)

@@ -13,9 +13,10 @@ class DiceOptions(OverlapOptions):
     Parameters
     ----------
     convention
-        ``"deepreg"``. ``"monai"``: the mean of the channels' own scores, where ``data_format`` says that there are
-        channels; the loss is ``1 - Dice``. ``"voxelmorph"``: the same of squares. ``"ants"``, ITK's: that of
-        thresholded labels, without small constants, and 0 for two empty labels.
+        ``"deepreg"``: the formula above. ``"monai"``: where ``data_format`` says that there are channels, the mean of
+        the scores of the channels; the loss is ``1 - Dice``. ``"voxelmorph"``: like MONAI's, with ``squared``.
+        ``"ants"``, which is ITK's: labels are thresholded, there are no small constants, and two empty labels score
+        0.
 
     References
     ----------

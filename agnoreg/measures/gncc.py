@@ -27,8 +27,8 @@ class GlobalCorrelationOptions(ImageOptions):
 
     ``(cov(t, p)^2 + smooth_nr) / (var t var p + smooth_dr)`` with population moments over every axis but the first.
     float32 results do not depend on an intensity offset. The two constants, 1e-5 each, are not small compared with
-    the product of two small variances: unrelated images that do not fill [0, 1] score near 1. Choose
-    ``convention="exact"`` for these.
+    the product of two small variances: unrelated images of low contrast score near 1. Use ``convention="exact"`` for
+    them.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ class GlobalCorrelationOptions(ImageOptions):
         False: the signed correlation, ``(cov + smooth_nr) / sqrt(var t var p + smooth_dr)``, for which inverted
         contrast is worst.
     convention
-        ``"deepreg"``, the formula above; or ``"exact"``, without constants, Pearson's r or its square, whatever the
-        images' units: a constant image then scores 0, and has no gradient.
+        ``"deepreg"``: the formula above. ``"exact"``: without constants, so that the value is Pearson's r or its square
+        in any unit of intensity. A constant image then scores 0 and has no gradient.
 
     Returns
     -------
     array
         Shape ``(B,)``; in [0, 1] where ``smooth_nr <= smooth_dr``, higher is better, 1 for equal images (squared: also
-        for inverted contrast). Signed, in [-1, 1], up to ``smooth_nr``.
+        for inverted contrast). The signed correlation is in [-1, 1], up to ``smooth_nr``.
 
     References
     ----------
@@ -81,7 +81,9 @@ class GlobalCorrelationOptions(ImageOptions):
             check_fixed(self.convention, "smooth_nr", self.smooth_nr, (0.0,))
             check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
         elif self.smooth_dr == 0:
-            raise ValueError("smooth_dr must be positive, got 0: convention='exact' is the one without constants.")
+            raise ValueError(
+                "smooth_dr must be positive, got 0. Use convention='exact' for the formula without constants."
+            )
 
     @property
     def exact(self) -> bool:

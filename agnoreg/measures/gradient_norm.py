@@ -13,18 +13,18 @@ class GradientNormOptions(StencilOptions):
     """Mean squared (or absolute) gradient of a displacement field.
 
     The mean over voxels and components of ``ux^2 + uy^2 + uz^2`` (with ``l1``, of absolute values), by central
-    differences ``(u[i+1] - u[i-1]) / (2 spacing)``; one voxel is lost at each end of every axis. Each axis has at least
-    3 voxels, or 2 for compact differences. A masked difference counts as much as the voxel that counts least of those
-    around it.
+    differences ``(u[i+1] - u[i-1]) / (2 spacing)``. They exist at voxels that are at least one voxel away from the
+    border, so each axis needs at least 3 voxels, or 2 for compact differences. The weight of a difference is the
+    smallest mask weight among the voxels that it reads.
 
     Parameters
     ----------
     l1
         Sum absolute values instead of squares. The subgradient at 0 is 0.
     stencil
-        ``"central"``: differences ``(u[i+1] - u[i-1]) / 2``, on the grid that lacks a voxel at each end of every axis,
-        which do not see a field that alternates from voxel to voxel; or ``"compact"``: differences ``u[i+1] - u[i]``,
-        the sum of each axis's mean on a grid of its own. None: the convention's, ``"central"``.
+        ``"central"``: differences ``(u[i+1] - u[i-1]) / 2``, one voxel away from the border; they do not see a field
+        that alternates from voxel to voxel. ``"compact"``: differences ``u[i+1] - u[i]``; each axis has its own grid,
+        and the value is the sum of the axes' means. None: the convention's stencil, by default ``"central"``.
     convention
         ``"deepreg"``; ``"monai"``, which has central differences and no ``l1``; or ``"voxelmorph"``, compact
         differences and the mean over the axes instead of their sum.

@@ -1,4 +1,4 @@
-"""The offset and the scale of an image's intensities, which are removed before intensities are multiplied."""
+"""Offset and scale of an image's intensities: subtracted and divided by before products are formed."""
 
 import math
 from typing import Any
@@ -46,7 +46,7 @@ def scale(backend: Backend, dtype: Any, image: Array, weights: Array | None = No
     else:
         least = xp.min(fill_masked(backend, (image,), weights, math.inf)[0], axis=axes)
         greatest = xp.max(fill_masked(backend, (image,), weights, -math.inf)[0], axis=axes)
-        # The mask is empty.
+        # With an empty mask, all are infinite.
         least, greatest = (xp.where(least > greatest, xp.zeros_like(x), x) for x in (least, greatest))
     largest = xp.maximum(xp.abs(least), xp.abs(greatest))
     middle = xp.minimum(xp.maximum(middle, least), greatest)

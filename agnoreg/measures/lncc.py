@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, fields
+from dataclasses import field
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -136,7 +136,7 @@ class LocalCorrelationOptions(ImageOptions):
             check_fixed(self.convention, "smooth_dr", self.smooth_dr, (0.0,))
         elif self.convention != "deepreg":
             if not all(size % 2 for size in sizes):
-                raise ValueError(f"The convention {self.convention!r} has odd kernel_sizes alone, got {sizes}.")
+                raise ValueError(f"The convention {self.convention!r} supports only odd kernel sizes, got {sizes}.")
             check_fixed(self.convention, "squared", self.squared, (True,))
             if self.convention != "monai":
                 check_fixed(self.convention, "kernel_type", self.kernel_type, ("rectangular",))
@@ -231,15 +231,13 @@ class LocalCorrelation(LocalCorrelationOptions, LocalMoments):
 
     def thin(self, single: tuple[bool, ...]) -> LocalMoments:
         """Return the measure for images with one voxel along the axes that are ``single``."""
-        return ThinCorrelation(**{name: getattr(self, name) for name in _FIELDS}, single=single)
+        return ThinCorrelation(
+            **{name: getattr(self, name) for name in LocalCorrelation.parameter_names}, single=single
+        )
 
 
 class ThinCorrelation(ThinMoments, LocalCorrelation):
     """`LocalCorrelation` of images with a single voxel along some axes."""
-
-
-#: Compilers that trace a measure cannot ask a class for its fields.
-_FIELDS = tuple(item.name for item in fields(LocalCorrelation))
 
 
 class _Call(LocalCorrelationOptions, Masks): ...

@@ -21,15 +21,15 @@ class MutualInformationOptions(HistogramOptions):
     Parameters
     ----------
     smooth_nr, smooth_dr
-        The formula's small constants. None: the convention's, 1e-5 each.
+        The small constants of the formula. None: the convention's values, by default 1e-5 each.
     convention
         ``"deepreg"``, or ``"monai"``, whose constants are 1e-7.
 
     Returns
     -------
     array
-        Shape ``(B,)``; from 0 to at most log(num_bins) nats, up to the small constants; higher is better. Two equal
-        images have a value that depends on their histogram, below its entropy since windows overlap.
+        Shape ``(B,)``; from 0 to at most log(num_bins) nats, up to the small constants; higher is better. The value
+        of two equal images depends on their histogram; it is below the entropy, since windows overlap.
 
     References
     ----------
@@ -71,7 +71,7 @@ class ParzenInformation(MutualInformationOptions, JointHistogram):
         product = independent + self.smooth_dr
         ratio = (joint + self.smooth_nr) / product + self.smooth_dr
         logarithm = xp.log(ratio)
-        # What is taken off adds up to 0; near independence, roundings of Pa and Pb cancel in it.
+        # The subtracted term has a sum of 0. Near independence it cancels the rounding errors of Pa and Pb.
         value = xp.sum(joint * logarithm - (joint - independent), axis=(1, 2))
         by_joint = logarithm + joint / (product * ratio)
         by_product = -joint * (joint + self.smooth_nr) / (product * product * ratio)

@@ -9,13 +9,13 @@ from agnoreg.measures.families.stencil import Filter, Stencil
 class NGFOptions(ImageOptions):
     """Distance of normalised gradient fields: ``mean(1 - <a, b>^2 / ((|a|^2 + eps^2) (|b|^2 + eps^2)))``.
 
-    ``a`` and ``b`` are the images' gradients by central differences, in intensity a voxel; beyond the border the
-    outermost voxels are repeated. The contrast of either image may be inverted.
+    ``a`` and ``b`` are the images' gradients by central differences, in intensity per voxel; the border voxels are
+    repeated beyond the image. Inverting the contrast of an image does not change the value.
 
     Parameters
     ----------
     eps
-        The gradient below which an edge counts as noise, in intensity a voxel; above 0.
+        Edge parameter: gradients well below it count as noise; in intensity per voxel, above 0.
 
     References
     ----------

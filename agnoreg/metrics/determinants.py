@@ -52,17 +52,18 @@ def dot(a: Vector, b: Vector) -> Array:
 def of_scheme(parts: Vector, scheme: str) -> Array:
     """Return the determinant by central, forward or backward differences."""
     dims, reach = len(parts), SCHEMES[scheme]
+    before, after = int(scheme != "forward"), int(scheme != "backward")
     rows = []
     for axis in range(dims):
-        ahead, behind = unit(axis, dims, int(scheme != "backward")), unit(axis, dims, -int(scheme != "forward"))
+        ahead, behind = unit(axis, dims, after), unit(axis, dims, -before)
         row = [at(part, ahead, reach) - at(part, behind, reach) for part in parts]
-        for component, difference in enumerate(row):
-            if scheme == "central":
-                difference *= 0.5
-            if component == axis:
-                difference += 1.0
+        row[axis] += float(before + after)
         rows.append(row)
-    return determinant(rows)
+    found = determinant(rows)
+    if scheme == "central":
+        # Of steps of two voxels; a power of 2, so that nothing is rounded.
+        found *= 0.5**dims
+    return found
 
 
 def corners(parts: Vector) -> Iterator[Array]:

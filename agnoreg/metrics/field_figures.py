@@ -230,10 +230,14 @@ class NegativeVolume(Gathered):
         for values in digital(parts):
             values = counted(backend, values, there)
             self.all += values.shape[0]
-            self.turned += number_of(backend, values <= 0)
-            volume = -total(backend, xp.minimum(values, xp.zeros_like(values)))
-            self.volume += volume / (2 * math.factorial(dims))
-            self.spoiled = self.spoiled or not math.isfinite(volume)
+            if not values.shape[0]:
+                continue
+            least, greatest = float(xp.min(values)), float(xp.max(values))
+            self.spoiled = self.spoiled or not (math.isfinite(least) and math.isfinite(greatest))
+            if least <= 0:
+                self.turned += number_of(backend, values <= 0)
+                volume = -total(backend, xp.minimum(values, xp.zeros_like(values)))
+                self.volume += volume / (2 * math.factorial(dims))
         self.count += values.shape[0]
 
     def merge(self, other: "NegativeVolume") -> None:

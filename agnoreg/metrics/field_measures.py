@@ -15,7 +15,7 @@ from agnoreg.metrics.field_results import Folding, NonDiffeomorphicVolume, SDLog
 Array = Any
 
 #: What has a gradient.
-INSTEAD = "a regulariser, agnoreg.loss.BendingEnergy or agnoreg.loss.GradientNorm,"
+INSTEAD = "a regulariser, agnoreg.loss.BendingEnergy or agnoreg.loss.GradientNorm"
 
 
 def jacobian_determinant(

@@ -128,7 +128,7 @@ def _errors(there: Field, back: Field, sample: int) -> tuple[float, ...]:
         voxels, known = int(xp.count_nonzero(counts)), inside & counts
     there_is = xp.all(xp.isfinite(u), axis=-1)[0, ...]
     finite = bool(xp.all(there_is if counts is None else there_is | ~counts))
-    distances = xp.sort(xp.sqrt(squares[known]))
+    distances = xp.sort(xp.sqrt(squares[known]), stable=False)
     count = distances.shape[0]
     if not count or not finite or not math.isfinite(float(xp.sum(distances))):
         return math.nan, math.nan, math.nan, voxels - count if finite else math.nan, voxels

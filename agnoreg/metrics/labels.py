@@ -82,18 +82,18 @@ class Dense:
         self.backend, self.count = backend, most
 
     def places(self, values: Array) -> Array:
-        """Return the values as integers."""
-        return integral(self.backend, values)
+        """Return the values as integers, of a width that a joint index of few labels needs."""
+        return integral(self.backend, values, self.backend.xp.int32)
 
 
-def integral(backend: Backend, values: Array) -> Array:
-    """Return a map's values as 64-bit integers; raise ValueError where one is none, and list such values."""
+def integral(backend: Backend, values: Array, dtype: Any = None) -> Array:
+    """Return a map's values as integers, of 64 bit by default; raise ValueError where one is none, and list such."""
     xp = backend.xp
     if xp.isdtype(values.dtype, "real floating"):
         bad = ~((xp.floor(values) == values) & (xp.abs(values) <= LARGEST))
         if bool(xp.any(bad)):
             raise ValueError(_not_integral(np.unique(backend.to_numpy(values[bad]))))
-    return xp.astype(values, xp.int64, copy=True)
+    return xp.astype(values, dtype or xp.int64, copy=True)
 
 
 def _not_integral(values: Any) -> str:

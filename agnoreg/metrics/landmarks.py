@@ -19,13 +19,13 @@ from agnoreg.metrics.inputs import refuse_gradient
 Array = Any
 
 #: What has a gradient.
-INSTEAD = "a loss of images or labels, such as agnoreg.loss.DiceLoss,"
+INSTEAD = "a loss of images or labels, such as agnoreg.loss.DiceLoss"
 #: The most numbers of a field in a Dask array between the landmarks.
 LARGEST_BOX = 1 << 27
 #: A mean TRE of at most 2 mm is what the AAPM's task group 132 asks for.
 NEAR = 2.0
-#: The share of the landmarks with the largest errors.
-WORST = 0.3
+#: How many in a hundred landmarks are the worst.
+WORST = 30
 
 
 @dataclass(frozen=True)
@@ -277,6 +277,6 @@ def _figures(distances: Any, result: Callable[[Any], Array]) -> dict[str, Array]
         "p75": np.percentile(distances, 75, axis=1),
         "maximum": ordered[:, -1],
         "within_2_mm": (distances <= NEAR).mean(axis=1),
-        "worst_30": ordered[:, -math.ceil(WORST * count) :].mean(axis=1),
+        "worst_30": ordered[:, -math.ceil(count * WORST / 100) :].mean(axis=1),
     }
     return {name: result(values) for name, values in figures.items()}

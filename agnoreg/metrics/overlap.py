@@ -253,17 +253,19 @@ def _of_sample(lookup: Any, size: int, backend: Backend, true: Array, pred: Arra
     xp = backend.xp
     joint = size * size <= LARGEST_HISTOGRAM
     total = None
-    for pieces in slabs(backend, true, pred, *(() if mask is None else (mask,))):
+    for given in slabs(backend, true, pred, *(() if mask is None else (mask,))):
+        pieces, often = backend.counting.runs(given)
         t, p = (lookup.places(x) for x in pieces[:2])
         if mask is not None:
             t, p = t[pieces[2]], p[pieces[2]]
+            often = None if often is None else often[pieces[2]]
         if joint:
             t *= size
             t += p
-            counts = backend.counting.bincount(t, size * size)
+            counts = backend.counting.bincount(t, size * size, often)
         else:
             same = xp.where(t == p, t, xp.zeros_like(t))
-            counts = xp.concat([backend.counting.bincount(x, size) for x in (t, p, same)])
+            counts = xp.concat([backend.counting.bincount(x, size, often) for x in (t, p, same)])
         total = counts if total is None else total + counts
     if not joint:
         return xp.reshape(total, (3, size))

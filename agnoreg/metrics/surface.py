@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.engine.axes import check_choice
+from agnoreg.engine.axes import check_choice, is_sequence
 from agnoreg.engine.validate import as_number
 from agnoreg.messages import shown
 from agnoreg.metrics.conventions import COMBINATIONS, DIRECTIONS, EMPTY, Convention
@@ -107,7 +107,7 @@ class SurfaceDistances:
         return np.asarray([[pair.state == name for pair in row] for row in self.pairs], dtype=bool)
 
     def _tolerances(self, tolerance: Any) -> list[float]:
-        several = hasattr(tolerance, "__len__") and not isinstance(tolerance, str)
+        several = is_sequence(tolerance) or getattr(tolerance, "shape", ()) != ()
         given = [as_number(one) for one in tolerance] if several else [as_number(tolerance)] * len(self.labels)
         if tolerance is None:
             raise ValueError("tolerance must be given, in mm: how far surfaces may lie apart that count as the same.")

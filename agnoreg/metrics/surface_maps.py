@@ -20,7 +20,7 @@ from agnoreg.metrics.surface_mesh import mesh_distances
 Array = Any
 
 #: What has a gradient.
-INSTEAD = "agnoreg.loss.DiceLoss, which sees distance by scales=,"
+INSTEAD = "agnoreg.loss.DiceLoss, which sees distance by scales="
 #: The most voxels of a label's box in a Dask array.
 LARGEST_BOX = 1 << 27
 

@@ -23,17 +23,17 @@ def build_loss(config: str | Mapping[str, Any] | Sequence[Mapping[str, Any]], **
     config
         One of: a name; ``{"name": ..., arguments}``, the name a registered one or a class's, with an optional
         ``"weight"``; a list of these, which is their weighted sum; a mapping with some of the sections ``image``,
-        ``label`` and ``regularization``, each one or a list of these, which is a `RegistrationLoss`. Wherever
-        ``{"name": ...}`` stands, so may ``{"class": the class's name, "config": loss.get_config()}``, which describes
-        a loss that exists whole, the object's own name included. Names may have capitals; ``"mse"``, ``"ncc"`` and
-        ``"mi"`` are ``"ssd"``, ``"gncc"`` and ``"gmi"``.
+        ``label`` and ``regularization``, each one or a list of these, which is an
+        `agnoreg.loss.RegistrationLoss`. Wherever ``{"name": ...}`` stands, so may ``{"class": the class's name,
+        "config": loss.get_config()}``, which describes a loss that exists whole, the object's own name included. Names
+        may have capitals; ``"mse"``, ``"ncc"`` and ``"mi"`` are ``"ssd"``, ``"gncc"`` and ``"gmi"``.
     **arguments
         The arguments of a loss that is given by its name alone, ``weight`` and the object's own ``name`` among them.
 
     Returns
     -------
     Loss
-        A loss object; a weight other than 1, or a list, gives a `WeightedLoss`.
+        A loss object; a weight other than 1, or a list, gives an `agnoreg.loss.WeightedLoss`.
 
     Raises
     ------

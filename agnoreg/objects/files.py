@@ -106,8 +106,8 @@ def save_loss(loss: Loss, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     loss
-        A loss of a class of agnoreg or one registered with `agnoreg.register_loss`; or a `WeightedLoss` or
-        `RegistrationLoss` of such losses.
+        A loss of a class of agnoreg or one registered with `agnoreg.register_loss`; or an
+        `agnoreg.loss.WeightedLoss` or `agnoreg.loss.RegistrationLoss` of such losses.
     path
         The file; its suffix chooses the format: ``.json``, or ``.yaml`` or ``.yml``, which need PyYAML.
 

@@ -63,9 +63,14 @@ class Loss(Options):
     reduction: str = field(default="mean", kw_only=True)
     native: bool = field(default=False, kw_only=True)
 
+    #: The parameters that are the measure's.
+    _measured: ClassVar[tuple[str, ...]] = ()
+
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Make every subclass a frozen dataclass, whose `call` and `measure` agree."""
         super().__init_subclass__(**keywords)
+        options = [one for one in cls.__mro__ if issubclass(one, Options) and not issubclass(one, Loss)]
+        cls._measured = options[0].parameter_names
         _check_order(cls)
         own = vars(cls)
         if "measure" not in own and "call" in own:
@@ -287,16 +292,6 @@ class FieldLoss(FieldOptions, FormulaLoss):
     """A loss of a displacement field."""
 
 
-_names_of: dict[type, tuple[str, ...]] = {}
-
-
 def measured_options(loss: Loss) -> dict[str, Any]:
-    """Return the measure's options of a loss: the fields of its first base class that is not a loss.
-
-    Names are cached: compilers that trace a loss cannot inspect the fields of a class.
-    """
-    kind = type(loss)
-    if kind not in _names_of:
-        options = next(one for one in kind.__mro__ if issubclass(one, Options) and not issubclass(one, Loss))
-        _names_of[kind] = tuple(item.name for item in fields(options))  # type: ignore[arg-type]
-    return {name: getattr(loss, name) for name in _names_of[kind]}
+    """Return the measure's options of a loss: the parameters of its first base class that is not a loss."""
+    return {name: getattr(loss, name) for name in loss._measured}

@@ -110,7 +110,8 @@ class Options:
     #: Text in front of the description: what a loss does to the value of its metric.
     preface: ClassVar[str] = ""
     _text_is_inherited: ClassVar[bool] = False
-    #: Each parameter's name and check, listed in advance: compilers that trace a loss cannot inspect fields.
+    #: The parameters' names, listed in advance: compilers that trace a loss cannot inspect fields.
+    parameter_names: ClassVar[tuple[str, ...]] = ()
     _checks: ClassVar[tuple[tuple[str, Check], ...]] = ()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -121,6 +122,7 @@ class Options:
             cls._text_is_inherited = True
         dataclass(frozen=True)(cls)
         declared = fields(cls)  # type: ignore[arg-type]
+        cls.parameter_names = tuple(one.name for one in declared)
         cls._checks = tuple((one.name, one.metadata["check"]) for one in declared if "check" in one.metadata)
 
     def __post_init__(self) -> None:

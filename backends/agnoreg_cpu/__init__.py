@@ -1,13 +1,15 @@
-"""Compiled kernels for arrays in the host's memory: NumPy's, PyTorch's, and TensorFlow's where it runs eagerly.
+"""Compiled kernels for arrays in the host's memory: NumPy's, PyTorch's, TensorFlow's and JAX's.
 
 Numba compiles them on first use, for float32 or float64, and caches them on disk. It is optional: without it, and for
 everything that the kernels do not support, the core's implementation runs, which is their reference in tests.
 
-- Local correlation, `LocalCorrelation`, with masks where windows are rectangular or triangular: rows of voxels that
-  stay in cache are joined to windows as in the core, so that offsets cost no digits and flat windows have moments of
+- Local correlation, `LocalCorrelation`: of float32 images in rectangular windows by running sums of integers, which are
+  exact; otherwise by windows that are merged as in the core. Offsets cost no digits, and flat windows have moments of
   exactly 0.
 - Mutual information, `ParzenInformation`, in float32, with masks, too: of a voxel's weights in the bins only those that
   count.
+- The regularisers, bending energy and gradient norm, with masks: value and gradient in one pass, by a table of
+  differences.
 - Dice, Jaccard and the global correlation: one pass for their sums, one for a gradient; the core makes the value and
   the coefficients. The mean squared difference and, in float32, cross-entropy: both in one pass.
 
@@ -16,10 +18,11 @@ other dtypes, and whatever a framework traces or differentiates itself. Threads 
 framework uses; how many they are changes no digit of float32.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["HostKernels", "accelerator", "usable"]
+__all__ = ["HostKernels", "accelerator", "compile_all", "usable"]
 
 SLOWER = "several times slower"
 
@@ -55,9 +58,30 @@ class HostKernels:
         """Return the evaluation of a measure by kernels; None if they do not support such arrays."""
         if not usable():
             return None
-        from agnoreg_cpu.measures import evaluation
+        from agnoreg_cpu.kinds import evaluation
 
         return evaluation(measure, backend, memory, arrays, otherwise)
+
+    def compile_all(self, dtypes: Sequence[str] = ("float32",)) -> None:
+        """Compile what the kernels' measures need with images of these dtypes, or read it from disk."""
+        compile_all(dtypes)
+
+
+def compile_all(dtypes: Sequence[str] = ("float32",)) -> None:
+    """Compile the kernels of all measures for images of these dtypes, so that no later call waits for it.
+
+    What was compiled before, for the same versions and the same kind of processor, is read from disk. Without a usable
+    Numba there is nothing to do.
+
+    Parameters
+    ----------
+    dtypes
+        ``"float32"``, ``"float64"`` or both.
+    """
+    if usable():
+        from agnoreg_cpu.kinds import compile_kernels
+
+        compile_kernels(dtypes)
 
 
 accelerator = HostKernels()

@@ -1,10 +1,12 @@
 """Compilation of the kernels by Numba, with a cache on disk."""
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from threading import Timer, get_ident
+from typing import Any, ClassVar
 
 from filelock import FileLock
 from numba import njit
@@ -17,15 +19,20 @@ ROUNDING = {"contract", "nsz"}
 SUMMING = ROUNDING | {"reassoc"}
 #: For so many seconds a process waits for others; what it compiles is not kept, then.
 PATIENCE = 60.0
+#: A compilation that goes on for so many seconds is announced.
+SILENCE = 1.0
 
 
-def kernel(apart: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def kernel(apart: bool = False, inner: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles a function when it is called, once for all processes if there is a disk.
 
+    An ``inner`` function is called by kernels alone, which saves what Python would need to call it.
     A function that is ``apart`` reaches what it writes through one argument only: its loops can be vectorised then.
     What is read through one argument and written through another must be different places, though it may be one array.
     """
-    more = _private.writing_apart() if apart else {}
+    more: dict[str, Any] = dict(_private.writing_apart()) if apart else {}
+    if inner:
+        more |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = njit(nogil=True, error_model="numpy", **options, **more)(function)
@@ -44,19 +51,59 @@ def _take_turns(cache: Any) -> None:
     Numba writes which file belongs to which dtypes, and then that file. A process that reads in between gets what an
     older version left there, and of two that write, one may get the other's file.
     """
-    for name in ("load_overload", "save_overload"):
+    announced = _Announcement()
+    for name, then in (("load_overload", announced.begin), ("save_overload", announced.end)):
         method = getattr(cache, name, None)
         if method is not None:
-            setattr(cache, name, partial(_alone, cache.cache_path, method))
+            setattr(cache, name, partial(_alone, cache.cache_path, method, then))
 
 
-def _alone(place: str, method: Callable[..., Any], *arguments: Any) -> Any:
+class _Announcement:
+    """One line about a compilation that takes long: it begins when nothing is found in the cache, and ends when kept.
+
+    Kernels compile those that they call; the outermost one speaks for them.
+    """
+
+    #: Threads that are compiling.
+    _busy: ClassVar[set[int]] = set()
+
+    def __init__(self) -> None:
+        self._timer: Timer | None = None
+
+    def begin(self, found: Any) -> None:
+        """Announce a compilation, in a moment, where nothing was found."""
+        if found is not None or get_ident() in self._busy:
+            return
+        self._busy.add(get_ident())
+        self._timer = Timer(SILENCE, _say)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self, _: Any) -> None:
+        """Announce nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._busy.discard(get_ident())
+
+
+def _say() -> None:
+    logging.getLogger("agnoreg").warning(
+        "Compiling kernels for this machine, which takes some seconds and is done once; "
+        "`agnoreg compile` does it ahead for all of them."
+    )
+
+
+def _alone(place: str, method: Callable[..., Any], then: Callable[[Any], None], *arguments: Any) -> Any:
     """Call a method under a lock between processes; errors such as a full disk must not stop a loss."""
+    result = None
     with suppress(OSError):
         if os.path.isdir(place) and not os.access(place, os.W_OK):
             # A read-only folder that was filled before: no lock is needed.
-            return method(*arguments)
-        os.makedirs(place, exist_ok=True)
-        with FileLock(os.path.join(place, "agnoreg.lock"), timeout=PATIENCE):
-            return method(*arguments)
-    return None
+            result = method(*arguments)
+        else:
+            os.makedirs(place, exist_ok=True)
+            with FileLock(os.path.join(place, "agnoreg.lock"), timeout=PATIENCE):
+                result = method(*arguments)
+    then(result)
+    return result

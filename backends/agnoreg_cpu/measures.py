@@ -1,36 +1,23 @@
-"""Measures whose sums and gradients are kernels; values and coefficients are made of the sums by the core."""
+"""Evaluation of a measure by kernels in the host's memory, whatever the measure is."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from agnoreg.backend import Backend
 from agnoreg.backend.accelerators import ALIGNED, HostMemory
-from agnoreg.backend.windows import boxes
-from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
-from agnoreg.engine.measure import Measure
+from agnoreg.engine.accelerated import Evaluation, KernelMeasure
+from agnoreg.engine.evaluator import Box
 from agnoreg.engine.validate import voxels
-from agnoreg.measures.cross_entropy import BinaryCrossEntropy
-from agnoreg.measures.dice import DiceOverlap
-from agnoreg.measures.gncc import GlobalCorrelation
-from agnoreg.measures.jaccard import JaccardOverlap
-from agnoreg.measures.lncc import LocalCorrelation
-from agnoreg.measures.mutual_information import ParzenInformation
-from agnoreg.measures.ssd import SquaredDifference
-from agnoreg_cpu import histograms, pointwise, windows
+from agnoreg_cpu import pointwise
 from agnoreg_cpu.threads import Part, parts, run
 
 Array = Any
 Arrays = tuple[Array, ...]
 
-#: Dtypes in which the kernels compute.
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-#: For fewer voxels than these a thread costs more than it saves.
-VOXELS_A_THREAD = 1 << 15
 #: A kernel knows no warnings: what is no number comes without one from all that belongs to it.
 quiet = partial(np.errstate, all="ignore")
 
@@ -41,9 +28,9 @@ class HostEvaluation(Evaluation):
     memory: HostMemory
 
     def __init__(self, measure: Any, memory: HostMemory, given: Arrays, images: Arrays, *more: Any) -> None:
-        super().__init__(measure, memory, given, tuple(map(_read_only, images)), *more)
+        super().__init__(measure, memory, given, tuple(map(read_only, images)), *more)
         self.xp = np
-        most = self.samples * self.count // VOXELS_A_THREAD
+        most = self.samples * self.count // measure.voxels_a_thread
         self.threads: int = min(memory.threads(), most) if most > 1 else 1
 
     def active(self) -> AbstractContextManager[Any]:
@@ -52,19 +39,24 @@ class HostEvaluation(Evaluation):
 
     def arranged_weights(self, weights: Array) -> Array:
         """Return the weights of every voxel, in the images' dtype."""
-        return _read_only(np.ascontiguousarray(np.broadcast_to(weights, self.shape), self.dtype))
+        return read_only(np.ascontiguousarray(np.broadcast_to(weights, self.shape), self.dtype))
 
     def to_give(self, gradient: Array) -> Array:
         """Return a gradient as a contiguous array."""
         if gradient.flags.c_contiguous:
             return gradient
-        there = _room(gradient.shape, self.dtype)
+        there = room(gradient.shape, self.dtype)
         there[...] = gradient
         return there
 
-    def room(self) -> Array:
-        """Return memory for the gradient of an image in canonical shape."""
-        return _room(self.shape, self.dtype)
+    def of_block(self, constants: Arrays, count: Any, own: Box | None) -> bool:
+        """Take the arrays for a block of larger ones, in one thread: blocks are worked on side by side."""
+        self.threads = 1
+        return super().of_block(constants, count, own)
+
+    def room(self, sizes: tuple[int, ...] | None = None) -> Array:
+        """Return memory for the gradient of an image in canonical shape, or of samples of other sizes."""
+        return room(self.shape if sizes is None else (self.samples, *sizes), self.dtype)
 
     def over_voxels(self, body: Callable[..., Any], *arrays: Array) -> list[list[Any]]:
         """Call ``body(sample, *voxels)`` for parts of each sample of arrays, and return what comes of it by samples."""
@@ -88,7 +80,7 @@ def _boxed(image: Array) -> Array:
     return image.reshape(image.shape[0], *(1,) * (2 - len(axes[:2])), *axes[:2], -1)
 
 
-def _room(shape: tuple[int, ...], dtype: Any) -> Array:
+def room(shape: tuple[int, ...], dtype: Any) -> Array:
     """Return memory that any framework takes as it is."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNED, np.uint8)
@@ -96,7 +88,7 @@ def _room(shape: tuple[int, ...], dtype: Any) -> Array:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _read_only(image: Array) -> Array:
+def read_only(image: Array) -> Array:
     """Return a read-only view of an image, so that a kernel is compiled once for writable and read-only images."""
     view = image.view()
     view.flags.writeable = False
@@ -108,6 +100,8 @@ class Kernels(KernelMeasure):
 
     #: Whether there is so much to do that images which do not lie in one piece are copied.
     worth_a_copy: ClassVar[bool] = False
+    #: For fewer voxels than these a thread costs more than it saves.
+    voxels_a_thread: ClassVar[int] = 1 << 15
 
     def suits(self, dtype: Any) -> bool:
         """Return whether the kernels support this measure with images of this dtype."""
@@ -124,346 +118,3 @@ class Kernels(KernelMeasure):
         return tuple(
             np.asarray([pointwise.centre(sample) for sample in _boxed(image)], call.dtype) for image in call.images
         )
-
-
-# --- voxel by voxel ---------------------------------------------------------------------------------------------------
-
-
-class _Linear(Kernels):
-    """A function of two images' moments, whose gradient is a linear combination of the images and 1."""
-
-    def moments(self, call: HostEvaluation) -> Array:
-        """Return the sums of both images less their centres, of their squares and product: ``(5, samples)``."""
-        centres = self.centres(call)
-
-        def body(sample: int, t: Array, p: Array) -> Any:
-            return pointwise.moments(t, p, centres[0][sample], centres[1][sample])
-
-        return np.sum(call.over_voxels(body, *call.images), axis=1).T
-
-    def centres(self, call: HostEvaluation) -> Arrays:
-        """Return what is subtracted from the images."""
-        return call.constants or (np.zeros(call.samples, call.dtype),) * 2
-
-    def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
-        """Return the factors of an image itself (None for 0), of the other one, and of 1, ``(samples,)`` each."""
-        raise NotImplementedError
-
-    def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
-        """Return the gradient by one image."""
-        by_own, by_other, constant = self.factors(coefficients, index)
-        own, other, out = call.images[index], call.images[1 - index], call.room()
-        if by_own is None:
-            call.over_voxels(lambda i, x, to: pointwise.line(x, by_other[i], constant[i], to), other, out)
-            return out
-        centres = self.centres(call)
-        numbers = centres[index], centres[1 - index], by_own, by_other, constant
-
-        def body(i: int, x: Array, y: Array, to: Array) -> None:
-            pointwise.combination(x, y, *[number[i] for number in numbers], to)
-
-        call.over_voxels(body, own, other, out)
-        return out
-
-
-class _Overlap(_Linear):
-    binary: bool
-    squared: bool | None
-
-    def suits(self, dtype: Any) -> bool:
-        """Return whether the labels are taken as they are."""
-        return not self.binary
-
-    def add_up(self, call: HostEvaluation) -> Arrays:
-        """Return the sums of the product, and of the labels or their squares."""
-        t, p, tt, pp, tp = self.moments(call)
-        return tp, tt + pp if self.squared else t + p
-
-    def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
-        """Return the factors."""
-        by_product, by_both = coefficients
-        return (by_both + by_both, by_product, 0 * by_both) if self.squared else (None, by_product, by_both)
-
-
-class CpuDice(_Overlap, DiceOverlap):
-    """`DiceOverlap` by kernels."""
-
-
-class CpuJaccard(_Overlap, JaccardOverlap):
-    """`JaccardOverlap` by kernels."""
-
-
-class CpuGlobalCorrelation(_Linear, GlobalCorrelation):
-    """`GlobalCorrelation` by kernels."""
-
-    def suits(self, dtype: Any) -> bool:
-        """Return whether there are constants; the kernels divide by no intensities."""
-        return not self.exact
-
-    def add_up(self, call: HostEvaluation) -> Arrays:
-        """Return the first and second moments."""
-        return tuple(self.moments(call))
-
-    def factors(self, coefficients: Sequence[Array], index: int) -> tuple[Array | None, Array, Array]:
-        """Return the factors."""
-        by_cov, *rest = coefficients
-        return rest[index], by_cov, rest[2 + index]
-
-
-class _Mean(Kernels):
-    """A mean over voxels, whose one coefficient is known before its value."""
-
-    def add_up(self, call: HostEvaluation) -> Arrays:
-        """Return the sum."""
-        return _sums(call.over_voxels(lambda _, t, p: self.part(t, p), *call.images))
-
-    def part(self, t: Array, p: Array) -> float:
-        """Return the sum over some voxels."""
-        raise NotImplementedError
-
-    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
-        """Return the same, and write the gradient of one image times a factor."""
-        raise NotImplementedError
-
-    def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
-        """Write the gradient by one image times a factor."""
-        raise NotImplementedError
-
-    def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
-        """Return the gradient by one image."""
-        (factor,), out = coefficients, call.room()
-        call.over_voxels(
-            lambda i, own, other, to: self.part_of_slope(own, other, factor[i], index, to),
-            call.images[index], call.images[1 - index], out,
-        )  # fmt: skip
-        return out
-
-    def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
-        """Return the sum, and ``scale`` times one gradient."""
-        if not wrt:
-            return self.add_up(call), {}
-        index, factor, out = wrt[0], call.dtype.type(scale / (call.count * call.parts)), call.room()
-        results = call.over_voxels(
-            lambda _, own, other, to: self.part_with_slope(own, other, factor, index, to),
-            call.images[index], call.images[1 - index], out,
-        )  # fmt: skip
-        return _sums(results), {index: out}
-
-
-def _sums(results: list[list[float]]) -> Arrays:
-    return (np.asarray([sum(parts) for parts in results]),)
-
-
-class CpuSquaredDifference(_Mean, SquaredDifference):
-    """`SquaredDifference` by kernels."""
-
-    def part(self, t: Array, p: Array) -> float:
-        """Return the sum of squares."""
-        return pointwise.squares(t, p)
-
-    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
-        """Return the sum of squares, and write the differences."""
-        return pointwise.squares_and_difference(own, other, factor + factor, out)
-
-    def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
-        """Write the differences."""
-        pointwise.difference(own, other, factor + factor, out)
-
-
-class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
-    """`BinaryCrossEntropy` by kernels."""
-
-    def suits(self, dtype: Any) -> bool:
-        """Return whether the labels are taken as they are, in float32, of which a logarithm is made here."""
-        return not self.binary and dtype == np.float32
-
-    @property
-    def numbers(self) -> tuple[Any, Any]:
-        """The constant in the logarithms and the background's weight."""
-        return np.float32(self.smooth), np.float32(self.background_weight)
-
-    def part(self, t: Array, p: Array) -> float:
-        """Return the sum of logarithms."""
-        return pointwise.entropy(t, p, *self.numbers)
-
-    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
-        """Return the sum of logarithms, and write the gradient."""
-        if index == 1:
-            return pointwise.entropy_and_slope(other, own, *self.numbers, factor, out)
-        self.part_of_slope(own, other, factor, index, out)
-        return self.part(own, other)
-
-    def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
-        """Write the gradient."""
-        if index == 1:
-            pointwise.entropy_slope(other, own, *self.numbers, factor, out)
-        else:
-            pointwise.entropy_slope_of_true(other, *self.numbers, factor, out)
-
-
-# --- histograms -------------------------------------------------------------------------------------------------------
-
-
-class CpuInformation(Kernels, ParzenInformation):
-    """`ParzenInformation` by kernels."""
-
-    worth_a_copy: ClassVar[bool] = True
-
-    def suits(self, dtype: Any) -> bool:
-        """Return whether eight bins are all that a voxel has a weight in, and the histogram is small."""
-        least, most = histograms.SIGMAS
-        few = self.num_bins <= histograms.MOST_BINS
-        return bool(dtype == np.float32 and least <= self.sigma_ratio <= most and few)
-
-    def takes_mask(self) -> bool:
-        """Return whether the kernels support masks: always, as a mask is one more factor of a voxel's weights."""
-        return True
-
-    @property
-    def scale(self) -> Any:
-        """The factor of the squared distance in bins that gives a window's exponent of 2."""
-        return np.float32(0.5 / (self.sigma_ratio**2 * math.log(2.0)))
-
-    def weights(self, call: HostEvaluation) -> Array:
-        """Return the mask's weights, or a placeholder if there is no mask."""
-        nothing = np.empty((call.samples, 0), call.dtype)
-        return _read_only(nothing) if call.weights is None else call.weights
-
-    def add_up(self, call: HostEvaluation) -> Arrays:
-        """Return the joint histogram."""
-
-        def body(_: int, t: Array, p: Array, weights: Array) -> Any:
-            return histograms.histogram(t, p, weights, self.num_bins, self.scale)
-
-        results = call.over_voxels(body, *call.images, self.weights(call))
-        return (np.stack([np.sum(parts, axis=0) for parts in results]),)
-
-    def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
-        """Return the gradient by one image."""
-        out, bins = call.room(), slice(histograms.BELOW, histograms.BELOW + self.num_bins)
-        matrices = np.zeros((call.samples, *(self.num_bins + histograms.LANES - 1,) * 2), call.dtype)
-        matrices[:, bins, bins] = coefficients[index]
-
-        def body(sample: int, own: Array, other: Array, weights: Array, to: Array) -> None:
-            histograms.slope(own, other, weights, matrices[sample], self.scale, to)
-
-        call.over_voxels(body, call.images[index], call.images[1 - index], self.weights(call), out)
-        return out
-
-
-# --- windows ----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int) -> tuple[list[Part], list[Part]]:
-    """Return parts of the planes and of the lines of images, so that each thread has the least possible work.
-
-    Beside its own a part takes the planes and lines ``around`` it.
-    """
-
-    def cost(divided: tuple[int, int]) -> int:
-        turns = -(-samples * math.prod(divided) // threads)
-        return turns * math.prod(-(-n // d) + more for n, d, more in zip(sizes, divided, around, strict=True))
-
-    most = [min(size, threads) for size in sizes]
-    # As many parts as there are threads, of one sample or of all.
-    pairs = {(a, b) for a in range(1, most[0] + 1) for b in (threads // a, threads // (a * samples))}
-    divided = min(sorted((a, min(max(b, 1), most[1])) for a, b in pairs), key=cost)
-    planes, lines = map(parts, sizes, divided)
-    return planes, lines
-
-
-class CpuLocalCorrelation(Kernels, LocalCorrelation):
-    """`LocalCorrelation` by one kernel."""
-
-    worth_a_copy: ClassVar[bool] = True
-
-    def suits(self, dtype: Any) -> bool:
-        """Return whether the kernels support these windows, of more than a voxel, and this formula."""
-        known = self.squared and self.flat_value is None and self.convention not in ("monai", "exact")
-        return known and max(map(len, self.taps)) > 1
-
-    def takes_mask(self) -> bool:
-        """Return whether the kernels support masks: only for windows made of boxes."""
-        return all(map(boxes, self.taps))
-
-    def add_up(self, call: HostEvaluation) -> Arrays:
-        """Return the sum of the values."""
-        return self.in_one_go(call, (), 1.0)[0]
-
-    def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
-        """Return the sum of the values, and ``scale`` times the gradients."""
-        made, number = {index: call.room() for index in set(wrt)}, call.dtype.type
-        nothing = np.empty((0, 0, 0), call.dtype)
-        # Of a sample that nothing counts of there is no gradient.
-        counts = np.where(np.greater(call.count, 0.0), call.count, math.inf)
-        factors = np.full(call.samples, self.units[1] * scale / call.parts) / counts
-        factors = factors.astype(call.dtype)
-        smooth = number(self.smooth_nr), number(self.smooth_dr)
-        widths = tuple(np.asarray(boxes(taps), np.int64) for taps in self.taps)
-        taps = tuple(np.asarray(() if boxes(taps) else taps) for taps in self.taps)
-        beyond = number(self.padding == "zero")
-        x, y, _ = ((len(taps) - 1) * (2 if wrt else 1) for taps in self.taps)
-        planes, lines = tiles(call.samples, call.shape[1:3], (x, y), call.threads)
-        jobs = [(i, some, rows) for i in range(call.samples) for some in planes for rows in lines]
-
-        def body(i: int, some: Part, rows: Part) -> float:
-            gradients = (made[index][i] if index in made else nothing for index in (0, 1))
-            centres = call.constants[0][i], call.constants[1][i]
-            images = (image[i] for image in call.images)
-            weights = _read_only(nothing) if call.weights is None else call.weights[i]
-            return windows.correlate(
-                *images, weights, beyond, centres, widths, taps, smooth, some, rows, factors[i], *gradients
-            )
-
-        return (np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1),), made
-
-
-KINDS: dict[type, Any] = {
-    LocalCorrelation: CpuLocalCorrelation,
-    GlobalCorrelation: CpuGlobalCorrelation,
-    DiceOverlap: CpuDice,
-    JaccardOverlap: CpuJaccard,
-    ParzenInformation: CpuInformation,
-    SquaredDifference: CpuSquaredDifference,
-    BinaryCrossEntropy: CpuCrossEntropy,
-}
-
-
-def evaluation(
-    measure: Measure, backend: Backend, memory: HostMemory, arrays: Arrays, otherwise: Any
-) -> HostEvaluation | None:
-    """Return the evaluation of a measure by kernels, or None if they do not support such arrays."""
-    if type(measure) not in KINDS:
-        return None
-    own = in_kernels(measure, KINDS[type(measure)])
-    mask = measure.mask(backend, arrays)
-    if mask is not None:
-        if not own.takes_mask():
-            return None
-        mask = _mask_on_host(backend, memory, mask, arrays[0].dtype)
-        if mask is None:
-            return None
-    given: Any = tuple(map(memory.take, arrays[:2]))
-    if any(array is None or array.dtype not in DTYPES or array.dtype != given[0].dtype for array in given):
-        return None
-    if not own.suits(given[0].dtype):
-        return None
-    images = measure.to_canonical(memory.inner, given)
-    if own.worth_a_copy:
-        images = tuple(np.require(image, requirements=("C", "A")) for image in images)
-    elif not all(_in_one_piece(*pair) for pair in zip(images, given, strict=True)):
-        return None
-    return HostEvaluation(own, memory, given, images, otherwise, mask)
-
-
-def _mask_on_host(backend: Backend, memory: HostMemory, mask: Array, dtype: Any) -> Array | None:
-    """Return a mask in the host's memory; one of numbers that kernels do not know as the images' numbers."""
-    found = memory.take(mask)
-    return memory.take(backend.xp.astype(mask, dtype)) if found is None else found
-
-
-def _in_one_piece(image: Array, given: Array) -> bool:
-    """Return whether an image is contiguous and shares the memory of the input, so that nothing was copied."""
-    flags = image.flags
-    return bool(flags.c_contiguous and flags.aligned and (image is given or np.may_share_memory(image, given)))

@@ -1,4 +1,4 @@
-"""Local correlation and its gradients, in one pass over rows that stay in cache.
+"""Local correlation and its gradients where running sums are not exact: in one pass over rows that stay in cache.
 
 A row is what is known of the windows at one line of voxels: their moments (two means, three centred second moments and
 with a mask their weight) on the way to the values, sums on the way back to the gradients. Windows are joined as in the
@@ -32,7 +32,7 @@ BLOCK = 16
 # --- joining ----------------------------------------------------------------------------------------------------------
 
 
-@kernel(fastmath=ROUNDING)
+@kernel(fastmath=ROUNDING, inner=True)
 def _join_entry(
     a: Array, ia: int, j: Any, b: Array, ib: int, k: Any, out: Array, io: int, share: Any, between: Any
 ) -> None:
@@ -46,7 +46,7 @@ def _join_entry(
     out[io, 4, j] = a[ia, 4, j] + b[ib, 4, k] + dt * dp * between
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _join(
     a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, share: Any, between: Any, count: Any
 ) -> None:
@@ -56,7 +56,7 @@ def _join(
         _join_entry(a, ia, j, b, ib, ahead + j, out, io, share, between)
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _add(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, count: Any) -> None:
     """Add windows' sums; those of ``b`` begin ``ahead`` entries further on."""
     ahead, count = np.uintp(ahead), np.uintp(count)
@@ -65,7 +65,7 @@ def _add(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, 
             out[io, m, j] = a[ia, m, j] + b[ib, m, ahead + j]
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array, io: int, count: Any) -> None:
     """Join the moments of windows that weigh what their voxels do; nothing has a weight and means of 0."""
     zero = a.dtype.type(0.0)
@@ -79,7 +79,7 @@ def _join_weighted(a: Array, ia: int, b: Array, ib: int, ahead: Any, out: Array,
         out[io, WEIGHT, j] = weight
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _begin(out: Array, io: int, count: Any) -> None:
     """Write zeros."""
     zero = out.dtype.type(0.0)
@@ -88,7 +88,7 @@ def _begin(out: Array, io: int, count: Any) -> None:
             out[io, m, j] = zero
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _add_times(a: Array, ia: int, ahead: Any, tap: Any, out: Array, io: int, count: Any) -> None:
     """Add windows' sums times a tap."""
     ahead, count = np.uintp(ahead), np.uintp(count)
@@ -97,7 +97,7 @@ def _add_times(a: Array, ia: int, ahead: Any, tap: Any, out: Array, io: int, cou
             out[io, m, j] += tap * a[ia, m, ahead + j]
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _add_about(
     a: Array, ia: int, ahead: Any, middle: int, half: Any, tap: Any, factor: Any, out: Array, io: int, count: Any
 ) -> None:
@@ -113,7 +113,7 @@ def _add_about(
         out[io, 4, j] += tap * a[ia, 4, ahead + j] + factor * dt * dp
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _settle(a: Array, middle: int, half: Any, inverse: Any, factor: Any, out: Array, io: int, count: Any) -> None:
     """Make such sums moments about their own means."""
     half, count = np.uintp(half), np.uintp(count)
@@ -126,7 +126,7 @@ def _settle(a: Array, middle: int, half: Any, inverse: Any, factor: Any, out: Ar
         out[io, 4, j] -= factor * dt * dp
 
 
-@kernel()
+@kernel(inner=True)
 def _spread(
     rows: Array, start: int, length: int, row: int, taps: Array, out: Array, io: int, unit: float, count: int
 ) -> None:
@@ -150,7 +150,7 @@ def _spread(
         _settle(rows, place, half, kind(1.0 / weight), kind(weight * unit), out, io, count)
 
 
-@kernel()
+@kernel(inner=True)
 def _follow(
     steps: Array, taps: Array, known: int, rows: Array, first: int, out: Array, io: int, unit: float, count: int
 ) -> None:
@@ -179,7 +179,7 @@ def _follow(
             _join(rows, a, rows, b, ahead, into, at, share, between, count)
 
 
-@kernel()
+@kernel(inner=True)
 def _levels(width: int) -> int:
     """Return how many of 1, 2, 4, ... are not above a width."""
     levels = 0
@@ -188,7 +188,7 @@ def _levels(width: int) -> int:
     return levels
 
 
-@kernel()
+@kernel(inner=True)
 def _steps_of_box(width: int) -> int:
     """Return in how many steps a box is made: windows are doubled and then joined, or one row is taken as it is."""
     levels = digits = _levels(width)
@@ -197,7 +197,7 @@ def _steps_of_box(width: int) -> int:
     return max(levels + digits - 2, 1)
 
 
-@kernel()
+@kernel(inner=True)
 def _places(boxes: Array, taps: Array, past: bool) -> Array:
     """Return for each box's windows of 1, 2, 4, ... where their rows begin, then two spare rows, and the end of all.
 
@@ -223,13 +223,13 @@ def _places(boxes: Array, taps: Array, past: bool) -> Array:
     return places
 
 
-@kernel()
+@kernel(inner=True)
 def _place(places: Array, level: int, row: int) -> int:
     """Return where the windows are that end with a row."""
     return places[level] + row % (places[level + 1] - places[level])
 
 
-@kernel()
+@kernel(inner=True)
 def _steps(boxes: Array, taps: Array) -> Array:
     """Return room for the steps that make a window.
 
@@ -244,7 +244,7 @@ def _steps(boxes: Array, taps: Array) -> Array:
     return np.zeros((count, NEEDS + 1), np.int64)
 
 
-@kernel()
+@kernel(inner=True)
 def _plan(steps: Array, boxes: Array, taps: Array, places: Array, row: int, along: bool) -> None:
     """Write down how windows that end with a row are made, or ``along`` a row those that begin at each entry."""
     if taps.shape[0]:
@@ -285,7 +285,7 @@ def _plan(steps: Array, boxes: Array, taps: Array, places: Array, row: int, alon
         base, unit, before = base + levels, unit * width, before + width - 1
 
 
-@kernel()
+@kernel(inner=True)
 def _extent(boxes: Array, taps: Array) -> tuple[int, float]:
     """Return a window's width and the sum of its weights."""
     if taps.shape[0]:
@@ -299,7 +299,7 @@ def _extent(boxes: Array, taps: Array) -> tuple[int, float]:
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _read(image: Array, z: int, y: int, centre: Any, before: Any, out: Array, io: int, m: int) -> None:
     """Read a line of an image less its centre, with the zeros beyond the border, which the centre moves, too."""
     planes, lines, entries = image.shape
@@ -314,7 +314,7 @@ def _read(image: Array, z: int, y: int, centre: Any, before: Any, out: Array, io
             out[io, m, j] = -centre
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _read_weights(weights: Array, z: int, y: int, beyond: Any, before: Any, out: Array, io: int) -> None:
     """Read a line of weights, with those beyond the border, and let what weighs nothing be 0."""
     planes, lines, entries = weights.shape
@@ -331,7 +331,7 @@ def _read_weights(weights: Array, z: int, y: int, beyond: Any, before: Any, out:
         out[io, 1, j] = out[io, 1, j] if out[io, WEIGHT, j] != zero else zero
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _values(moments: Array, nr: Any, dr: Any, value: Array, inverse: Array) -> None:
     """Write the value of each window, and 1 by its denominator."""
     one = moments.dtype.type(1.0)
@@ -343,7 +343,7 @@ def _values(moments: Array, nr: Any, dr: Any, value: Array, inverse: Array) -> N
         value[j] = ((square if square < product else product) + nr) * inverse[j]
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _weigh(weights: Array, z: int, y: int, inverse: Array, value: Array, share: Array) -> None:
     """Multiply values by the weights of their windows' middles, and write these times 1 by the denominators."""
     for j in range(value.shape[0]):
@@ -351,7 +351,7 @@ def _weigh(weights: Array, z: int, y: int, inverse: Array, value: Array, share: 
         share[j] = inverse[j] * weights[z, y, j]
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _factors(
     moments: Array, value: Array, inverse: Array, share: Array, own: int, first: int, after: Any, out: Array
 ) -> None:
@@ -368,7 +368,7 @@ def _factors(
         out[0, first + 1, after + j] = by_cross * moments[0, other, j] - by_variance * moments[0, own, j]
 
 
-@kernel(fastmath=SUMMING)
+@kernel(fastmath=SUMMING, inner=True)
 def _sum(row: Array) -> float:
     total = 0.0
     for j in range(row.shape[0]):
@@ -376,7 +376,7 @@ def _sum(row: Array) -> float:
     return total
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _combine(
     sums: Array,
     first: int,
@@ -395,7 +395,7 @@ def _combine(
         out[z, y, j] = (gradient - sums[0, first + 1, j]) * factor
 
 
-@kernel(fastmath=ROUNDING, apart=True)
+@kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _combine_weighted(
     sums: Array,
     first: int,
@@ -431,11 +431,12 @@ def correlate(
     smooth: tuple[Any, Any],
     planes: tuple[int, int],
     lines: tuple[int, int],
+    columns: tuple[int, int],
     factor: Any,
     by_t: Array,
     by_p: Array,
 ) -> float:
-    """Return the sum of the values of the windows about these planes and lines of two images ``(d1, d2, d3)``.
+    """Return the sum of the values of the windows about these planes, lines and columns of two images ``(d1, d2, d3)``.
 
     Where ``by_t`` or ``by_p`` have the images' shape and not 0 planes, ``factor`` times the gradient of the sum of all
     values is written into these planes and lines of them. Where ``weights`` has, it is the voxels' weights, and
@@ -518,7 +519,7 @@ def correlate(
                 if masked:
                     _weigh(weights, plane, middle_y, inverse, value, share)
                 if top <= plane < bottom and left <= middle_y < right:
-                    total += _sum(value)
+                    total += _sum(value[columns[0] : columns[1]])
                 if not back:
                     continue
                 if wants_t:

@@ -37,3 +37,17 @@ def symbolic_zero(tangent: Any) -> bool:
     if _SymbolicZero is None:
         return not isinstance(tangent, (jax.Array, np.ndarray))
     return isinstance(tangent, _SymbolicZero)
+
+
+def moves(tangent: Any) -> bool:
+    """Return whether a tangent may be anything but 0; that of an integer has a dtype of its own."""
+    return not symbolic_zero(tangent) and tangent.dtype != jax.dtypes.float0
+
+
+def varies(array: Any) -> bool:
+    """Return whether the type of an array says over which axes of ``shard_map`` it varies; no may be wrong.
+
+    A result that lacks it JAX refuses, with an error.
+    """
+    kind = jax.typeof(array) if hasattr(jax, "typeof") else None
+    return bool(getattr(getattr(kind, "manual_axis_type", None), "varying", None) or getattr(kind, "vma", None))

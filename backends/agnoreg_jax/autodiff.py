@@ -10,7 +10,7 @@ from jax import numpy as xp
 
 from agnoreg.backend import Autodiff
 from agnoreg_jax._parameters import joined, split
-from agnoreg_jax._private import symbolic_zero, traced
+from agnoreg_jax._private import moves, traced
 
 Array = Any
 
@@ -49,20 +49,20 @@ class JaxAutodiff(Autodiff):
             # Forward mode hands on what it was given: NumPy's arrays, too.
             parameters, arrays = jax.tree.map(xp.asarray, primals)
             # A mask, which may follow the inputs, is a constant.
-            moves = {i: move for i, move in enumerate(tangents[1][: function.inputs]) if _moves(move)}
-            if moves:
-                result, gradients = joined(kept, parameters).value_and_gradients(self.backend, arrays, tuple(moves))
+            moving = {i: move for i, move in enumerate(tangents[1][: function.inputs]) if moves(move)}
+            if moving:
+                result, gradients = joined(kept, parameters).value_and_gradients(self.backend, arrays, tuple(moving))
             else:
                 result, gradients = joined(kept, parameters).value(self.backend, arrays), ()
             total = xp.zeros_like(result)
-            for gradient, move in zip(gradients, moves.values(), strict=True):
+            for gradient, move in zip(gradients, moving.values(), strict=True):
                 total += self._products(gradient, move)
-            if any(map(_moves, tangents[0])):
+            if any(map(moves, tangents[0])):
 
                 def by_parameters(*parameters: Array) -> Array:
                     return joined(kept, parameters).value(self.backend, arrays)
 
-                steps = (x if _moves(x) else xp.zeros(x.shape, x.dtype) for x in tangents[0])
+                steps = (x if moves(x) else xp.zeros(x.shape, x.dtype) for x in tangents[0])
                 total += jax.jvp(by_parameters, parameters, tuple(steps))[1]
             return result, total
 
@@ -96,8 +96,3 @@ class JaxAutodiff(Autodiff):
 
         value, back = jax.vjp(of, *(arrays[i] for i in wrt))
         return value, back(xp.ones_like(value))
-
-
-def _moves(tangent: Any) -> bool:
-    """Return whether a tangent may be anything but 0; that of an integer has a dtype of its own."""
-    return not symbolic_zero(tangent) and tangent.dtype != jax.dtypes.float0

@@ -8,13 +8,15 @@ import jax
 from jax import lax
 from jax import numpy as xp
 
-from agnoreg.backend import CPU_SLABS, GPU_SLABS, Execution
+from agnoreg.backend import CPU_SLABS, GPU_SLABS, Backend, Execution
+from agnoreg.backend.accelerators import HostMemory
 from agnoreg.backend.execution import Results, Step
 from agnoreg.backend.shifts import pad
 from agnoreg.engine.slabs import alike
 from agnoreg_jax._parameters import joined, split
 from agnoreg_jax._private import traced
 from agnoreg_jax.compiled import Compiled, tracing
+from agnoreg_jax.hosted import hosted
 
 Array = Any
 #: A state, sums so far, and the images that pieces are written to.
@@ -31,8 +33,13 @@ class JaxExecution(Execution):
     #: XLA fuses what is done voxel by voxel: in a whole image it stores nothing.
     slab_sizes: ClassVar[Mapping[str, int]] = CPU_SLABS | {"voxels": 1 << 23}
 
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        # `Hosted` reaches it; the engine is told of no memory, since a trace has none.
+        self.memories = {"host": HostMemory(backend)}
+
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return the measure, compiled as a whole; its own arrays in the compute dtype.
+        """Return the measure, compiled as a whole or by kernels; its own arrays in the compute dtype.
 
         One by one, JAX would compile each of its operations for each shape, which takes longer.
         """
@@ -41,7 +48,8 @@ class JaxExecution(Execution):
         parameters = tuple(xp.astype(x, dtype) for x in parameters)
         if not _hashable(kept):
             return joined(kept, parameters)
-        return Compiled(self.backend, kept, parameters, self.slab_elements(arrays[0], measure.workload))
+        compiled = Compiled(self.backend, kept, parameters, self.slab_elements(arrays[0], measure.workload))
+        return compiled if parameters else hosted(self.backend, kept, compiled)
 
     def slab_elements(self, array: Array, kind: str) -> int:
         """Return a cache-sized slab on a CPU, one that fills the card elsewhere; a tracer's device is the default."""

@@ -16,6 +16,7 @@ record_operation = names.find("tensorflow.python.eager.record.record_operation")
 should_record_backprop = names.find("tensorflow.python.eager.record.should_record_backprop")
 pack_tangents = names.find("tensorflow.python.eager.forwardprop_util.pack_tangents")
 in_xla_context = names.find("tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext")
+in_save_context = names.find("tensorflow.python.saved_model.save_context.in_save_context")
 
 
 def unwatched() -> bool:
@@ -89,3 +90,10 @@ def built_in_advance(graph: Any) -> bool:
 def made_for_xla() -> bool:
     """Return whether the graph that is built now is for XLA; no may be wrong, and XLA's own errors follow then."""
     return in_xla_context is not None and bool(in_xla_context(tf.compat.v1.get_default_graph()))
+
+
+def may_call_python() -> bool:
+    """Return whether the graph that is built now is known to be neither for XLA nor for a model that is being saved."""
+    if in_xla_context is None or in_save_context is None:
+        return False
+    return not made_for_xla() and not in_save_context()

@@ -1,6 +1,7 @@
 """Closed-form gradients behind ``tf.custom_gradient``."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -51,6 +52,8 @@ class TensorFlowAutodiff(Autodiff):
         eager = tf.executing_eagerly()
         if eager and _private.unwatched():
             return function.value(self.backend, arrays)
+        execution: Any = self.backend.execution
+        calls = not eager and execution.calls_kernels()
         fixed = tuple(tf.stop_gradient(array) for array in arrays)
         # A mask, which may follow the inputs, is a constant.
         floating = [i for i, array in enumerate(arrays[: function.inputs]) if array.dtype.is_floating]
@@ -75,10 +78,11 @@ class TensorFlowAutodiff(Autodiff):
                         whole = self.known(lambda: cotangent == 1.0)
                         return own if whole else own * broadcast_samples(xp, cotangent, own)
                     of, known = wanted, saved
-                    if wrt not in wanted:
-                        of = (wrt,)
-                        _, known = function.forward(self.backend, fixed, of)
-                    return function.backward(self.backend, fixed, (wrt,), of, known, cotangent)[0]
+                    with nullcontext() if eager else execution.as_in_value(calls):
+                        if wrt not in wanted:
+                            of = (wrt,)
+                            _, known = function.forward(self.backend, fixed, of)
+                        return function.backward(self.backend, fixed, (wrt,), of, known, cotangent)[0]
 
                 return _undifferentiable(gradient, cotangent, arrays[wrt].dtype, [arrays[i] for i in floating])
 

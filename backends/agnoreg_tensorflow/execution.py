@@ -1,6 +1,8 @@
 """How TensorFlow goes over slabs, by ``tf.while_loop`` in a graph, and how kernels reach its memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -12,6 +14,9 @@ from agnoreg.backend import CPU_SLABS, Backend, Execution
 from agnoreg.backend.accelerators import ALIGNED, HostMemory, cores
 from agnoreg.backend.execution import Results, Step
 from agnoreg.engine import slabs
+from agnoreg.engine.native import natively_differentiated
+from agnoreg_tensorflow._private import may_call_python
+from agnoreg_tensorflow.hosted import Hosted
 
 Array = Any
 
@@ -60,12 +65,31 @@ class TensorFlowExecution(Execution):
         super().__init__(backend)
         self.host = TensorFlowMemory(backend)
         self.memories = {"host": self.host}
+        self._value_calls: ContextVar[bool | None] = ContextVar("value_calls", default=None)
 
     def override(self, measure: Any, arrays: tuple[Array, ...]) -> Any:
-        """Return the measure, compiled for a large image: each of the many operations on slabs is dear when eager."""
+        """Return the measure, compiled for a large image: each of the many operations on slabs is dear when eager.
+
+        A graph calls kernels where it can.
+        """
         if not tf.executing_eagerly():
-            return measure
+            return Hosted(measure) if self.calls_kernels() else measure
         return _Compiled(measure) if arrays[0].shape.num_elements() >= LEAST_COMPILED else measure
+
+    def calls_kernels(self) -> bool:
+        """Return whether the graph that is built now may call kernels; in a gradient's, whether its value's does."""
+        if self._value_calls.get() is not None:
+            return bool(self._value_calls.get())
+        return self.backend.kernels and not natively_differentiated() and may_call_python() and _only_cpu()
+
+    @contextmanager
+    def as_in_value(self, calls: bool) -> Iterator[None]:
+        """Have a gradient computed as its value was, whose graph may be another one: that is what was saved for it."""
+        before = self._value_calls.set(calls)
+        try:
+            yield
+        finally:
+            self._value_calls.reset(before)
 
     def memory(self, arrays: tuple[Array, ...]) -> HostMemory | None:
         """Return the host's memory; None while a function is traced."""
@@ -123,6 +147,11 @@ class TensorFlowExecution(Execution):
 def _threads() -> int:
     """Return how many threads TensorFlow was told to use, which it takes no more once there are tensors."""
     return tf.config.threading.get_intra_op_parallelism_threads()
+
+
+def _only_cpu() -> bool:
+    """Return whether whatever is traced runs in this process, on the CPU: TensorFlow has no other device."""
+    return all(device.name.startswith("/device:CPU") for device in tf.config.list_logical_devices())
 
 
 class _Compiled:
@@ -211,7 +240,9 @@ def _graph_loop(tiles: Sequence[Any], body: Callable[[Any, Any], Step], state: A
 def _side_by_side(stacked: Array, planes: int, like: Array) -> Array:
     """Concatenate pieces that are stacked along axis 0 along their own axis 1."""
     sizes = [-1 if size is None else size for size in like.shape]
-    order = [1, 0, *range(2, len(sizes) + 1)]
-    result = tf.reshape(tf.transpose(stacked, order), [sizes[0], planes, *sizes[2:]])
+    if sizes[0] != 1:
+        # Planes of a single sample lie one after the other already.
+        stacked = tf.transpose(stacked, [1, 0, *range(2, len(sizes) + 1)])
+    result = tf.reshape(stacked, [sizes[0], planes, *sizes[2:]])
     result.set_shape([like.shape[0], planes, *like.shape[2:]])
     return result

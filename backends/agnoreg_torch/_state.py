@@ -1,5 +1,8 @@
 """What is being done with tensors: whether it is recorded, traced, or mapped over."""
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 from agnoreg_torch import _private
@@ -55,3 +58,12 @@ def mapped() -> bool:
 def batched(tensor: Array) -> bool:
     """Return whether a tensor stands for a batch of them, which PyTorch maps over."""
     return not traced() and _private.batched(tensor)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """Return a context in which float32 means float32: autocast would halve the histogram's products."""
+    try:
+        active = torch.is_autocast_enabled(device_type)
+    except RuntimeError:  # a device that knows no autocast
+        active = False
+    return torch.autocast(device_type, enabled=False) if active else nullcontext()

@@ -1,15 +1,14 @@
 """Closed-form gradients behind one autograd.Function."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from array_api_compat import torch as xp
 
 from agnoreg.backend import Autodiff, broadcast_samples
-from agnoreg_torch import _private
-from agnoreg_torch._state import batched, mapped, recorded, traced
+from agnoreg_torch import _private, compiled
+from agnoreg_torch._state import batched, mapped, recorded, traced, without_autocast
 
 Array = torch.Tensor
 
@@ -51,7 +50,7 @@ class _Value(torch.autograd.Function):
         kept, saved = tensors[: len(ctx.kept)], tensors[len(ctx.kept) :]
         # An array that is not kept is not read.
         arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
-        with torch.no_grad(), _without_autocast(cotangent.device.type):
+        with torch.no_grad(), without_autocast(cotangent.device.type):
             if saved and batched(cotangent):
                 # Of many cotangents at once the gradient is made once, at unit cotangent: they are factors of samples.
                 unit = torch.ones(cotangent.shape, dtype=cotangent.dtype, device=cotangent.device)
@@ -117,15 +116,6 @@ class _Gradient(torch.autograd.Function):
         raise RuntimeError(SECOND_DERIVATIVE)
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
-    """Return a context in which float32 means float32: autocast would halve the histogram's products."""
-    try:
-        active = torch.is_autocast_enabled(device_type)
-    except RuntimeError:  # a device that knows no autocast
-        active = False
-    return torch.autocast(device_type, enabled=False) if active else nullcontext()
-
-
 def _scaled(backend: Any, gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
     """Return gradients times a cotangent ``(B,)``, in their own memory where that is known to be no batch of them."""
     unchanged = backend.autodiff.known(lambda: cotangent == 1.0)
@@ -161,12 +151,23 @@ class TorchAutodiff(Autodiff):
     def differentiable(self, function: Any, arrays: tuple[Array, ...]) -> Array:
         """Return the value; where a tensor requires a gradient, with that gradient hung on it."""
         wrt = tuple(i for i, array in enumerate(arrays[: function.inputs]) if recorded(array))
-        with _without_autocast(arrays[0].device.type):
+        if compiled.is_hidden(function):
+            return compiled.value_and_gradients(function, arrays, wrt)[0]
+        with without_autocast(arrays[0].device.type):
             if not wrt:
                 return function.value(self.backend, arrays)
             if mapped():
                 return _MappedValue.apply(self.backend, function, wrt, *arrays)[0]
             return _Value.apply(self.backend, function, wrt, *arrays)
+
+    def value_and_gradients(
+        self, function: Any, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return the value and the gradients; a compiler gets them from one operator."""
+        if not compiled.is_hidden(function):
+            return super().value_and_gradients(function, arrays, wrt, scale)
+        value, gradients = compiled.value_and_gradients(function, arrays, wrt)
+        return value, tuple([gradient * scale for gradient in gradients])
 
     def value_and_grad(
         self, function: Callable[..., Array], arrays: tuple[Array, ...], wrt: tuple[int, ...]

@@ -1,6 +1,7 @@
 """How PyTorch goes over slabs, and how kernels reach its memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -55,6 +56,24 @@ def _warn(text: str) -> None:
     warn_of_input(text)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let this thread's operations run on one core each.
+
+    Streaming takes hundreds of operations on a few planes, each of which would end with a barrier of all threads: where
+    other work runs, the slowest of them is late every time. PyTorch keeps this number for each thread of Python's.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or not torch.backends.openmp.is_available():
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class TorchExecution(Execution):
     """Eager execution, or a compiler's, in which slabs are unrolled."""
 
@@ -86,6 +105,17 @@ class TorchExecution(Execution):
         """
         small = array.device.type == "cpu" and not torch.compiler.is_compiling()
         return (self.slab_sizes if small else GPU_SLABS)[kind]
+
+    def scan(self, tiles: Sequence[Any], body: Callable[[Any, Any], Any], state: Any, kept: slice = slice(None)) -> Any:
+        """Run ``body`` over tiles that follow one another, on a CPU on one core."""
+        if torch.compiler.is_compiling():
+            return super().scan(tiles, body, state, kept)
+        with _one_thread():
+            return super().scan(tiles, body, state, kept)
+
+    def loop(self, tiles: Sequence[Any], body: Callable[[Any], Any], parallel: bool = False) -> Any:
+        """Run ``body`` over tiles that are independent: large operations, on all cores."""
+        return super().scan(tiles, lambda tile, state: (state, *body(tile)), ())
 
     def room(self, piece: Array, planes: int) -> Array | None:
         """Return memory for so many planes; None where PyTorch records what is done with the pieces."""

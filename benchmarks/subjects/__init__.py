@@ -15,6 +15,7 @@ LIBRARIES = {
     "voxelmorph": ("voxelmorph", "VoxelMorph (neurite)"),
     "fireants": ("fireants", "FireANTs"),
     "deepreg-formula": ("deepreg_formula", "DeepReg's formula, our rendering"),
+    "jax-formula": ("jax_formula", "the plain formula"),
     "simpleitk": ("simpleitk", "SimpleITK"),
     "ants": ("ants", "ANTs (antspyx)"),
     "plain": ("plain", "plain arithmetic"),
@@ -79,3 +80,12 @@ def by_tape(function, arrays, graph, **keywords):
 
     value, both = (tf.function(f) if graph else f for f in (function, value_and_gradient))
     return Work(lambda: value(*arrays), lambda: both(*arrays), **keywords)
+
+
+def by_jit(function, arrays, **keywords):
+    """Return the `Work` of a function of JAX arrays, compiled, and differentiated by the last of them."""
+    import jax
+
+    value, both = jax.jit(function), jax.jit(jax.value_and_grad(function, argnums=len(arrays) - 1))
+    # Either returns before it is computed.
+    return Work(lambda: jax.block_until_ready(value(*arrays)), lambda: jax.block_until_ready(both(*arrays)), **keywords)

@@ -2,13 +2,13 @@
 
 from functools import partial
 
-from benchmarks.subjects import Work, by_autograd, by_tape
+from benchmarks.subjects import Work, by_autograd, by_jit, by_tape
 
 
 def build(loss, arrays, backend, device):
-    """Return the loss on ``backend``: an adapter's name, ``torch plain`` or ``numpy plain`` without compiled kernels.
+    """Return the loss on ``backend``: an adapter's name, or with ``plain`` after it the same without compiled kernels.
 
-    ``tensorflow graph`` is TensorFlow in a tf.function.
+    ``tensorflow graph`` is TensorFlow in a tf.function; JAX is compiled by jax.jit.
     """
     import agnoreg
     from benchmarks.inputs import ball
@@ -27,6 +27,8 @@ def build(loss, arrays, backend, device):
         return by_autograd(partial(function, **options), arrays, number=number)
     if name == "tensorflow":
         return by_tape(partial(function, **options), arrays, graph=mode == "graph", number=number)
+    if name == "jax":
+        return by_jit(partial(function, **options), arrays, number=number)
     return Work(
         lambda: function(*arrays, **options),
         lambda: agnoreg.value_and_grad(function, *arrays, **options),

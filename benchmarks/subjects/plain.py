@@ -17,6 +17,12 @@ def build(loss, arrays, backend, device):
         raise NotOfferedError("written for pointwise losses only")
     xp, tensors = NAMESPACES[name](arrays, device)
     both = FORMULAS[loss["name"]]
+    if name == "jax":
+        import jax
+
+        value = jax.jit(lambda *pair: both(xp, *pair)[0])
+        compiled = jax.jit(lambda *pair: both(xp, *pair))
+        return Work(lambda: jax.block_until_ready(value(*tensors)), lambda: jax.block_until_ready(compiled(*tensors)))
     if mode == "graph":
         import tensorflow as tf
 
@@ -55,6 +61,12 @@ def _tensorflow(arrays, device):
 
     with tf.device(device or "/CPU:0"):
         return _TensorFlow(tf), [tf.constant(x) for x in arrays]
+
+
+def _jax(arrays, device):
+    import jax
+
+    return jax.numpy, [jax.device_put(x, device and jax.devices(device)[0]) for x in arrays]
 
 
 def _pass(xp, t, p):
@@ -103,7 +115,7 @@ def _count(x):
     return count
 
 
-NAMESPACES = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "tensorflow": _tensorflow}
+NAMESPACES = {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "tensorflow": _tensorflow, "jax": _jax}
 FORMULAS = {
     "pass": _pass,
     "scaled pass": _scaled_pass,

@@ -31,7 +31,7 @@ LOSSES = {
     "bending": agnoreg_keras.Bending(spacing=(1.0, 1.0, 2.5)),
 }
 TRAINED = ("small", "dice", "bending")
-SAVED = ("lncc", "sum", "bending")
+SAVED = ("sum", "bending")
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from agnoreg_cpu.measures import HostEvaluation
 from distributed import Client, LocalCluster
 from every import LOSSES
 
@@ -106,6 +107,40 @@ def test_nothing_is_computed_before_it_is_asked_for(rng, name):
         assert gradient.shape == arrays[-1].shape
         with pytest.raises(AssertionError, match="was computed"):
             value.compute()
+
+
+@pytest.mark.parametrize(
+    ("name", "masked"),
+    [
+        *((name, False) for name in ("gncc", "dice", "jaccard", "ssd", "cross-entropy")),
+        *((name, masked) for name in ("lncc", "gmi", "bending", "gradient") for masked in (False, True)),
+    ],
+)
+def test_blocks_are_computed_by_kernels(rng, name, masked, monkeypatch):
+    loss = agnoreg.build_loss(name)
+    arrays = [x.astype(np.float32) for x in images(loss, rng, (2, 12, 13, 14))]
+    masks = {"mask": rng.random((2, 12, 13, 14)) > 0.01} if masked else {}
+    expected, wanted = agnoreg.value_and_grad(loss, *arrays, **masks)
+    taken = []
+    of_block = HostEvaluation.of_block
+
+    def note(self, constants, count, own):
+        taken.append(of_block(self, constants, count, own))
+        return taken[-1]
+
+    monkeypatch.setattr(HostEvaluation, "of_block", note)
+    lazy = [chunked(x, (1, 7, 8, 9)) for x in arrays]
+    value, gradient = agnoreg.value_and_grad(loss, *lazy, **{key: chunked(x, (1, 7, 8, 9)) for key, x in masks.items()})
+    value, gradient = dask.compute(value, gradient)
+    assert taken
+    assert all(taken)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    # A user may do without.
+    taken.clear()
+    monkeypatch.setattr(agnoreg.get_backend("dask"), "kernels", False)
+    np.testing.assert_allclose(loss(*lazy).compute(), loss(*arrays), rtol=1e-6)
+    assert not taken
 
 
 class Card(np.ndarray):

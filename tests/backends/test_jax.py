@@ -33,7 +33,8 @@ def float64():
 
 @pytest.fixture
 def four_planes(monkeypatch):
-    """Force slabs of 4 planes of such an image, whatever a loss makes of a plane."""
+    """Force slabs of 4 planes of such an image, whatever a loss makes of a plane; kernels know no slabs."""
+    monkeypatch.setattr(agnoreg.Backend, "kernels", False)
     # A plane with the gaps of a window of 9, of bending energy and of the gradient norm takes 672, 816 and 720 numbers.
     sizes = {"streaming": 3300, "windows": 4 * 13 * 14, "bins": 4 * 13 * 14 * 23, "voxels": 4 * 13 * 14}
     monkeypatch.setattr(type(agnoreg.get_backend("jax").execution), "slab_sizes", sizes)
@@ -198,6 +199,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import agnoreg
+
+# Its own path is what takes memory, or does not.
+agnoreg.Backend.kernels = False
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

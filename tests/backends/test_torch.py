@@ -7,6 +7,7 @@ from every import LOSSES
 
 import agnoreg
 from agnoreg import functional
+from agnoreg.engine.planes import PlaneBatch
 
 
 def tensors(loss, shape=(2, 8, 9, 7), dtype=torch.float64):
@@ -198,3 +199,29 @@ def test_a_training_step_lowers_the_loss():
         optimizer.step()
         trace.append(value.item())
     assert trace[-1] < trace[0] - 0.1
+
+
+def test_streaming_takes_one_core_and_leaves_the_number_of_threads_as_it_was():
+    execution = agnoreg.get_backend("torch").execution
+    tiles = [PlaneBatch(start, 1, 2, 0) for start in range(2)]
+    before, seen = torch.get_num_threads(), []
+
+    def body(tile, state):
+        seen.append(torch.get_num_threads())
+        return state, (), (torch.full((1, 1, 3), float(tile.start)),)
+
+    def broken(tile, state):
+        raise ValueError("no such plane")
+
+    torch.set_num_threads(3)
+    try:
+        _, (image,) = execution.scan(tiles, body, ())
+        with pytest.raises(ValueError, match="no such plane"):
+            execution.scan(tiles, broken, ())
+        assert torch.get_num_threads() == 3
+        execution.loop(tiles, lambda tile: body(tile, ())[1:])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == ([1, 1] if torch.backends.openmp.is_available() else [3, 3]) + [3, 3]
+    torch.testing.assert_close(image, torch.tensor([[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]))

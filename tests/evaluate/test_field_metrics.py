@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 import tracemalloc
 import zipfile
 
@@ -146,7 +147,7 @@ def test_fields_in_numpys_files_are_those_in_nifti(evaluated, field, tmp_path, e
     np.save(path, np.asfortranarray(stored)) if ending == "npy" else np.savez_compressed(path, stored)
     result = evaluated(str(path))
     assert values(result) == values(evaluated(field.astype(dtype).astype(np.float32)))
-    assert "ddf has no header: its grid is the fixed image's, displacements are in its voxels." in result.notes
+    assert "ddf has no header: its grid is the fixed image's." in result.notes
     assert result.inputs[2].stored_as == str(np.dtype(dtype))
 
 
@@ -214,6 +215,16 @@ def test_claims_beyond_the_file_are_refused_unread(evaluated, tmp_path, packed):
         evaluated(str(path))
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+def test_a_packed_file_that_claims_more_than_its_bytes_can_hold_is_refused_unread(evaluated, tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, np.zeros((3, *SHAPE), np.float32))
+    with zipfile.ZipFile(path) as archive:
+        size = archive.infolist()[0].file_size
+    path.write_bytes(path.read_bytes().replace(struct.pack("<L", size), struct.pack("<L", 0xF0000000)))
+    with pytest.raises(InputError, match=r"claims 4026531840 bytes, and \d+ compressed bytes cannot hold as many"):
+        evaluated(str(path))
 
 
 def _written(path, content):
@@ -299,6 +310,11 @@ def test_a_field_is_read_as_simpleitk_means_it(tmp_path, rng):
     start = np.array(image.TransformIndexToPhysicalPoint(index))
     end = image.TransformPhysicalPointToContinuousIndex((start + vectors[index]).tolist())
     np.testing.assert_allclose(found[index], np.subtract(end, index), atol=1e-4)
+    # It is marked as vectors, and whoever reads it as if it were the array's is warned.
+    images = [nifti(x, affine) for x in rng.random((2, *SHAPE)).astype(np.float32)]
+    for frame, warned in (("itk", 0), ("array", 1)):
+        result = evaluate_pair(*images, ddf=tmp_path / "warp.nii.gz", ddf_frame=frame, losses=["sdlogj"])
+        assert sum("pass --ddf-frame itk" in text for text in result.warnings) == warned
 
 
 def test_the_frame_of_a_field_is_array_or_itk(evaluated, field):

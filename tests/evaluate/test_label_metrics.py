@@ -93,6 +93,17 @@ def test_the_surface_dice_needs_a_tolerance(evaluated, maps):
         evaluated(*maps, nsd_tolerance=-1)
 
 
+def test_a_name_much_like_a_metrics_is_answered_by_it(evaluated, maps):
+    with pytest.raises(InputError, match="Did you mean the metric 'hd95'"):
+        evaluated(*maps, losses=["hd96"])
+
+
+def test_a_tolerance_needs_labels(maps):
+    images = [nifti(x.astype(np.float32)) for x in maps]
+    with pytest.raises(InputError, match="--nsd-tolerance is of labels: it needs --fixed-label and --moved-label"):
+        evaluate_pair(*images, nsd_tolerance=2)
+
+
 def test_a_group_and_a_percentile_can_be_asked_for(evaluated, maps):
     found = columns(evaluated(*maps, losses=["overlap", "hausdorff:percentile=90", "hausdorff", "hd95:surface=voxels"]))
     counts = overlap(*(x[None] for x in maps), labels=LABELS)

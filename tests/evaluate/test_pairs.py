@@ -177,7 +177,7 @@ def test_the_table_is_the_same_for_any_number_of_workers(folder, run, address):
         assert run("--pairs", folder / "pairs.csv", "--out", out, *options)[0] == 0
     first = pd.read_parquet("a.parquet")
     numbers = list(first.columns[first.dtypes == "float64"].drop("seconds"))
-    assert len(numbers) == 4 + 9 * 4 + 2
+    assert len(numbers) == 4 + 9 * 4 + 9
     for other in ("b.csv", "c.csv"):
         second = pd.read_csv(other, keep_default_na=False, na_values={"": []})
         assert list(first.columns) == list(second.columns)

@@ -164,3 +164,59 @@ for name in ("_CompilerBase", "_noalias", "_FunctionCache", "_FunctionCacheImpl"
         + MODULE.format(step=10).replace("@kernel()", "@kernel(apart=True)")
     )
     assert written(tmp_path) == ("", ["11", "0"])
+
+
+#: A kernel that takes long to compile, because another thread of Python must announce it first.
+LONG = """
+import logging, sys
+from agnoreg_cpu import compiling
+
+said = []
+compiling.SILENCE = 0.0
+handler = logging.Handler()
+handler.emit = lambda record: said.append(record.getMessage())
+logging.getLogger("agnoreg").addHandler(handler)
+"""
+
+
+@pytest.mark.slow
+def test_a_long_compilation_is_announced_once_and_what_is_kept_is_not(tmp_path):
+    (tmp_path / "module.py").write_text(
+        MODULE.format(step=10) + MODULE.format(step=20).replace("more(x)", "most(x)").replace("x +", "more(x) +")
+    )
+    call = LONG + "import module; print(module.most(1), len(said), *said)"
+    for expected in ("31 1 Compiling kernels", "31 0"):
+        process = python(tmp_path, call)
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert out.startswith(expected), out
+
+
+@pytest.mark.slow
+def test_what_is_compiled_ahead_is_all_that_the_losses_need(tmp_path):
+    ahead = """
+from agnoreg_cpu import compile_all
+compile_all()
+"""
+    # In another process: whatever is not found on disk is compiled, which is not allowed.
+    later = """
+import numpy as np
+import agnoreg
+from numba.core import compiler
+
+def fail(*_, **__):
+    raise AssertionError("something is compiled")
+
+compiler.compile_extra = fail
+t, p = np.random.default_rng(0).random((2, 1, 20, 20, 20), dtype=np.float32)
+for name in ("lncc", "gncc", "dice", "jaccard", "ssd", "cross-entropy", "gmi"):
+    loss = agnoreg.build_loss(name)
+    loss(t, p)
+    for argnums in (0, 1, (0, 1)):
+        agnoreg.value_and_grad(loss, t, p, argnums=argnums)
+for convention in ("monai", "ants", "exact"):
+    agnoreg.value_and_grad(agnoreg.build_loss({"name": "lncc", "convention": convention}), t, p)
+print("done")
+"""
+    printed(python(tmp_path, ahead))
+    assert printed(python(tmp_path, later)) == "done"

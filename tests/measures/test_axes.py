@@ -176,9 +176,9 @@ def test_truncated_windows_do_not_see_an_offset(images):
         ({"squared": 1}, "squared must be True or False, got 1"),
         ({"flat_value": "0"}, "flat_value must be a finite number or None, got '0'"),
         ({"convention": "elastix"}, "convention must be one of deepreg, monai, voxelmorph, ants, exact, got 'elastix'"),
-        ({"convention": "ants", "kernel_type": "gaussian"}, "'ants' has kernel_type 'rectangular' alone"),
-        ({"convention": "monai", "kernel_size": 4}, "'monai' has odd kernel_sizes alone"),
-        ({"convention": "monai", "squared": False}, "'monai' has squared True alone"),
+        ({"convention": "ants", "kernel_type": "gaussian"}, "'ants' supports only kernel_type='rectangular'"),
+        ({"convention": "monai", "kernel_size": 4}, "'monai' supports only odd kernel sizes"),
+        ({"convention": "monai", "squared": False}, "'monai' supports only squared=True"),
     ],
 )
 def test_options_of_lncc_that_do_not_fit(options, message):

@@ -3,9 +3,19 @@
 import cupy as cp
 import numpy as np
 import pytest
+from fields import random_field
 from mask_pairs import blobs
 
-from agnoreg.metrics import overlap, surface_distances
+from agnoreg.metrics import (
+    folding,
+    inverse_consistency_error,
+    jacobian_determinant,
+    nondiffeomorphic_volume,
+    overlap,
+    sdlogj,
+    surface_distances,
+    target_registration_error,
+)
 from agnoreg.metrics.overlap import MEASURES
 
 
@@ -56,3 +66,35 @@ def test_on_another_card_than_the_current_one():
         pair = cp.asarray(true), cp.asarray(pred)
     assert overlap(*pair).dice.device.id == 1
     assert surface_distances(*pair, spacing=1.0).assd().device.id == 1
+
+
+@pytest.mark.parametrize("measure", [folding, nondiffeomorphic_volume, sdlogj])
+def test_measures_of_fields(measure):
+    u, mask = random_field(0, (2, 6, 5, 7), 0.6), np.random.default_rng(1).random((2, 6, 5, 7)) < 0.6
+    whole, found = measure(u, mask=mask), measure(cp.asarray(u), mask=cp.asarray(mask))
+    for name, values in vars(whole).items():
+        assert isinstance(getattr(found, name), cp.ndarray)
+        np.testing.assert_allclose(cp.asnumpy(getattr(found, name)), values, rtol=1e-13)
+
+
+@pytest.mark.parametrize("scheme", ["central", "corners"])
+def test_determinants(scheme):
+    u = random_field(0, (2, 6, 5, 7), 0.6)
+    found = jacobian_determinant(cp.asarray(u), scheme=scheme)
+    assert isinstance(found, cp.ndarray)
+    np.testing.assert_allclose(cp.asnumpy(found), jacobian_determinant(u, scheme=scheme), rtol=1e-13)
+    border = jacobian_determinant(cp.asarray(u), convention="voxelmorph")
+    np.testing.assert_allclose(cp.asnumpy(border), jacobian_determinant(u, convention="voxelmorph"), rtol=1e-13)
+
+
+def test_inverse_consistency_and_landmarks():
+    u, v = random_field(0, (1, 6, 5, 7), 0.6), random_field(1, (1, 6, 5, 7), 0.6)
+    whole, found = (inverse_consistency_error(*pair) for pair in ((u, v), (cp.asarray(u), cp.asarray(v))))
+    np.testing.assert_allclose(cp.asnumpy(found.p95), whole.p95, rtol=1e-13)
+    points = np.random.default_rng(2).uniform(0, 4, (2, 9, 3))
+    for convention in (None, "learn2reg"):
+        options = {"spacing": (1.0, 2.0, 3.0), "convention": convention}
+        found = target_registration_error(*points, cp.asarray(u), **options)
+        assert isinstance(found.mean, cp.ndarray)
+        expected = target_registration_error(*points, u, **options).distances
+        np.testing.assert_allclose(cp.asnumpy(found.distances), expected, rtol=1e-12)

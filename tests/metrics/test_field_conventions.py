@@ -1,21 +1,22 @@
 """Each convention of fields against a plain writing of the tool's own formula, for one field without a batch.
 
-None of the tools installs its evaluation from a registry beside what these tests may need, so the formulas are written
-down here from the definitions: what each tool computes, faults included.
+Learn2Reg's evaluation is in no registry, and TransMorph's is a script; VoxelMorph and ICON bring more than a test
+needs. So the formulas are written down here from the tools' source, faults included. SimpleITK is asked itself.
 """
 
 import numpy as np
 import pytest
-from fields import digital_by_hand, positions, random_field
+from fields import random_field
 
 from agnoreg.metrics import folding, jacobian_determinant, nondiffeomorphic_volume, sdlogj
+from conformance.reference_metrics import digital_determinants, positions
 
 FOLDED = random_field(0, (1, 9, 8, 10), 0.7)
 #: Determinants near 1, the field of a registration.
 SMOOTH = 0.03 * FOLDED
 
 
-def determinants(rows):
+def determinant_of(rows):
     """Return the determinant of ``rows[axis][..., component]`` at every voxel."""
     return np.linalg.det(np.stack(rows, axis=-2))
 
@@ -32,7 +33,7 @@ def learn2reg_determinant(u):
             np.moveaxis(np.moveaxis(padded, axis, 0)[part], 0, axis) for part in (slice(2, None), slice(-2))
         )
         rows.append((ahead - behind) / 2 + np.eye(3)[axis])
-    return determinants(rows)[2:-2, 2:-2, 2:-2]
+    return determinant_of(rows)[2:-2, 2:-2, 2:-2]
 
 
 def learn2reg(u, mask):
@@ -71,7 +72,7 @@ def test_learn2reg_counts_no_fold_and_a_quarter_of_the_deviation_which_ours_corr
 def test_lumir_s_volume_in_percent_is_ours():
     mask = np.random.default_rng(2).random(FOLDED.shape[1:-1]) < 0.6
     inside = mask[1:-1, 1:-1, 1:-1]
-    turned = np.maximum(0, -digital_by_hand(FOLDED[0])).sum(axis=-1) / 6 / 2
+    turned = np.maximum(0, -digital_determinants(FOLDED[0])).sum(axis=-1) / 6 / 2
     expected = 100 * (turned * inside).sum() / inside.sum()
     for name in (None, "lumir"):
         found = nondiffeomorphic_volume(FOLDED, mask=mask, convention=name)
@@ -86,7 +87,7 @@ def test_lumir_s_volume_in_percent_is_ours():
 def test_the_determinant_of_numpy_gradient_whole_border_included(shape, name):
     u = random_field(3, shape, 0.7)
     dims = len(shape) - 1
-    expected = determinants(np.gradient(positions(u[0]), axis=tuple(range(dims))))
+    expected = determinant_of(np.gradient(positions(u[0]), axis=tuple(range(dims))))
     np.testing.assert_allclose(jacobian_determinant(u, convention=name)[0], expected, atol=1e-12)
     found = folding(u, convention=name)
     assert found.voxels[0] == expected.size
@@ -94,6 +95,20 @@ def test_the_determinant_of_numpy_gradient_whole_border_included(shape, name):
     assert found.share[0] == (expected <= 0).sum() / np.prod(shape)
     mask = np.random.default_rng(4).random(shape[1:]) < 0.5
     assert folding(u, mask=mask, convention=name).count[0] == (expected[mask] <= 0).sum()
+
+
+# --- SimpleITK --------------------------------------------------------------------------------------------------------
+
+
+def test_our_determinant_is_simpleitk_s_inside_the_border_in_mm():
+    itk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    spacing = (1.0, 2.0, 0.5)
+    # Arrays of SimpleITK's have their axes in reverse; vectors are along x, y and z, in mm.
+    image = itk.GetImageFromArray(np.ascontiguousarray(FOLDED[0].transpose(2, 1, 0, 3)), isVector=True)
+    image.SetSpacing(spacing)
+    expected = itk.GetArrayFromImage(itk.DisplacementFieldJacobianDeterminant(image)).transpose(2, 1, 0)
+    found = jacobian_determinant(FOLDED, spacing=spacing, units="mm")[0]
+    np.testing.assert_allclose(found, expected[1:-1, 1:-1, 1:-1], rtol=1e-10, atol=1e-12)
 
 
 # --- ICON -------------------------------------------------------------------------------------------------------------
@@ -111,7 +126,7 @@ def icon_flips(phi):
         else:
             here = phi[(slice(None, -1),) * dims]
             rows.append(phi[tuple(slice(1, None) if k == axis else slice(None, -1) for k in range(dims))] - here)
-    return int((determinants(rows) < 0).sum()), rows[0][..., 0].size
+    return int((determinant_of(rows) < 0).sum()), rows[0][..., 0].size
 
 
 @pytest.mark.parametrize("shape", [(1, 30), (1, 7, 9), (1, 5, 6, 7)], ids=["1-D", "2-D", "3-D"])

@@ -100,6 +100,21 @@ def test_voxels_outside_the_mask_do_not_count():
     assert np.array_equal(of_one, overlap(true, pred, mask=np.stack([mask[0]] * 2), labels=(2,)).dice)
 
 
+@pytest.mark.parametrize("ids", [(0, 2, 41, 100), (0, 2, 41, 1035)], ids=["few", "sparse"])
+def test_runs_of_equal_voxels_count_as_the_voxels_do(ids):
+    # Long runs, then noise, and slabs that end within a run.
+    true, pred = (np.repeat(x, 100, axis=-1) for x in maps(ids=ids))
+    noise = maps(seed=1, ids=ids, shape=true.shape)
+    true, pred = (np.concatenate(pair, axis=1) for pair in zip((true, pred), noise, strict=True))
+    mask = np.repeat(np.random.default_rng(2).random((*true.shape[:-1], 70)) < 0.5, 10, axis=-1)
+    for dtype in ("int32", "float32"):
+        found = overlap(true.astype(dtype), pred.astype(dtype), labels=ids, mask=mask)
+        for b in range(2):
+            for k, label in enumerate(ids):
+                expected = by_hand(true[b][mask[b]], pred[b][mask[b]], label)
+                assert {name: getattr(found, name)[b, k] for name in MEASURES} == pytest.approx(expected, rel=1e-14)
+
+
 # --- what users complain of elsewhere ---------------------------------------------------------------------------------
 
 

@@ -419,6 +419,7 @@ def test_boxes_by_counting_are_those_of_scipy():
         (nsd, {"tolerance": None}, "tolerance must be given, in mm"),
         (nsd, {"tolerance": -1.0}, "tolerance must be a number of mm of at least 0"),
         (nsd, {"tolerance": (1.0, 2.0)}, r"or one for each of 1 label\(s\), got \(1\.0, 2\.0\)"),
+        (nsd, {"tolerance": b"1"}, "tolerance must be a number of mm of at least 0"),
         (masd, {"mask": np.ones((2, 3))}, "mask must have the maps' shape"),
         (assd, {"labels": (1, 1)}, "labels must differ"),
     ],

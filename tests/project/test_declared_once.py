@@ -1,7 +1,10 @@
 """A measure is declared once: what its function, its classes, the registry and the documents say of it is one thing."""
 
 import inspect
+import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -75,21 +78,38 @@ def test_the_text_of_a_class_describes_the_options_of_its_measure_once(name):
         assert {one.name for one in fields(cls)} == set(described)
 
 
-def test_a_type_checker_sees_the_signatures_that_there_are(tmp_path):
-    classes = {cls.__name__ for name in LOSSES for cls in (LOSSES[name], metric_of(LOSSES[name]))}
-    lines = ["import agnoreg", "from agnoreg import functional"]
-    lines += [f"reveal_type(functional.{name})" for name in FUNCTIONS]
-    lines += [f"reveal_type(agnoreg.loss.{name})" for name in sorted(classes)]
+def mypy(file):
+    """Return mypy's revealed types, in order, and all that it says."""
+    config = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    said, _, _ = api.run([*config, str(file)])
+    return re.findall(r'Revealed type is "(.*)"', said), said
+
+
+def pyright(file):
+    """Return the same of pyright, in the edition that brings its own Node.js."""
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--outputjson", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=file.parent, timeout=300)
+    said = "\n".join(one["message"] for one in json.loads(ran.stdout)["generalDiagnostics"])
+    return re.findall(r'^Type of "[^"]*" is "(.*)"$', said, flags=re.MULTILINE), said
+
+
+ERRORS = {
+    mypy: ('Unexpected keyword argument "alpa"', 'has incompatible type "str"; expected "bool"'),
+    pyright: ('No parameter named "alpa"', '"Literal[\'no\']" is not assignable to "bool"'),
+}
+
+
+@pytest.mark.parametrize("checker", ERRORS)
+def test_a_type_checker_sees_the_signatures_that_there_are(checker, tmp_path):
+    found = {f"functional.{name}": one for name, one in FUNCTIONS.items()}
+    for cls in {cls for name in LOSSES for cls in (LOSSES[name], metric_of(LOSSES[name]))}:
+        found[f"agnoreg.loss.{cls.__name__}.__init__"] = cls
+    lines = ["import agnoreg", "from agnoreg import functional", *(f"reveal_type({name})" for name in found)]
     lines += ["functional.tversky(0, 0, alpa=0.3)", 'agnoreg.loss.DiceScore(binary="no")']
     file = tmp_path / "reveal.py"
     file.write_text("\n".join(lines) + "\n")
-    config = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
-    said, _, _ = api.run([*config, str(file)])
-    revealed = dict(zip(lines[2:-2], re.findall(r'Revealed type is "(.*)"', said), strict=True))
-    for line, text in revealed.items():
-        name = line.removesuffix(")").rpartition(".")[2]
-        found = FUNCTIONS.get(name) or getattr(agnoreg.loss, name)
-        seen = set(re.findall(r"(\w+): [^=]*? =", text))
-        assert seen == set(defaults(found)), line
-    assert 'Unexpected keyword argument "alpa"' in said
-    assert 'has incompatible type "str"; expected "bool"' in said
+    revealed, said = checker(file)
+    for (name, one), text in zip(found.items(), revealed, strict=True):
+        assert set(re.findall(r"(\w+): [^=:]*? =", text)) == set(defaults(one)), name
+    for error in ERRORS[checker]:
+        assert error in said

@@ -15,12 +15,12 @@ Array = Any
 
 
 class _FieldLoss:
-    """A regulariser of a field whose axes, and their sizes, are known when it is called."""
+    """A regulariser of a field; the number of axes and their sizes are taken from the array of each call."""
 
     normalize: bool
     reduction: str
 
-    #: What agnoreg has of it, as a class and as a function, and its differences.
+    #: The class and the function in agnoreg, and the stencil.
     own: ClassVar[type[Loss]]
     function: ClassVar[Callable[..., Array]]
     stencil: ClassVar[str]
@@ -54,8 +54,8 @@ class _FieldLoss:
         if self.normalize and shape[1] == dims:
             sizes = [size for size in shape[2:] if size is not None]
             if len(sizes) < dims:
-                raise ValueError(f"normalize=True needs sizes that are known, got {shape}.")
-            # Each component in shares of its own axis, differentiated along axes that are 1 long.
+                raise ValueError(f"normalize=True needs a field of known sizes, got shape {shape}.")
+            # Each component in units of the length of its axis; each axis has length 1.
             spacing = tuple(1.0 / size for size in sizes)
             xp, dtype = backend.xp, backend.dtypes.compute(pred)
             with backend.execution.at(pred):
@@ -73,19 +73,19 @@ class BendingEnergyLoss(_FieldLoss):
 
     Takes a field ``(B, 3, d1, d2, d3)``, ``(B, 2, d1, d2)`` or ``(B, 1, d1)``, each axis of at least 3 voxels; in
     [0, inf), lower is smoother. The mean over voxels and components of the squares of second differences, ``u[i+1] - 2
-    u[i] + u[i-1]`` and, counted twice, the mixed ones, on the grid that lacks a voxel at each end of every axis.
+    u[i] + u[i-1]``, with the mixed ones counted twice, over all voxels that are not at the border.
 
     Parameters
     ----------
     normalize
-        Measure component i in shares of axis i's size, along axes of length 1.
+        Measure component i relative to the size of axis i, and let every axis have length 1.
     reduction
         ``"mean"``, ``"sum"`` (over samples, components and voxels) or ``"none"``, which is ``(B,)``.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, or, when called, if this is not such a field.
+        If a parameter is out of range, or, when called, if the shape is not that of a field.
 
     References
     ----------
@@ -112,19 +112,19 @@ class DiffusionLoss(_FieldLoss):
 
     Takes a field ``(B, 3, d1, d2, d3)``, ``(B, 2, d1, d2)`` or ``(B, 1, d1)``, each axis of at least 3 voxels; in
     [0, inf), lower is smoother. The mean over voxels and components of the sum over the axes of the squares of central
-    differences, ``(u[i+1] - u[i-1]) / 2``, on the grid that lacks a voxel at each end of every axis.
+    differences, ``(u[i+1] - u[i-1]) / 2``, over all voxels that are not at the border.
 
     Parameters
     ----------
     normalize
-        Measure component i in shares of axis i's size, along axes of length 1.
+        Measure component i relative to the size of axis i, and let every axis have length 1.
     reduction
         ``"mean"``, ``"sum"`` (over samples, components and voxels) or ``"none"``, which is ``(B,)``.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, or, when called, if this is not such a field.
+        If a parameter is out of range, or, when called, if the shape is not that of a field.
 
     References
     ----------

@@ -20,15 +20,15 @@ class LocalNormalizedCrossCorrelationLoss:
     Takes two images ``(B, C, d1, d2, d3)``, ``(B, C, d1, d2)`` or ``(B, C, d1)``; in [-1, 0] for the default constants,
     lower is better. With ``S[.]`` the zero-padded window sum and ``V`` the sum of the window's weights, ``cross =
     S[tp] - S[t] S[p] / V`` and ``vt``, ``vp`` likewise: the mean over voxels and channels of ``(cross^2 + smooth_nr) /
-    (max(vt, smooth_dr) max(vp, smooth_dr))``, negated. A flat window counts as ``smooth_nr / smooth_dr^2`` at most, 0
-    by default.
+    (max(vt, smooth_dr) max(vp, smooth_dr))``, negated. The value of a flat window is at most
+    ``smooth_nr / smooth_dr^2``, 0 by default.
 
     Parameters
     ----------
     spatial_dims
-        Axes of the image, 1, 2 or 3.
+        Number of spatial axes: 1, 2 or 3.
     kernel_size
-        Voxels of the window along every axis, odd.
+        Size of the window along every axis in voxels; odd.
     kernel_type
         ``"rectangular"``, ``"triangular"`` or ``"gaussian"``, with MONAI's weights.
     reduction
@@ -36,7 +36,7 @@ class LocalNormalizedCrossCorrelationLoss:
     smooth_nr
         Added to the numerator.
     smooth_dr
-        The least that a variance counts as.
+        Lower bound of both variances.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class LocalNormalizedCrossCorrelationLoss:
         Parameters
         ----------
         pred, target
-            Shape ``(B, C, d1, d2, d3)``, or fewer axes as ``spatial_dims`` says; the same.
+            Shape ``(B, C, d1, d2, d3)``, or fewer axes as ``spatial_dims`` says; both of one shape.
 
         Returns
         -------
@@ -100,7 +100,7 @@ class GlobalMutualInformationLoss:
     """The negative mutual information of two images by Gaussian Parzen windows, by MONAI's formula.
 
     Takes two images ``(B, C, d1, d2, d3)`` or of fewer axes, with intensities in [0, 1] (they are clipped to it);
-    channels are more samples. From -log(num_bins), up to the small constants, to about 0, lower is better, in nats:
+    channels are treated as samples. Between -log(num_bins) and 0 nats, up to the small constants; lower is better:
     ``-sum Pab log((Pab + smooth_nr) / (Pa Pb + smooth_dr) + smooth_dr)``.
 
     Parameters
@@ -110,7 +110,7 @@ class GlobalMutualInformationLoss:
     num_bins
         Bins over [0, 1], at least 2.
     sigma_ratio
-        Standard deviation of the Gaussian window, in bins.
+        Standard deviation of the Gaussian window, in bin widths.
     reduction
         ``"mean"``, ``"sum"`` or ``"none"``, which is ``(B,)``.
     smooth_nr, smooth_dr
@@ -159,7 +159,7 @@ class GlobalMutualInformationLoss:
         Parameters
         ----------
         pred, target
-            Shape ``(B, C, d1, d2, d3)``, or fewer axes; the same.
+            Shape ``(B, C, d1, d2, d3)``, or fewer axes; both of one shape.
 
         Returns
         -------

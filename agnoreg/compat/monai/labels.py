@@ -31,25 +31,25 @@ class DiceLoss:
     """One minus the Dice score of each channel, by MONAI's formula.
 
     Takes two labels ``(B, C, d1, d2, d3)`` or of fewer axes, a mask in [0, 1] in each channel; in [0, 1], lower is
-    better, 0 for equal binary masks. With the sums over a channel's voxels, ``1 - (2 sum tp + smooth_nr) / (sum t + sum
-    p + smooth_dr)``, of which the mean over the channels is taken. Two empty masks have ``1 - smooth_nr / smooth_dr``,
-    which is 0.
+    better, 0 for equal binary masks. The loss of a channel is ``1 - (2 sum tp + smooth_nr) / (sum t + sum p +
+    smooth_dr)``, with sums over its voxels; the loss of a sample is the mean over its channels. Two empty masks have
+    ``1 - smooth_nr / smooth_dr``, which is 0.
 
     Parameters
     ----------
     include_background
-        Whether channel 0 counts. Where there is no other, it does.
+        Whether channel 0 counts. A single channel always counts.
     squared_pred
-        Have ``sum t^2 + sum p^2`` in the denominator.
+        Use ``sum t^2 + sum p^2`` in the denominator.
     jaccard
-        One minus the Jaccard index instead, ``(2 sum tp + smooth_nr) / (2 (sum t + sum p - sum tp) + smooth_dr)``; not
-        together with ``squared_pred``.
+        Return one minus the Jaccard index instead, ``(2 sum tp + smooth_nr) / (2 (sum t + sum p - sum tp) +
+        smooth_dr)``; not together with ``squared_pred``.
     reduction
         ``"mean"``, ``"sum"`` (over samples and channels) or ``"none"``, which is ``(B,)``, the mean over channels.
     smooth_nr, smooth_dr
         Added to numerator and denominator.
     to_onehot_y, sigmoid, softmax, other_act, batch, weight, soft_label, ignore_index
-        Not supported beyond their defaults: make the masks before.
+        Only MONAI's defaults are supported: prepare the masks before the call.
 
     Raises
     ------
@@ -88,13 +88,13 @@ class DiceLoss:
         for name, default in UNSUPPORTED.items():
             if getattr(self, name) is not default:
                 raise ValueError(
-                    f"DiceLoss does not support {name}, got {getattr(self, name)!r}: make the masks before."
+                    f"DiceLoss does not support {name}, got {getattr(self, name)!r}: prepare the masks before the call."
                 )
         for name in ("include_background", "squared_pred", "jaccard"):
             check_flag(name, getattr(self, name))
         if self.jaccard and self.squared_pred:
             raise ValueError("DiceLoss does not support jaccard=True together with squared_pred=True.")
-        # It reduces, and checks the constants.
+        # This object checks the constants and reduces the values.
         score = label.DiceScore(smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr, reduction=self.reduction)
         object.__setattr__(self, "_score", score)
 
@@ -122,7 +122,7 @@ class DiceLoss:
         Parameters
         ----------
         input, target
-            The predicted and the true masks, shape ``(B, C, d1, d2, d3)``, or fewer axes; the same.
+            The predicted and the true masks, shape ``(B, C, d1, d2, d3)``, or fewer axes; both of one shape.
 
         Returns
         -------
@@ -138,7 +138,7 @@ class DiceLoss:
             raise ValueError(f"Labels must be (batch, channels, dim1[, dim2[, dim3]]), got shape {shape}.")
         if not self.include_background:
             if channels == 1:
-                warnings.warn("include_background=False is ignored: there is one channel only.", stacklevel=2)
+                warnings.warn("include_background=False is ignored: there is only one channel.", stacklevel=2)
             else:
                 pred, true, channels = pred[:, 1:, ...], true[:, 1:, ...], channels - 1
         with backend.execution.at(pred):

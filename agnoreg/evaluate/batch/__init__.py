@@ -6,9 +6,11 @@
 - `here`, `cluster`: where pairs are computed: a few in this process, many by the processes of a cluster.
 - `table_out`: the table.
 - `run`: all of them in order.
+- `checks`: a try, without computing.
 """
 
-from agnoreg.evaluate.batch.run import Summary, check_pairs, evaluate_pairs
+from agnoreg.evaluate.batch.checks import check_pairs
+from agnoreg.evaluate.batch.run import Summary, evaluate_pairs
 from agnoreg.evaluate.batch.table_in import Pair, read_pairs
 
 __all__ = ["Pair", "Summary", "check_pairs", "evaluate_pairs", "read_pairs"]

@@ -36,8 +36,8 @@ def computed(
 ) -> Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]:
     """Yield each pair, its files when it was sent off, and what its worker returned, in the order in which they end.
 
-    A process that dies takes all pairs with it that its threads computed, and so does the next one that gets them: none
-    of them is to blame until it is computed alone.
+    When a process dies, all pairs that its threads were computing are lost, and any of them may have been the cause.
+    Each is therefore computed again at the end, alone, and fails only if the process dies again.
     """
     suspects = []
     for pair, files, result in _sent(client, pairs, settings, ended, at_once=None):
@@ -152,12 +152,12 @@ def connected(scheduler: str | None, workers: int, memory_limit: Any) -> Iterato
 
 
 def dask_setup(worker: Any) -> None:
-    """Prepare a worker of the local cluster: Ctrl-C, which the terminal sends to it, too, is for the client alone."""
+    """Prepare a worker of the local cluster: it ignores Ctrl-C, which the terminal sends to the client as well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _knock(scheduler: str) -> None:
-    """Raise InputError where nothing answers: a client that could not connect would take its time to go."""
+    """Raise InputError if nothing answers; a client that cannot connect would take long to close."""
     from distributed import Security, connect
 
     async def knock() -> None:
@@ -177,7 +177,7 @@ def _knock(scheduler: str) -> None:
 
 
 def check_workers(client: Any, backend: str, device: str | None, tell: Callable[[str], None] | None) -> None:
-    """Wait for the first worker, and see whether it can compute at all before a thousand rows fail for one reason."""
+    """Wait for the first worker, and check that it can compute, before every row fails for the same reason."""
     from distributed import KilledWorker
 
     if not client.nthreads():

@@ -1,4 +1,4 @@
-"""A few pairs, one after the other in this process: a cluster would start for longer than they take."""
+"""A few pairs, one after the other in this process: starting a cluster would take longer than they do."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +20,10 @@ def computed(
 ) -> Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]:
     """Yield each pair, its files when its computation began, and the result.
 
-    They are computed in a thread, which Ctrl-C need not wait for: it goes with the process, or ends with its pair.
+    A daemon thread computes them, so that Ctrl-C does not wait for the pair at hand: the thread ends with the process.
     """
     stopped = threading.Event()
-    # One pair is computed while the one before is written, and no more: Ctrl-C leaves the rest.
+    # While a pair is written, at most one more is computed, so that Ctrl-C ends the run soon.
     wanted = threading.Semaphore(1)
 
     def compute() -> None:
@@ -34,7 +34,7 @@ def computed(
             files = pair.files()
             try:
                 result = evaluate_row(pair.paths, settings)
-            except BaseException as error:  # Nobody would put an end to the wait for it.
+            except BaseException as error:  # The caller would wait for the result forever.
                 result = failed(f"{type(error).__name__}: {one_line(error)}")
             ended.put((pair, files, result))
 

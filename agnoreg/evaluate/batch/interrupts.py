@@ -12,9 +12,9 @@ __all__ = ["ended_pairs"]
 
 @contextmanager
 def ended_pairs() -> Iterator[SimpleQueue[Any]]:
-    """Make a queue for the pairs that have ended, into which Ctrl-C puts None; pressed again, it is as anywhere.
+    """Make a queue for the pairs that have ended, into which Ctrl-C puts None; a second Ctrl-C raises as usual.
 
-    A KeyboardInterrupt may come up where Python ignores it, as where an object is removed.
+    A KeyboardInterrupt is not enough: Python ignores one that is raised while an object is deleted.
     """
     ended: SimpleQueue[Any] = SimpleQueue()
     pressed = False

@@ -13,7 +13,7 @@ from agnoreg.evaluate.batch.interrupts import ended_pairs
 from agnoreg.evaluate.batch.rows import RowStore
 from agnoreg.evaluate.batch.table_in import Pair, likely_misspelt, read_pairs
 from agnoreg.evaluate.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
-from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING, check_row
+from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING
 from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs, library_warnings
 from agnoreg.evaluate.label_names import label_names as names_of_labels
 from agnoreg.evaluate.report import Job, check_packages, write_folder
@@ -21,7 +21,7 @@ from agnoreg.files import one_line
 from agnoreg.metrics import Summary as Figures
 from agnoreg.metrics import summarise
 
-__all__ = ["CheckedPairs", "Summary", "check_pairs", "evaluate_pairs"]
+__all__ = ["Summary", "checked", "evaluate_pairs"]
 
 Computed = Iterator[tuple[Pair, dict[str, Any], dict[str, Any]]]
 
@@ -133,7 +133,7 @@ def evaluate_pairs(
     _check_packages("pandas", "pyarrow")
     limit = cluster.check_cluster(scheduler, workers, memory_limit)
     names = {} if label_names is None else names_of_labels(label_names)
-    columns, rows = _checked(pairs, out, settings, tell)
+    columns, rows = checked(pairs, out, settings, tell)
     columns = replace(columns, names=names)
     if report_dir is not None:
         check_packages()
@@ -176,13 +176,16 @@ def evaluate_pairs(
         failures = {one["id"]: one["error"] for one in table if one["error"]}
         store.kept = keep_parts or len(table) < len(rows) or bool(failures)
     lines = {pair.id: pair.line for pair in rows if pair.id in failures}
+    figures = _figures(columns, [one for one in table if not one["error"]])
     reports = None
     if report_dir is not None and table and not interrupted:
-        given = {**settings, "label_names": label_names}
-        there = ((pair, done[pair.id]) for pair in rows if pair.id in done)
-        jobs = [Job(pair.id, {**pair.paths, **given}, one["fingerprint"], one["error"]) for pair, one in there]
+        jobs = [
+            Job(
+                pair.id, {**pair.paths, **settings, "label_names": names}, f"{one['fingerprint']} {names}", one["error"]
+            )
+            for pair, one in _both(rows, done)
+        ]
         reports = write_folder(Path(os.path.expanduser(report_dir)), jobs, pairs.name, workers)
-    figures = _figures(columns, [one for one in table if not one["error"]])
     return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, figures, reports)
 
 
@@ -192,68 +195,12 @@ def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, 
     measures = [name for name in names if columns.value_of(name) is not None]
     records = [{name: one.get(name, math.nan) for name in measures} for one in table]
     there = [name for name in measures if any(not math.isnan(record[name]) for record in records)]
+    # Nothing shows an interval, so that one draw is enough.
     return summarise(records, measures=there, resamples=1) if there else {}
 
 
-@dataclass(frozen=True)
-class CheckedPairs:
-    """What `check_pairs` found.
-
-    Attributes
-    ----------
-    total
-        How many pairs the CSV holds.
-    columns
-        The columns of values that the table would have, but for those of single labels.
-    failures, lines
-        The error of each pair that could not be evaluated, and its line of the CSV, by its id.
-    """
-
-    total: int
-    columns: Sequence[str]
-    failures: Mapping[str, str]
-    lines: Mapping[str, int]
-
-
-def check_pairs(
-    pairs: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    losses: Sequence[str] = (),
-    label_names: Any = None,
-    progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[str], None] | None = None,
-    **options: Any,
-) -> CheckedPairs:
-    """Check the CSV and the headers of its files, and say which columns the table would have; nothing is written.
-
-    Parameters
-    ----------
-    pairs, out, losses, label_names, tell, **options
-        As `evaluate_pairs` takes them.
-    progress
-        Is called with how many pairs are checked, and how many there are.
-
-    Raises
-    ------
-    InputError
-        As `evaluate_pairs`.
-    """
-    if unknown := options.keys() - OPTIONS.keys():
-        raise TypeError(f"check_pairs has no argument {min(unknown)!r}.")
-    settings = {**OPTIONS, **options, "losses": list(losses)}
-    pairs, out = (Path(os.path.expanduser(path)) for path in (pairs, out))
-    if label_names is not None:
-        names_of_labels(label_names)
-    columns, rows = _checked(pairs, out, settings, tell)
-    failures = {}
-    for done, pair in enumerate(rows, 1):
-        if error := check_row(pair.paths, settings):
-            failures[pair.id] = error
-        if progress is not None:
-            progress(done, len(rows))
-    names = [name for name in columns.kinds(()) if columns.value_of(name) is not None]
-    return CheckedPairs(len(rows), names, failures, {pair.id: pair.line for pair in rows if pair.id in failures})
+def _both(rows: Sequence[Pair], done: Mapping[str, Any]) -> Iterator[tuple[Pair, Mapping[str, Any]]]:
+    return ((pair, done[pair.id]) for pair in rows if pair.id in done)
 
 
 def _check_packages(*names: str) -> None:
@@ -266,7 +213,7 @@ def _check_packages(*names: str) -> None:
         ) from error
 
 
-def _checked(
+def checked(
     pairs: Path, out: Path, settings: Mapping[str, Any], tell: Callable[[str], None] | None
 ) -> tuple[Columns, list[Pair]]:
     """Return the columns of the table and the rows of the CSV, once everything about them fits."""

@@ -137,7 +137,7 @@ def value_columns(losses: Sequence[Any], inputs: Sequence[str], **options: Any) 
 def _name(series: Mapping[str, Any], label: int | str | None) -> str:
     arguments = ", ".join(f"{key}={value}" for key, value in series["arguments"].items())
     name = series["metric"] + (f"({arguments})" if arguments else "") + (f"[{label}]" if label is not None else "")
-    # Of thousands of rows, each has the same names.
+    # Thousands of rows share these names.
     return sys.intern(name + (f" ({series['unit']})" if series["unit"] else ""))
 
 
@@ -202,7 +202,7 @@ class TableRows:
                 line = {name if name is None else columns.plain(name): cell for name, cell in titled.items()}
                 if isinstance(text := line.get("fingerprint"), str) and text:
                     self.rows[text.split(" ")[0]] = line
-        except Exception:  # No table, none that is whole or none of ours: whatever reads it has errors of its own.
+        except Exception:  # No table, a damaged one, or another program's: each reader has its own errors.
             self.rows = {}
         names = dict.fromkeys(name for line in self.rows.values() for name in line if name is not None)
         self.measured = {name: found for name in names if (found := columns.value_of(name)) is not None}

@@ -70,7 +70,7 @@ def evaluate_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> dict[
         content |= {"notes": result.notes, "warnings": warnings, "versions": result.versions}
     except InputError as error:
         content["error"] = in_columns(one_line(error))
-    except Exception as error:  # A row that fails in whatever way must not stop the others.
+    except Exception as error:  # However a row fails, the others go on.
         content["error"] = f"{type(error).__name__}: {one_line(error)}"
     return {**content, "seconds": time.perf_counter() - start}
 
@@ -115,7 +115,7 @@ def evaluate_on_worker(paths: Mapping[str, str], settings: Mapping[str, Any]) ->
 
 
 def _take_one_core(name: str) -> None:
-    """Keep a backend that shares its work among threads to one."""
+    """Let a backend that works in several threads use one."""
     backend = get_backend(name)
     if hasattr(backend, "threads"):
         backend.threads = 1

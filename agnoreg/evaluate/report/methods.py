@@ -55,7 +55,7 @@ def methods_text(evaluation: Evaluation, digests: Mapping[str, str]) -> str:
 
 
 def _named(name: str) -> str:
-    return {"numpy": "NumPy", "python": "Python", "nibabel": "NiBabel", "torch": "PyTorch"}.get(name, name)
+    return {"numpy": "NumPy", "python": "Python", "nibabel": "NiBabel"}.get(name, name)
 
 
 def _metrics(evaluation: Evaluation, measured: str) -> str:

@@ -77,12 +77,11 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
         """Raise ValueError if this is not a field, or is too small for the differences."""
         (shape,) = shapes
         dims = self.spatial_dims
-        names = [f"dim{i + 1}" for i in range(dims)]
-        layout = (
-            f"({', '.join(['batch', *names, str(dims)] if self.components_last else ['batch', str(dims), *names])})"
-        )
         if len(shape) != dims + 2 or shape[-1 if self.components_last else 1] != dims:
-            raise ValueError(f"A displacement field must be {layout}, got shape {shape}.")
+            names = [f"dim{i + 1}" for i in range(dims)]
+            components = str(len(names))
+            layout = ["batch", *names, components] if self.components_last else ["batch", components, *names]
+            raise ValueError(f"A displacement field must be ({', '.join(layout)}), got shape {shape}.")
         check_rank("The displacement field", shape, dims + 2)
         if any(size is not None and size < self.least for size in (shape[1:-1] if self.components_last else shape[2:])):
             raise ValueError(f"{self.title} needs at least {self.least} voxels along each axis, got shape {shape}.")

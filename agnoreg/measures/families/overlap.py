@@ -37,9 +37,9 @@ class OverlapOptions(LabelOptions):
         Weight of the background, in [0, 1].
     smooth_nr, smooth_dr
         Added to the numerator and the denominator: two empty labels score ``smooth_nr / smooth_dr``. None: the
-        convention's, 1e-5 each.
+        convention's values, by default 1e-5 each.
     squared
-        Sum ``t^2 + p^2`` instead of ``t + p``, so that equal soft labels score 1. None: the convention's.
+        Sum ``t^2 + p^2`` instead of ``t + p``, so that equal soft labels score 1. None: the convention's choice.
 
     Returns
     -------
@@ -62,7 +62,7 @@ class OverlapOptions(LabelOptions):
     convention: str = field(default="deepreg", kw_only=True)
 
     def validate(self) -> None:
-        """Check the weight and the convention, and take what was left out from the convention."""
+        """Check the weight and the convention, and take parameters that are None from the convention."""
         super().validate()
         check_share(f"The background weight for {self.called}", self.background_weight)
         check_convention(self.called, self.convention, self.conventions)
@@ -85,7 +85,7 @@ class OverlapOptions(LabelOptions):
     def identity_value(self) -> float | None:
         """1 if the smoothing constants are equal, for binary labels and for the overlap of squares.
 
-        Other soft labels score less with themselves, and so do empty ones by ITK's convention.
+        Other soft labels score less than 1 with themselves; so do empty labels by ITK's convention.
         """
         alike = self.smooth_nr == self.smooth_dr and self.convention != "ants"
         return 1.0 if alike and (self.binary or self.squared) else None

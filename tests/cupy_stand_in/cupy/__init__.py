@@ -254,6 +254,14 @@ def bincount(x, weights=None, minlength=None):
     return _launch(_np.bincount, x, *(() if weights is None else (weights,)), minlength=minlength or 0)
 
 
+def count_nonzero(a, axis=None):
+    return _launch(_np.count_nonzero, a, axis=axis)
+
+
+def sort(a, axis=-1, kind=None):
+    return _launch(_np.sort, a, axis=axis)
+
+
 def nonzero(a):
     _card.note(_card.WAIT, "nonzero")
     return _launch(_np.nonzero, a)

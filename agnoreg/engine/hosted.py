@@ -1,0 +1,69 @@
+"""A measure evaluated by the host's kernels on NumPy's arrays, for a framework whose compiled code calls a function."""
+
+import base64
+import pickle
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import agnoreg
+from agnoreg.backend import Backend, get_backend
+from agnoreg.engine.chosen import in_kernels_of
+
+Array = Any
+Arrays = tuple[Array, ...]
+
+
+class Request(NamedTuple):
+    """What is asked for: the value, and where ``wrt`` is not None ``scale`` times the gradients."""
+
+    measure: Any
+    wrt: tuple[int, ...] | None = None
+    scale: float = 1.0
+
+    def evaluation(self, arrays: Arrays) -> Any:
+        """Return the evaluation of NumPy arrays by kernels, None if there are none for these."""
+        host = get_backend("numpy")
+        memory = host.execution.memory(arrays)
+        return None if memory is None else in_kernels_of(self.measure, host, memory, arrays, self.measure)
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Return the value and the gradients of NumPy arrays; by NumPy itself where kernels cannot do it after all."""
+        evaluation = self.evaluation(arrays)
+        return self.of(self.measure if evaluation is None else evaluation, get_backend("numpy"), arrays)
+
+    def of(self, function: Any, backend: Backend, arrays: Arrays) -> Arrays:
+        """Return the same, computed by something that has a measure's ``compute...`` methods."""
+        if self.wrt is None:
+            return (function.compute(backend, arrays),)
+        value, gradients = function.compute_with_gradients(backend, arrays, self.wrt, self.scale)
+        return value, *gradients
+
+    def shapes(self, arrays: Arrays) -> list[Any]:
+        """Return the shapes of the results for arrays of any framework."""
+        return [arrays[0].shape[:1], *(arrays[i].shape for i in self.wrt or ())]
+
+
+@lru_cache(maxsize=512)
+def served(measure: Any, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, ...]) -> bool:
+    """Return whether there are kernels for NumPy arrays of these shapes and dtypes, none of whose numbers is read."""
+    return Request(measure).evaluation(tuple(map(np.empty, shapes, dtypes))) is not None
+
+
+# Compiled code keeps a request in words, so that it finds it again in whatever process it runs in.
+
+
+@lru_cache(maxsize=512)
+def words_of(request: Request) -> str:
+    """Return a request in words, ``""`` where it has none, such as that of a user's local class."""
+    try:
+        return f"agnoreg {agnoreg.__version__} {base64.b64encode(pickle.dumps(request)).decode()}"
+    except Exception:  # Whatever a class raises that cannot be pickled.
+        return ""
+
+
+@lru_cache(maxsize=512)
+def request_of(words: str) -> Request:
+    """Return the request that `words_of` put into words."""
+    return pickle.loads(base64.b64decode(words.rsplit(" ", 1)[1]))

@@ -1,0 +1,203 @@
+"""Regularisers of displacement fields: tables of differences, of which one kernel makes value and gradient."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from agnoreg.backend.shifts import cut
+from agnoreg.measures.families.central_differences import GradientEnergy, SecondDerivativeEnergy
+from agnoreg.measures.families.compact_differences import CompactGradientEnergy, CompactSecondDerivativeEnergy
+from agnoreg.measures.families.fields import FieldMeasure
+from agnoreg_cpu import differences
+from agnoreg_cpu.measures import Array, Arrays, HostEvaluation, Kernels, read_only
+from agnoreg_cpu.threads import Part, parts, run
+
+#: How many bytes of differences a call keeps at most, if it has more than a few lines, so that they stay in cache.
+CACHE = 1 << 21
+#: The fewest lines of a call. What is around them is computed twice.
+LINES = 4
+
+
+class Term(NamedTuple):
+    """A part of an energy: the square, or absolute value, of ``(u[a] - u[b]) - (u[c] - u[d])`` times a factor."""
+
+    #: Where the four neighbours are, in planes, lines and voxels.
+    taps: tuple[tuple[int, int, int], ...]
+    #: The axes whose factors are multiplied by the difference.
+    axes: tuple[int, ...]
+    #: Another factor of the difference, and one of the energy.
+    by: float = 1.0
+    share: float = 1.0
+
+
+def _steps(axis: int, *sizes: int) -> tuple[tuple[int, int, int], ...]:
+    """Return steps along an axis."""
+    return tuple(tuple(size if one == axis else 0 for one in range(3)) for size in sizes)  # type: ignore[misc]
+
+
+def _mixed(one: int, other: int) -> Term:
+    """Return the mixed difference of central ones along two axes, which the energy counts twice."""
+    signs = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+    pairs = [zip(*_steps(one, a), *_steps(other, b), strict=True) for a, b in signs]
+    return Term(tuple(tuple(map(sum, pair)) for pair in pairs), (one, other), share=2.0)  # type: ignore[misc]
+
+
+class FieldKernels(Kernels, FieldMeasure):
+    """A regulariser by kernels."""
+
+    worth_a_copy: ClassVar[bool] = True
+
+    def terms(self, axes: range) -> Iterator[Term]:
+        """Return the terms of a field with these axes."""
+        raise NotImplementedError
+
+    def lost(self, term: Term) -> list[tuple[int, int]]:
+        """Return how many planes, lines and voxels at each end lack this difference."""
+        return [(crop, crop) for crop in self.crops]
+
+    def along_axes(self, call: HostEvaluation) -> Array:
+        """Return the factors of differences along each axis, for each sample: ``(samples, 3)``."""
+        return np.broadcast_to(np.asarray(self.relative), (call.samples, 3))
+
+    def takes_mask(self) -> bool:
+        """Return whether the kernels support masks."""
+        return True
+
+    def takes_box(self) -> bool:
+        """Return that the kernels can leave out what lies around a box."""
+        return True
+
+    def weights_of(self, call: Any, weights: Arrays) -> Array:
+        """Return the weights of the energies, ``(samples, groups, planes, lines, voxels)``; here there is one group."""
+        return self._grouped(call, weights[1:])
+
+    def _grouped(self, call: HostEvaluation, weights: Sequence[Array]) -> Array:
+        return read_only(np.stack(weights, axis=1).astype(call.dtype))
+
+    def add_up(self, call: HostEvaluation) -> Arrays:
+        """Return the sum of the energies."""
+        return self.in_one_go(call, (), 1.0)[0]
+
+    def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+        """Return the sum of the energies, and ``scale`` times the gradient."""
+        step, number = self.step_size, call.dtype.type
+        terms = list(self.terms(range(3 - self.spatial_dims, 3)))
+        sizes = np.asarray((1, 1, step))
+        taps = np.asarray([term.taps for term in terms]) * sizes
+        lost = np.asarray([self.lost(term) for term in terms]) * sizes[:, None]
+        groups = np.asarray([self.group(term) for term in terms])
+        along = self.along_axes(call)
+        by = np.stack([np.prod(along[:, term.axes], axis=1) * term.by for term in terms], axis=1)
+        # Of a sample of which nothing counts there is no gradient.
+        counts = np.broadcast_to(np.asarray(call.count, np.float64), (call.samples,))
+        share = np.where(counts > 0, self.units[1] * scale / call.parts / np.where(counts > 0, counts, 1.0), 0.0)
+        back = by * np.asarray([term.share for term in terms]) * share[:, None]
+        box = np.asarray([(part.start, part.stop) for part in call.box()])
+        own = box * sizes[:, None]
+        out = call.room(tuple(own[:, 1] - own[:, 0])) if wrt else np.empty((call.samples, 0, 0, 0), call.dtype)
+        weights = np.empty((call.samples, 0, 0, 0, 0), call.dtype) if call.weights is None else call.weights
+        weights = read_only(weights)
+        by, back = by.astype(call.dtype), back.astype(call.dtype)
+        shares = np.asarray([number(term.share) for term in terms])
+        field = call.images[0]
+
+        def body(i: int, planes: Part, lines: Part) -> float:
+            return differences.energy(
+                field[i], weights[i], step, taps, lost, groups, by[i], back[i], shares, not self.quadratic,
+                own, planes, lines, out[i],
+            )  # fmt: skip
+
+        jobs = list(itertools.product(range(call.samples), *self._tiles(call, taps, own, bool(wrt))))
+        sums = np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1)
+        return (sums,), {0: out} if wrt else {}
+
+    def group(self, term: Term) -> int:
+        """Return which of the weights are a term's."""
+        return 0
+
+    def _tiles(self, call: HostEvaluation, taps: Array, own: Array, back: bool) -> tuple[list[Part], list[Part]]:
+        """Return parts of the box's planes and lines: lines whose differences stay in cache, a few for each thread."""
+        reach = differences.reaches(taps) if back else np.zeros((len(taps), 3), np.int64)
+        line = call.shape[3] * call.dtype.itemsize * (2 * reach[:, 0] + 1).sum()
+        count = max(LINES, CACHE // int(line) - 2 * int(reach[:, 1].max()))
+        (x, end), (y, stop), _ = own.tolist()
+        lines = [(y + a, y + b) for a, b in parts(stop - y, -(-(stop - y) // count))]
+        few = call.samples * len(lines) < 4 * call.threads
+        return [(x + a, x + b) for a, b in parts(end - x, call.threads if few else 1)], lines
+
+
+class _First(FieldKernels):
+    def terms(self, axes: range) -> Iterator[Term]:
+        """Return a difference along each axis; the formula makes it twice as large."""
+        for axis in axes:
+            after, before = _steps(axis, *self.ends)
+            yield Term((after, before, before, after), (axis,), 0.5)
+
+    #: Where a difference begins and ends.
+    ends: ClassVar[tuple[int, int]]
+
+
+class CpuGradient(_First, GradientEnergy):
+    """`GradientEnergy` by kernels."""
+
+    ends: ClassVar[tuple[int, int]] = (1, -1)
+
+
+class CpuCompactGradient(_First, CompactGradientEnergy):
+    """`CompactGradientEnergy` by kernels."""
+
+    ends: ClassVar[tuple[int, int]] = (1, 0)
+
+    def lost(self, term: Term) -> list[tuple[int, int]]:
+        """Return that the last voxel along the axis has no next one."""
+        return [(0, int(axis in term.axes)) for axis in range(3)]
+
+    def along_axes(self, call: HostEvaluation) -> Array:
+        """Return the factors of the axes, which have different numbers of differences."""
+        along = np.ones((call.samples, 3))
+        if call.constants:
+            along[:, 0], along[:, 1] = call.constants
+            return along * np.asarray(self.relative)
+        along[:, :2] = self.along(call.shape[1], self.layout(call.shape))
+        return along
+
+    def group(self, term: Term) -> int:
+        """Return the axis's place among the weights."""
+        return term.axes[0]
+
+    def weights_of(self, call: Any, weights: Arrays) -> Array:
+        """Return the weights of the differences along each axis: the lesser one of two voxels."""
+        (mask,) = weights
+        lesser = []
+        for axis in (1, 2, 3):
+            least = np.zeros(mask.shape, mask.dtype)
+            here, there = cut(mask, axis, None, -1), cut(mask, axis, 1, None)
+            np.minimum(here, there, out=cut(least, axis, None, -1))
+            lesser.append(least)
+        return self._grouped(call, lesser)
+
+
+class CpuBending(FieldKernels, SecondDerivativeEnergy):
+    """`SecondDerivativeEnergy` by kernels."""
+
+    def terms(self, axes: range) -> Iterator[Term]:
+        """Return central differences of central differences."""
+        for axis in axes:
+            after, here, before = _steps(axis, 2, 0, -2)
+            yield Term((after, here, here, before), (axis, axis))
+        for pair in itertools.combinations(axes, 2):
+            yield _mixed(*pair)
+
+
+class CpuCompactBending(FieldKernels, CompactSecondDerivativeEnergy):
+    """`CompactSecondDerivativeEnergy` by kernels."""
+
+    def terms(self, axes: range) -> Iterator[Term]:
+        """Return second differences, four times as large, as mixed ones are; and these."""
+        for axis in axes:
+            after, here, before = _steps(axis, 1, 0, -1)
+            yield Term((after, here, here, before), (axis, axis), 4.0)
+        for pair in itertools.combinations(axes, 2):
+            yield _mixed(*pair)

@@ -1,0 +1,265 @@
+"""LNCC by running sums is what the core computes in float64, on images where sums of squares would lose digits."""
+
+import numpy as np
+import pytest
+from agnoreg_cpu import lncc, sliding
+from agnoreg_cpu.lncc import CpuLocalCorrelation
+from agnoreg_cpu.measures import HostEvaluation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import agnoreg
+from agnoreg.engine.chosen import evaluator_of
+from agnoreg.measures.lncc import LocalCorrelation
+
+NUMPY = agnoreg.get_backend("numpy")
+FORMULAS = {
+    "deepreg": LocalCorrelation(),
+    "truncated": LocalCorrelation(padding="truncate"),
+    "monai": LocalCorrelation(convention="monai"),
+    "ants": LocalCorrelation(convention="ants"),
+    "exact": LocalCorrelation(convention="exact"),
+    "exact and signed": LocalCorrelation(convention="exact", squared=False, flat_value=0.5),
+    "signed": LocalCorrelation(squared=False, flat_value=0.25),
+}
+
+
+def core(what, *arguments):
+    """Return what the core's path returns."""
+    NUMPY.kernels = False
+    try:
+        return what(NUMPY, *arguments)
+    finally:
+        del NUMPY.kernels  # and the class's counts again
+
+
+def in_float64(measure, arrays, wrt):
+    wide = tuple(x.astype(np.float64) if x.dtype == np.float32 else x for x in arrays)
+    return core(measure.value_and_gradients, wide, wrt)
+
+
+def smooth_pair(rng, shape=(1, 30, 34, 40)):
+    """Return two images of structures as wide as a few voxels, with some noise, in [0, 1]."""
+    grid = np.indices(shape[1:])
+    waves = np.sin(np.tensordot(rng.uniform(-0.6, 0.6, (6, 3)), grid, 1) + rng.uniform(0, 6, (6, 1, 1, 1)))
+    a, b = (np.tensordot(rng.random(6), waves, 1) + 0.1 * rng.standard_normal(shape[1:]) for _ in range(2))
+    return tuple(((x - x.min()) / (x.max() - x.min()))[None] for x in (a, 0.7 * a + 0.3 * b))
+
+
+def ct(rng):
+    t, p = (np.round(-1000 + 1500 * x) for x in smooth_pair(rng))
+    for image in (t, p):
+        image[:, :12] = image[:, :, :9] = -1024.0
+    return t, p
+
+
+def one_flat(rng):
+    t, p = (1000 * x for x in smooth_pair(rng))
+    p[:, 8:22] = 417.0
+    return t, p
+
+
+def nearly_flat(rng):
+    t, p = smooth_pair(rng)
+    for image in (t, p):
+        image[:, :15] = 0.5 + 1e-5 * image[:, :15]
+    return t, p
+
+
+def around_zero(rng):
+    """Return images that are exactly 0, their centre, beside structures of hundreds."""
+    t, p = (600 * (x - 0.5) for x in smooth_pair(rng))
+    t[:, :, :17] = 0.0
+    p[:, :, 5:20] = 0.0
+    return t, p
+
+
+def spiked(rng):
+    """Return images with a few voxels that are many times brighter than all else, as metal is."""
+    t, p = (1000 * x for x in smooth_pair(rng))
+    t[0, 20, 20, 20] = p[0, 7, 30, 11] = 6000.0
+    return t, p
+
+
+def small(rng):
+    """Return images that are 0 but for a cube, which a coarse grid nearly misses."""
+    t, p = smooth_pair(rng)
+    for image in (t, p):
+        cube = image[:, 11:18, 12:19, 20:27] + 1.0
+        image[...] = 0.0
+        image[:, 11:18, 12:19, 20:27] = cube
+    return t, p
+
+
+DATA = {
+    "smooth": smooth_pair,
+    "an offset of 1000": lambda rng: tuple(x + 1000 for x in smooth_pair(rng)),
+    "ct with flat air": ct,
+    "one image flat": one_flat,
+    "nearly flat": nearly_flat,
+    "flat at the centre": around_zero,
+    "spikes": spiked,
+    "a small object": small,
+    "noise": lambda rng: tuple(rng.random((2, 1, 21, 22, 23))),
+}
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_running_sums_lose_no_digits(name, data, rng, monkeypatch):
+    measure = FORMULAS[name]
+    arrays = tuple(image.astype(np.float32) for image in DATA[data](rng))
+    monkeypatch.setattr(CpuLocalCorrelation, "_by_the_core", None)
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+    np.testing.assert_array_equal(measure.value(NUMPY, arrays), value)
+    expected, wanted = in_float64(measure, arrays, (0, 1))
+    _, others = core(measure.value_and_gradients, arrays, (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=0, atol=2e-7)
+    for found, other, gradient in zip(gradients, others, wanted, strict=True):
+        error, usual = (np.abs(x - gradient).max() / np.abs(gradient).max() for x in (found, other))
+        assert error <= max(2e-6, usual)
+
+
+@given(
+    sizes=st.tuples(*(st.integers(1, 12),) * 3),
+    widths=st.tuples(*(st.integers(1, 12),) * 3).filter(lambda widths: max(widths) > 1),
+    name=st.sampled_from(sorted(FORMULAS)),
+    masked=st.booleans(),
+    wrt=st.sampled_from(((0,), (1,), (0, 1))),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=150)
+def test_windows_of_any_size_agree(sizes, widths, name, masked, wrt, seed):
+    rng = np.random.default_rng(seed)
+    measure = FORMULAS[name]
+    if measure.convention in ("monai", "ants"):
+        widths = tuple(width // 2 * 2 + 1 for width in widths)
+    # Voxels that are near each other differ by 1/11 or more: two that are nearly alike, alone in a window, have a
+    # gradient that is nothing but roundings, as large as they are alike.
+    levels = (1 + np.tensordot((1, 2, 3), np.indices(sizes), 1) % 5) / 5.5
+    arrays = tuple((levels + image / 11.0).astype(np.float32) for image in rng.random((2, 2, *sizes)))
+    if masked:
+        arrays = (*arrays, rng.random((2, *sizes)) > 0.3)
+    measure = LocalCorrelation(
+        kernel_size=widths, convention=measure.convention, padding=measure.padding, squared=measure.squared,
+        flat_value=measure.flat_value,
+    )  # fmt: skip
+    if max(widths) > 1:
+        assert isinstance(evaluator_of(measure, NUMPY, arrays), HostEvaluation)
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, wrt)
+    expected, wanted = in_float64(measure, arrays, wrt)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5)
+    for found, gradient in zip(gradients, wanted, strict=True):
+        least = 2.0 / found.size
+        assert np.abs(found - gradient).max(initial=0) <= 2e-4 * np.abs(gradient).max(initial=least)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_parts_of_an_image_make_the_whole(name, masked, rng, monkeypatch):
+    measure = FORMULAS[name]
+    arrays = tuple(image.astype(np.float32) for image in rng.random((2, 1, 23, 17, 29)))
+    if masked:
+        arrays = (*arrays, rng.random((1, 23, 17, 29)) > 0.3)
+
+    def jobs(planes, lines):
+        return lambda self, call, wrt, most: [(0, some, rows) for some in planes for rows in lines]
+
+    results = []
+    for cut in (
+        jobs([(0, 23)], [(0, 17)]),
+        jobs([(0, 23)], [(0, 4), (4, 5), (5, 17)]),
+        jobs([(0, 1), (1, 20), (20, 23)], [(0, 8), (8, 17)]),
+    ):
+        monkeypatch.setattr(CpuLocalCorrelation, "_jobs", cut)
+        results.append(measure.value_and_gradients(NUMPY, arrays, (0, 1)))
+    for value, gradients in results[1:]:
+        np.testing.assert_allclose(value, results[0][0], rtol=1e-6)
+        for found, wanted in zip(gradients, results[0][1], strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_lines_are_cut_so_that_sums_stay_in_cache(rng, monkeypatch):
+    measure, seen = FORMULAS["deepreg"], []
+    arrays = tuple(image.astype(np.float32) for image in rng.random((2, 1, 12, 60, 70)))
+    whole = measure.value_and_gradients(NUMPY, arrays, (1,))
+    run = lncc.run
+    monkeypatch.setattr(lncc, "CACHE", 40 * 70 * 40)
+    monkeypatch.setattr(lncc, "run", lambda body, jobs, threads: seen.extend(jobs) or run(body, jobs, threads))
+    value, (gradient,) = measure.value_and_gradients(NUMPY, arrays, (1,))
+    assert [lines for _, _, lines in seen] == [(0, 20), (20, 40), (40, 60)]
+    np.testing.assert_array_equal(gradient, whole[1][0])
+    np.testing.assert_allclose(value, whole[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 20, 21), (1, 20, 1, 21), (2, 18, 1, 30), (2, 20, 21, 16)])
+@pytest.mark.filterwarnings("ignore::agnoreg.InputWarning")
+def test_volumes_of_a_single_voxel_along_an_axis(shape, rng):
+    arrays = tuple(image.astype(np.float32) for image in rng.random((2, *shape)))
+    for measure in FORMULAS.values():
+        assert isinstance(evaluator_of(measure.fitted(shape), NUMPY, arrays), HostEvaluation)
+        value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+        expected, wanted = in_float64(measure, arrays, (0, 1))
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6)
+        for found, gradient in zip(gradients, wanted, strict=True):
+            least = 1.0 / found.size
+            assert np.abs(found - gradient).max() <= 1e-5 * np.abs(gradient).max(initial=least)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e5, 3e38])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_core_takes_what_integers_cannot_hold(name, bad, rng):
+    measure = FORMULAS[name]
+    arrays = tuple(image.astype(np.float32) for image in rng.random((2, 2, 17, 12, 14)))
+    arrays[1][0, 5, 6, 7] = bad
+    with np.errstate(all="ignore"):
+        expected, wanted = core(measure.value_and_gradients, arrays, (0, 1))
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+    np.testing.assert_array_equal(value, expected)
+    for found, gradient in zip(gradients, wanted, strict=True):
+        finite = gradient[np.isfinite(gradient)]
+        np.testing.assert_allclose(found, gradient, rtol=1e-6, atol=1e-5 * np.abs(finite).max(initial=0.0))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_masked_voxels_may_be_anything(name, rng):
+    measure = FORMULAS[name]
+    t, p = (image.astype(np.float32) for image in rng.random((2, 2, 17, 12, 14)))
+    mask = rng.random(t.shape) > 0.3
+    expected, wanted = in_float64(measure, (t, p, mask), (0, 1))
+    t[~mask], p[~mask] = np.nan, 1e30
+    value, gradients = measure.value_and_gradients(NUMPY, (t, p, mask), (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6)
+    for found, gradient in zip(gradients, wanted, strict=True):
+        assert np.abs(found - gradient).max() <= 1e-5 * np.abs(gradient).max()
+        np.testing.assert_array_equal(found[~mask], 0)
+
+
+@pytest.mark.parametrize("name", ["deepreg", "truncated", "signed"])
+def test_weights_between_0_and_1_are_no_running_sums_and_right(name, rng):
+    measure = FORMULAS[name]
+    arrays = tuple(image.astype(np.float32) for image in rng.random((3, 1, 17, 12, 14)))
+    value, (gradient,) = measure.value_and_gradients(NUMPY, arrays, (1,))
+    expected, (wanted,) = in_float64(measure, (*arrays[:2], arrays[2].astype(np.float64)), (1,))
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6)
+    assert np.abs(gradient - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_a_flat_image_has_no_gradient_whatever_its_intensity():
+    t = np.full((1, 20, 20, 20), 1234.567, np.float32)
+    p = np.linspace(0, 1, t.size, dtype=np.float32).reshape(t.shape)
+    # Where windows are full, vt is 0 and so is the numerator: a window scores 1, and nothing moves it.
+    value, gradients = agnoreg.functional.lncc(t, p, padding="truncate"), None
+    assert value == 1.0
+    value, gradients = FORMULAS["truncated"].value_and_gradients(NUMPY, (t, p), (0, 1))
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, 0)
+
+
+def test_bits_of_intensities_and_their_sums_fit_into_64():
+    for volume in (2, 3**3, 9**3, 31**3, lncc.WIDEST):
+        bits = lncc.bits_for(volume)
+        assert bits >= 23
+        assert volume * 4**bits < 2**63
+        # Rounded means are made positive before they become integers of 32 bits.
+        assert 2**bits < sliding.SHIFT
