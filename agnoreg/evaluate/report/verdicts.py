@@ -35,7 +35,7 @@ class Threshold:
     @property
     def text(self) -> str:
         """The limit as it is printed."""
-        return f"≤ {self.limit:g} {self.unit}".strip() if self.limit else "none"
+        return f"≤ {self.limit:g} {self.unit}".strip() if self.limit else "0"
 
 
 #: The first whose pattern is found counts. A maximum comes before a mean, and has "max" in its name.
@@ -125,7 +125,7 @@ def _verdict(record: Record, threshold: Threshold | None) -> tuple[str, str]:
         return LOOK, "undefined"
     if threshold is not None:
         passed = record.value <= threshold.limit
-        return (PASS, "within the threshold") if passed else (LOOK, "beyond the threshold")
+        return (PASS, "") if passed else (LOOK, "beyond the threshold")
     if math.isinf(record.value):
         return LOOK, "a structure was missed"
     if record.before is None or math.isnan(record.before) or record.value == record.before:
