@@ -17,9 +17,6 @@ from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
 
 Array = Any
 
-#: How many differences are added up in the field's dtype; blocks of so many are added up in float64.
-BLOCK = np.uintp(1024)
-
 
 @kernel(fastmath=ROUNDING)
 def _second(a: Any, b: Any, c: Any, d: Any) -> Any:
@@ -36,26 +33,24 @@ def _differ(
     An energy is the square of the difference times ``by``, or its absolute value, times how much it counts. ``a`` to
     ``d`` are places in ``u``. What does not count is 0, whatever the field is there.
     """
+    # The sum is in float64 whatever the field is. The compiler may add in another order where it inlines this function,
+    # which must change no digit of float32.
     total, zero, count = 0.0, u.dtype.type(0.0), np.uintp(out.shape[0])
     a, b, c, d = np.uintp(a), np.uintp(b), np.uintp(c), np.uintp(d)
-    for start in range(np.uintp(0), count, BLOCK):
-        part = zero
-        stop = min(start + BLOCK, count)
-        if absolute:
-            for i in range(start, stop):
-                x, w = _second(u[a + i], u[b + i], u[c + i], u[d + i]) * by, counts[i]
-                x = x if w > zero else zero
-                part += abs(x) * w * box[i]
-                # NaN passes no comparison, and stays what it is.
-                sign = back if x > zero else (-back if x < zero else x)
-                out[i] = sign * w
-        else:
-            for i in range(start, stop):
-                x, w = _second(u[a + i], u[b + i], u[c + i], u[d + i]) * by, counts[i]
-                x = x if w > zero else zero
-                part += x * x * w * box[i]
-                out[i] = x * w * back
-        total += part
+    if absolute:
+        for i in range(count):
+            x, w = _second(u[a + i], u[b + i], u[c + i], u[d + i]) * by, counts[i]
+            x = x if w > zero else zero
+            total += abs(x) * w * box[i]
+            # NaN passes no comparison, and stays what it is.
+            sign = back if x > zero else (-back if x < zero else x)
+            out[i] = sign * w
+    else:
+        for i in range(count):
+            x, w = _second(u[a + i], u[b + i], u[c + i], u[d + i]) * by, counts[i]
+            x = x if w > zero else zero
+            total += x * x * w * box[i]
+            out[i] = x * w * back
     return total
 
 

@@ -220,3 +220,20 @@ print("done")
 """
     printed(python(tmp_path, ahead))
     assert printed(python(tmp_path, later)) == "done"
+
+
+#: Fields of odd sizes, whose last numbers a vectorised sum adds up on their own.
+DIGITS = """
+import numpy as np
+import agnoreg
+
+rng = np.random.default_rng(0)
+fields = [rng.standard_normal((1, 11, 12, 13, 3), dtype=np.float32) for _ in range(40)]
+print([float(agnoreg.Gradient()(field)) for field in fields])
+"""
+
+
+@pytest.mark.slow
+def test_what_was_just_compiled_and_what_was_kept_compute_the_same_digits(tmp_path):
+    fresh, kept = (printed(python(tmp_path, DIGITS)) for _ in range(2))
+    assert fresh == kept
