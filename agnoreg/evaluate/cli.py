@@ -15,17 +15,17 @@ from agnoreg.evaluate.cli_messages import activity, fail
 TOUR = "\n\n".join(
     (
         "Losses and metrics of medical image registration, on NIfTI files.",
-        "evaluate measures a registration: how alike the images are, how labels overlap and how far their surfaces lie "
-        "apart, whether the field folds, how far landmarks are off. Of one pair, or of every pair of a CSV. losses and "
-        "metrics list what there is; with a name, formula, range and arguments. backends says what can compute here.",
+        "evaluate measures a registration: the similarity of the images, the overlap of labels and the distances of "
+        "their surfaces, folds of the field, the error at landmarks; for one pair, or for every pair in a CSV. losses "
+        "and metrics list what there is, or explain one by name. backends lists what can compute on this machine.",
         "\b\nHow good is the registration, and how good was it before?\n"
         "  agnoreg evaluate fixed.nii.gz moved.nii.gz --moved-before moving.nii.gz",
         "\b\nLabels and field, by the definitions of the Learn2Reg challenge:\n"
         "  agnoreg evaluate f.nii.gz m.nii.gz --fixed-label a.nii.gz \\\n"
         "      --moved-label b.nii.gz --ddf disp.npz --convention learn2reg",
-        "\b\nA study, one line a pair in and one row a pair out:\n"
+        "\b\nA study: one line per pair in, one row per pair out:\n"
         "  agnoreg evaluate --pairs pairs.csv --out results.parquet",
-        "--dry-run says what would be computed. docs/cli.md says it all.",
+        "--dry-run checks the inputs and lists what would be computed. All options are in docs/cli.md.",
     )
 )
 

@@ -83,7 +83,7 @@ def library_warnings(into: list[str]) -> Iterator[None]:
 
 
 def check_backend(name: str, device: str | None) -> None:
-    """Raise InputError where a backend cannot be used here, or not on this device; its framework is imported."""
+    """Import a backend's framework; raise InputError if it cannot be used here, or not on this device."""
     Computer(name, device)
 
 
@@ -98,7 +98,7 @@ class Checked:
     series
         What would be computed.
     warnings
-        What is probably not meant.
+        Inputs and options that are probably mistakes.
     """
 
     inputs: tuple[Input, ...]
@@ -145,14 +145,14 @@ def evaluate_pair(
         NIfTI files, or images that nibabel holds, of one shape ``(X, Y, Z)`` and one grid. Further axes of size 1 are
         dropped. A slice, ``(X, Y)`` or with one voxel along any axis, is evaluated in 2-D.
     fixed_label, moved_label
-        Label maps of that grid; both or neither. Each label but 0 is measured on its own, and the mean over labels.
+        Label maps on that grid; both or neither. Every label except 0 is measured, and the mean over the labels.
     ddf
-        A displacement field ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, component i along array axis i. That of a slice
-        may have two components; a third one must be 0. Also an array, or a ``.npy`` or ``.npz`` file of one, ``(3, X,
-        Y, Z)`` or components last, of the image's size or half of it.
+        A displacement field: NIfTI, ``(X, Y, Z, 3)`` or ``(X, Y, Z, 1, 3)``, with component i along array axis i. The
+        field of a slice has two components, or a third one that is 0. Also an array, or a ``.npy`` or ``.npz`` file,
+        with the components first, ``(3, X, Y, Z)``, or last, of the image's size or half of it.
     losses
-        What to compute: ``"NAME"`` or ``"NAME:key=value,..."`` as in ``--loss``, or loss objects. Where empty, every
-        metric that fits. For a slice ``spatial_dims`` is set to 2, but not that of a loss object.
+        What to compute: ``"NAME"`` or ``"NAME:key=value,..."`` as in ``--loss``, or loss objects. If empty, every
+        metric that fits the inputs. For a slice, ``spatial_dims`` is set to 2, except in loss objects.
     backend
         The framework that computes.
     device
@@ -160,44 +160,45 @@ def evaluate_pair(
     scale
         Scale each image to [0, 1] by its own finite minimum and maximum.
     ddf_units
-        ``"voxel"`` or ``"mm"``, which is mm whatever unit of length the headers have.
+        Unit of the displacements: ``"voxel"``, or ``"mm"`` whatever unit of length the headers have.
     affine_tol
-        The largest displacement of a corner of the image between two grids that passes, in voxels.
+        How far the corners of two grids may lie apart, in voxels.
     ignore_affine
-        Let any difference of the affines pass, with a warning.
+        Accept any difference between the affines, with a warning.
     convention
-        Whose definitions, of a library's losses or a tool's metrics; a metric for which that library or tool has none
-        is computed as without it. Of losses: ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"``, or ``"exact"``,
-        without constants, which those metrics have that are computed where ``losses`` is empty. Of distances between
-        surfaces: those of `agnoreg.metrics.surface_distances`. None: each loss's own, and agnoreg's.
+        The library or tool whose definitions to use. A metric that it does not define keeps its default. Losses have
+        ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"`` and ``"exact"``; the last has no smoothing constants and
+        is the default of the metrics of images if ``losses`` is empty. Surface distances have the conventions of
+        `agnoreg.metrics.surface_distances`. None: the defaults.
     regulariser_units
-        In what a field is measured where a loss does not say its ``spacing``: ``"mm"``, by the voxel size in the
-        header, or ``"voxel"``. None: mm, and voxels by another library's convention. A loss object says its own.
+        Unit in which regularisers without an explicit ``spacing`` measure the field: ``"mm"``, with the voxel size of
+        the header, or ``"voxel"``. None: mm, but voxels for another library's convention. Loss objects have their own
+        spacing.
     mask, fixed_mask, moving_mask
         NIfTI files, or images that nibabel holds, on the same grid. A voxel that is 0 or NaN in ``mask`` does not count
         in anything; in ``fixed_mask`` and ``moving_mask``, in images and labels. An image's range is that of the voxels
         that count.
     nan_is_masked
-        Leave out voxels that are NaN or infinite: of the images where either is, of the field where it is.
+        Leave out voxels that are NaN or infinite: for images, in either of them; for the field, in the field.
     label_names
         Names of labels: a mapping, or a file as `agnoreg.evaluate.label_names.label_names` reads it.
     max_voxels
-        The most voxels that an input may have.
+        Maximum number of voxels of an input.
     moved_before, moved_label_before
         The moving image and its label map before the registration, on the same grid: each record of images and labels
         then has its value ``before``, too.
     nsd_tolerance
-        The tolerance of the normalised surface Dice in mm, which is computed of labels where this is given.
+        Tolerance of the normalised surface Dice in mm. It is computed if this is given.
     fixed_landmarks, moving_landmarks
         The same landmarks in both images, in the same order: CSV files of three numbers a line, or arrays ``(N, 3)``.
-        Their target registration error is computed, by the field, which takes the fixed ones to the moving ones.
+        The target registration error is computed with the field, which maps fixed landmarks to moving ones.
     landmark_units
         ``"voxel"``, the first voxel being 0, or ``"mm"``, as the affine in the header has it.
     ddf_frame
         ``"array"``, or ``"itk"``: vectors in mm along the patient's axes, to the left and to the back, as ITK and ANTs
         write them.
     progress
-        Is called with a few words before each step, such as ``"labels: HD95"``.
+        Called before each step with a short text, such as ``"labels: HD95"``.
 
     Returns
     -------
@@ -207,7 +208,7 @@ def evaluate_pair(
     Raises
     ------
     InputError
-        If anything about the inputs does not fit; nothing is computed then.
+        If the inputs do not fit each other or the options; nothing is computed then.
     """
     request = dict(locals())
     say = progress or (lambda text: None)
