@@ -80,7 +80,7 @@ def add_evaluate(app: Any) -> None:
                 "--loss",
                 "--metric",
                 metavar="NAME[:k=v,...]",
-                help="What to compute (repeatable); all that fits if left out.",
+                help="What to compute (repeatable); all that fits the inputs if left out.",
                 autocompletion=_names,
                 **what,
             ),
@@ -99,17 +99,16 @@ def add_evaluate(app: Any) -> None:
             float | None, typer.Option(metavar="MM", help="Tolerance of the normalised surface Dice, in mm.", **what)
         ] = None,
         mask: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="What counts, in everything: where this is not 0.", **files)
+            Path | None,
+            typer.Option(metavar="FILE", help="Mask of all inputs: voxels that are 0 here do not count.", **files),
         ] = None,
         fixed_mask: Annotated[
             Path | None,
-            typer.Option(
-                metavar="FILE", help="What counts of the fixed image and labels: where this is not 0.", **files
-            ),
+            typer.Option(metavar="FILE", help="Mask of the fixed image and labels.", **files),
         ] = None,
         moving_mask: Annotated[
             Path | None,
-            typer.Option(metavar="FILE", help="What counts of the moved image and labels, on the fixed grid.", **files),
+            typer.Option(metavar="FILE", help="Mask of the moved image and labels, on the fixed grid.", **files),
         ] = None,
         nan_is_masked: Annotated[
             bool, typer.Option("--nan-is-masked", help="Voxels that are NaN or infinite do not count.", **what)
@@ -121,7 +120,7 @@ def add_evaluate(app: Any) -> None:
             ),
         ] = None,
         backend: Annotated[
-            str, typer.Option(help="What computes: see agnoreg backends.", autocompletion=_backends, **what)
+            str, typer.Option(help="Framework that computes: see agnoreg backends.", autocompletion=_backends, **what)
         ] = "numpy",
         device: Annotated[str | None, typer.Option(help="The backend's device, such as cuda.", **what)] = None,
         json: Annotated[
@@ -167,7 +166,9 @@ def add_evaluate(app: Any) -> None:
         ] = False,
         quiet: Annotated[
             bool,
-            typer.Option("--quiet", "-q", help="Print the table alone, of labels the means; no progress.", **output),
+            typer.Option(
+                "--quiet", "-q", help="Print only the table, with the mean over labels; no progress.", **output
+            ),
         ] = False,
         dry_run: Annotated[
             bool,
@@ -191,10 +192,12 @@ def add_evaluate(app: Any) -> None:
         ] = None,
         workers: Annotated[
             int | None,
-            typer.Option(metavar="N", help="Processes on this machine; as many as pay if left out.", **many),
+            typer.Option(
+                metavar="N", help="Processes on this machine; chosen by the number of pairs if left out.", **many
+            ),
         ] = None,
         memory_limit: Annotated[
-            str | None, typer.Option(metavar="SIZE", help="Memory of each of them, such as 4GiB; 0: no limit.", **many)
+            str | None, typer.Option(metavar="SIZE", help="Memory of each process, such as 4GiB; 0: no limit.", **many)
         ] = None,
         keep_parts: Annotated[
             bool, typer.Option("--keep-parts", help="Keep OUT.parts, the files of single rows, at the end.", **many)
@@ -256,7 +259,7 @@ def add_evaluate(app: Any) -> None:
             raise typer.Exit(evaluate_many(pairs, out, quiet, report_dir=report_dir, **settings, **how))
         _none_of(batch, "of many pairs: it needs --pairs")
         if fixed is None or moved is None:
-            raise InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg --help.")
+            raise InputError(f"Missing argument '{'MOVED' if fixed else 'FIXED'}'. See agnoreg evaluate --help.")
         pair = {name.lstrip("-").replace("-", "_").lower(): path for name, path in sources.items()}
         _evaluate_one(pair, settings, outputs, (quiet, verbose, dry_run))
 

@@ -313,7 +313,10 @@ def _checked(image: Array, ddf: Array, *cotangent: Array) -> tuple[Backend, tupl
         if shape != of_image:
             raise ValueError(f"The cotangent of shape {shape} must have the image's shape {of_image}.")
     if None in of_image:
-        raise ValueError(f"The warp needs sizes that are known while it is traced, got {of_image} and {of_ddf}.")
+        raise ValueError(
+            f"The warp needs sizes that are known while it is traced, got {of_image} and {of_ddf}. State the "
+            "batch size, or map the warp over the samples, one at a time."
+        )
     if 0 in of_image:
         raise ValueError(f"The image must not be empty, got shape {of_image}.")
     return backend, arrays

@@ -81,7 +81,10 @@ class FieldMeasure(FieldOptions, StreamingMeasure):
             names = [f"dim{i + 1}" for i in range(dims)]
             components = str(len(names))
             layout = ["batch", *names, components] if self.components_last else ["batch", components, *names]
-            raise ValueError(f"A displacement field must be ({', '.join(layout)}), got shape {shape}.")
+            message = f"A displacement field must be ({', '.join(layout)}), got shape {shape}."
+            if len(shape) == dims + 2 and shape[1 if self.components_last else -1] == dims:
+                message += f' Or pass data_format="channels_{"first" if self.components_last else "last"}".'
+            raise ValueError(message)
         check_rank("The displacement field", shape, dims + 2)
         if any(size is not None and size < self.least for size in (shape[1:-1] if self.components_last else shape[2:])):
             raise ValueError(f"{self.title} needs at least {self.least} voxels along each axis, got shape {shape}.")

@@ -116,8 +116,8 @@ class VolumeMeasure(ImageMeasure):
                 raise ValueError(f"{name} must have {dims + 1} or {dims + 2} axes, got shape {shape}.")
             if len(shape) == dims + 2 and shape[-1] != 1:
                 raise ValueError(
-                    f"Last dimension of {name} is not one. {name} has shape {shape}; channels go last, or where "
-                    "data_format says."
+                    f"Last dimension of {name} is not one. {name} has shape {shape}. If it has channels, say where: "
+                    'data_format="channels_first" or data_format="channels_last".'
                 )
         if shapes[0][: dims + 1] != shapes[1][: dims + 1]:
             check_same_shape(*shapes)
