@@ -167,8 +167,8 @@ def evaluate_pair(
         Accept any difference between the affines, with a warning.
     convention
         The library or tool whose definitions to use. A metric that it does not define keeps its default. Losses have
-        ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"`` and ``"exact"``; the last has no smoothing constants, and
-        the metrics of images use it if ``losses`` is empty. Surface distances have the conventions of
+        ``"deepreg"``, ``"monai"``, ``"voxelmorph"``, ``"ants"`` and ``"exact"``, which has no smoothing constants.
+        The metrics of images use the last one if ``losses`` is empty. Surface distances have the conventions of
         `agnoreg.metrics.surface_distances`. None: the defaults.
     regulariser_units
         Unit in which regularisers without an explicit ``spacing`` measure the field: ``"mm"``, with the voxel size of
