@@ -38,8 +38,8 @@ fixed, moving = discs(64), discs(64)
 
 
 # %%
-# The spatial transform as a layer. ``warp`` takes the arrays of whatever backend Keras runs on. It must know all sizes, and
-# TensorFlow leaves the batch size open while it traces the model. So the layer warps sample by sample.
+# The spatial transform as a layer. ``warp`` takes the arrays of whatever backend Keras runs on. It must know all sizes,
+# and TensorFlow leaves the batch size open while it traces the model. So the layer warps sample by sample.
 
 
 @keras.saving.register_keras_serializable(package="example")

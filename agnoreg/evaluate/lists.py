@@ -1,5 +1,6 @@
 """What the command prints of losses and metrics: lists, and a page of each."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,17 +54,24 @@ def print_loss(name: str) -> None:
     """
     from agnoreg.evaluate.metric import Metric, arguments_of, measured_on, metric_of
     from agnoreg.objects.documentation import sections
-    from agnoreg.objects.registry import loss_class, registered_losses
+    from agnoreg.objects.registry import loss_class
 
     try:
         kind = loss_class(name)
     except ValueError as error:
         raise InputError(one_line(error)) from error
-    metric = metric_of(kind) if name in registered_losses() else kind
+    # A class's own name means that class alone; any other name, an alias too, the loss with its metric.
+    metric = kind if name == kind.__name__ else metric_of(kind)
     console = make_console()
     said = sections(metric.__doc__ or "")
-    print_line(console, f"{name}: the metric {metric.__name__}, to be minimised as {kind.__name__}")
+    same = metric is kind
+    print_line(
+        console,
+        f"{name}: {kind.__name__}" if same else f"{name}: the loss {kind.__name__}, of the metric {metric.__name__}",
+    )
     _print_text(console, said[""])
+    if re.search(r"\bt\b", said[""]):
+        print_line(console, "In formulas t is y_true, the fixed image or label, and p is y_pred, the moved one.")
     for cls in dict.fromkeys((metric, kind)):
         one = Metric(cls())
         unit = f" {one.unit}" if one.unit else ""

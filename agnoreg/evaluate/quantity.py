@@ -30,7 +30,7 @@ THEIRS = {
 #: What an element of a surface is, by the argument ``surface``.
 ELEMENTS = {
     "surfels": "corners of voxels on the surface, weighted by its area there",
-    "voxels": "voxels with a face to the background, all alike",
+    "voxels": "voxels with a face to the background, all of one weight",
     "mesh": "triangles of a surface mesh, weighted by area",
     "volume": "all voxels of the label",
 }

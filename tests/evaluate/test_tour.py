@@ -125,9 +125,16 @@ def test_a_page_of_a_metric_says_what_it_is(run, name):
 def test_a_page_of_a_loss_says_formula_range_and_arguments(run, name):
     code, out, err = run("losses", name)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{name}: the metric ")
+    assert out.startswith(f"{name}: ")
+    assert registered_losses()[name].__name__ in out.partition("\n\n")[0]
     assert " is better" in out
     assert re.search("^(Arguments: |No arguments)", out, re.MULTILINE)
+
+
+def test_another_name_of_a_loss_has_the_same_page(run):
+    for name, other in (("gncc", "ncc"), ("gmi", "mi"), ("lncc", "LNCC")):
+        first, second = (run("losses", one)[1].partition("\n\n") for one in (name, other))
+        assert second[2] == first[2]
 
 
 def test_a_name_that_nobody_has_is_answered_by_those_that_there_are(run):

@@ -597,12 +597,14 @@ def test_bad_arrays_are_refused(backend, rng):
     lncc = image.LocalNormalizedCrossCorrelation()
     with pytest.raises(ValueError, match=r"Last dimension of y_pred is not one.*\(1, 4, 5, 6, 2\)"):
         lncc(make(1, 4, 5, 6), make(1, 4, 5, 6, 2))
-    with pytest.raises(ValueError, match="Last dimension of y_true is not one"):
+    with pytest.raises(ValueError, match=r"Last dimension of y_true is not one.*data_format="):
         lncc(make(1, 4, 5, 6, 3), make(1, 4, 5, 6))
     with pytest.raises(ValueError, match="at least 4 axes"):
         agnoreg.build_loss("gmi")(make(4, 5, 6), make(4, 5, 6))
     with pytest.raises(ValueError, match=r"must be \(batch, dim1, dim2, dim3, 3\)"):
         deform.BendingEnergy()(make(1, 6, 6, 6, 2))
+    with pytest.raises(ValueError, match=r'\(1, 3, 6, 6, 6\)\. Or pass data_format="channels_first"'):
+        deform.BendingEnergy()(make(1, 3, 6, 6, 6))
     with pytest.raises(ValueError, match="The bending energy needs at least 5 voxels along each axis"):
         deform.BendingEnergy()(make(1, 6, 4, 6, 3))
     for nothing in (None, [1.0, 2.0], 3.0, "image"):
