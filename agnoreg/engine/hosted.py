@@ -1,7 +1,5 @@
 """A measure evaluated by the host's kernels on NumPy's arrays, for a framework whose compiled code calls a function."""
 
-import base64
-import pickle
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,6 +8,7 @@ import numpy as np
 import agnoreg
 from agnoreg.backend import Backend, get_backend
 from agnoreg.engine.chosen import in_kernels_of
+from agnoreg.engine.words import from_words, to_words
 
 Array = Any
 Arrays = tuple[Array, ...]
@@ -30,6 +29,9 @@ class Request(NamedTuple):
 
     def run(self, arrays: Arrays) -> Arrays:
         """Return the value and the gradients of NumPy arrays; by NumPy itself where kernels cannot do it after all."""
+        if arrays[0].shape[0] == 0:
+            dtype = get_backend("numpy").dtypes.compute(*arrays[: self.measure.inputs])
+            return tuple(np.zeros(shape, dtype) for shape in self.shapes(arrays))
         evaluation = self.evaluation(arrays)
         return self.of(self.measure if evaluation is None else evaluation, get_backend("numpy"), arrays)
 
@@ -58,12 +60,13 @@ def served(measure: Any, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any,
 def words_of(request: Request) -> str:
     """Return a request in words, ``""`` where it has none, such as that of a user's local class."""
     try:
-        return f"agnoreg {agnoreg.__version__} {base64.b64encode(pickle.dumps(request)).decode()}"
-    except Exception:  # Whatever a class raises that cannot be pickled.
+        words = to_words((request.measure, request.wrt, request.scale))
+    except (TypeError, AttributeError, ImportError):
         return ""
+    return f"agnoreg {agnoreg.__version__} {words}"
 
 
 @lru_cache(maxsize=512)
 def request_of(words: str) -> Request:
     """Return the request that `words_of` put into words."""
-    return pickle.loads(base64.b64decode(words.rsplit(" ", 1)[1]))
+    return Request(*from_words(words.split(" ", 2)[2]))

@@ -7,12 +7,11 @@ A node takes tensors and plain values, so a function goes into it as a text and 
 again: a graph that is stored means the same in another process.
 """
 
-import importlib
 import json
 import operator
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,18 +19,15 @@ from array_api_compat import torch as xp
 
 from agnoreg.backend import broadcast_samples, get_backend
 from agnoreg.engine.function import Differentiable
+from agnoreg.engine.words import CLASS, class_of, name_of
 from agnoreg_torch import _private
 from agnoreg_torch._state import without_autocast
 
 Array = torch.Tensor
 Arrays = tuple[Array, ...]
 
-#: Key under which a text has the class of a function, and the place of a number.
-CLASS, NUMBER = "class", "number"
-
-#: Classes of functions by name: one that is defined inside a function, or anew in a notebook, is found only here.
-_classes: dict[str, type] = {}
-
+#: The key under which a text has the place of a number.
+NUMBER = "number"
 
 # --- A function as a text and numbers ---------------------------------------------------------------------------------
 
@@ -85,25 +81,7 @@ def _for_json(description: Any) -> Any:
         return {NUMBER: items[0]}
     if kind is tuple:
         return [_for_json(item) for item in items]
-    return {CLASS: _name(kind)} | {name: _for_json(value) for name, value in items}
-
-
-def _name(kind: type) -> str:
-    """Return a name by which `_class` finds this class, whatever others were called the same."""
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    while _classes.setdefault(name, kind) is not kind:
-        name += "'"
-    return name
-
-
-def _class(name: str) -> type:
-    if name not in _classes:
-        module, _, path = name.partition(":")
-        found = reduce(getattr, path.split("."), importlib.import_module(module))
-        if not (isinstance(found, type) and issubclass(found, Differentiable)):
-            raise TypeError(f"A compiled graph names {name} as a loss, which is none.")
-        _classes[name] = found
-    return _classes[name]
+    return {CLASS: name_of(kind)} | {name: _for_json(value) for name, value in items}
 
 
 @lru_cache(maxsize=1024)
@@ -115,7 +93,7 @@ def _function(text: str, numbers: tuple[float, ...]) -> Differentiable:
             return item
         if NUMBER in item:
             return numbers[item[NUMBER]]
-        return _class(item[CLASS])(**{name: value(one) for name, one in item.items() if name != CLASS})
+        return class_of(item[CLASS])(**{name: value(one) for name, one in item.items() if name != CLASS})
 
     made: Differentiable = value(json.loads(text))
     return made

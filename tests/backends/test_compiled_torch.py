@@ -8,7 +8,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import agnoreg
 from agnoreg import functional
-from agnoreg.engine import chosen
+from agnoreg.engine import chosen, words
 from agnoreg.measures.families.pointwise import Pointwise
 
 SHAPE = (2, 5, 6, 7)
@@ -242,12 +242,12 @@ def test_a_filter_takes_a_list():
 @pytest.mark.parametrize("cls", [*LOSSES.values(), *METRICS.values()], ids=lambda cls: cls.__name__)
 def test_a_text_and_numbers_say_which_function_it_is(cls, another_process, monkeypatch):
     if another_process:
-        monkeypatch.setattr(compiled, "_classes", {})
+        monkeypatch.setattr(words, "_classes", {})
     function, numbers = cls().measured_by(cls), []
     assert compiled._is_plain(function)
     text = compiled._text(compiled._described(function, numbers))
     if another_process:
-        compiled._classes.clear()
+        words._classes.clear()
         compiled._function.cache_clear()
     assert compiled._function(text, tuple(numbers)) == function
 
