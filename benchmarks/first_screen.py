@@ -20,7 +20,7 @@ ROWS = (
 
 def first_table(machines):
     """Return the table, of LNCC at the reference size, or nothing where it was not measured on a CPU."""
-    for entry in machines:
+    for entry in reversed(machines):
         figures = Figures(tuple(r for r in entry["records"] if r["job"]["device"] is None), False)
         found = [(title, figures.one("reference", *subject, {"name": "lncc"})) for title, *subject in ROWS]
         if all(record is not None for _, record in found):
