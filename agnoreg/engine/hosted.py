@@ -47,6 +47,35 @@ class Request(NamedTuple):
         return [arrays[0].shape[:1], *(arrays[i].shape for i in self.wrt or ())]
 
 
+class HostedMeasure:
+    """A measure whose value and gradients a framework asks kernels for; ``otherwise`` does what these cannot do.
+
+    An adapter subclasses it and adds `results`.
+    """
+
+    def __init__(self, measure: Any, otherwise: Any) -> None:
+        self.measure, self.otherwise = measure, otherwise
+
+    def results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
+        """Return what a request asks for, of the framework's arrays."""
+        raise NotImplementedError
+
+    def compute(self, backend: Backend, arrays: Arrays) -> Array:
+        """Return the value."""
+        return self.results(backend, Request(self.measure), arrays)[0]
+
+    def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
+        """Return the value at every voxel, for which there is no kernel."""
+        return self.otherwise.compute_image(backend, arrays)
+
+    def compute_with_gradients(
+        self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float = 1.0
+    ) -> tuple[Array, Arrays]:
+        """Return the value and the gradients."""
+        value, *gradients = self.results(backend, Request(self.measure, wrt, scale), arrays)
+        return value, tuple(gradients)
+
+
 @lru_cache(maxsize=512)
 def served(measure: Any, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, ...]) -> bool:
     """Return whether there are kernels for NumPy arrays of these shapes and dtypes, none of whose numbers is read."""

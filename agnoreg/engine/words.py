@@ -6,6 +6,7 @@ functions, and nothing else is called.
 
 import importlib
 import json
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import reduce
 from typing import Any
@@ -14,8 +15,8 @@ import numpy as np
 
 from agnoreg.engine.function import Differentiable
 
-#: The key under which the words have a class.
-CLASS = "class"
+#: The keys under which the words have a class, and the place of a number that is given beside them.
+CLASS, NUMBER = "class", "number"
 
 #: Classes of functions by name: one that is defined inside a function, or anew in a notebook, is found only here.
 _classes: dict[str, type] = {}
@@ -50,9 +51,19 @@ def to_words(value: Any) -> str:
     return json.dumps(_described(value), separators=(",", ":"))
 
 
-def from_words(words: str) -> Any:
-    """Return what was put into words."""
-    return _made(json.loads(words))
+def from_words(words: str, numbers: Sequence[float] = ()) -> Any:
+    """Return what was put into words; ``numbers`` are those of which the words have the places alone."""
+
+    def made(item: Any) -> Any:
+        if isinstance(item, list):
+            return tuple(map(made, item))
+        if not isinstance(item, dict):
+            return item
+        if NUMBER in item:
+            return numbers[item[NUMBER]]
+        return class_of(item[CLASS])(**{name: made(one) for name, one in item.items() if name != CLASS})
+
+    return made(json.loads(words))
 
 
 def _imported(name: str) -> Any:
@@ -74,11 +85,3 @@ def _described(value: Any) -> Any:
     if _imported(name) is not kind:
         raise TypeError(f"{name} is another class by now.")
     return {CLASS: name} | {item.name: _described(getattr(value, item.name)) for item in fields(kind) if item.init}
-
-
-def _made(item: Any) -> Any:
-    if isinstance(item, list):
-        return tuple(map(_made, item))
-    if not isinstance(item, dict):
-        return item
-    return class_of(item[CLASS])(**{name: _made(one) for name, one in item.items() if name != CLASS})

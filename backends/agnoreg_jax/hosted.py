@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from agnoreg.backend import Backend, get_backend
-from agnoreg.engine.hosted import Request, request_of, served, words_of
+from agnoreg.engine.hosted import HostedMeasure, Request, request_of, served, words_of
 from agnoreg.engine.native import natively_differentiated
 from agnoreg_jax import foreign
 from agnoreg_jax._private import committed, moves, traced, varies
@@ -22,28 +22,11 @@ Arrays = tuple[Array, ...]
 TARGET = "agnoreg.host"
 
 
-class Hosted:
-    """A measure that kernels evaluate; ``otherwise`` does whatever they cannot do."""
+class Hosted(HostedMeasure):
+    """A measure that kernels evaluate, of arrays that are there or in a trace."""
 
-    def __init__(self, measure: Any, otherwise: Any) -> None:
-        self.measure, self.otherwise = measure, otherwise
-
-    def compute(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value."""
-        return self._results(backend, Request(self.measure), arrays)[0]
-
-    def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value at every voxel, for which there is no kernel."""
-        return self.otherwise.compute_image(backend, arrays)
-
-    def compute_with_gradients(
-        self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float
-    ) -> tuple[Array, Arrays]:
-        """Return the value and the gradients."""
-        value, *gradients = self._results(backend, Request(self.measure, wrt, scale), arrays)
-        return value, tuple(gradients)
-
-    def _results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
+    def results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
+        """Return what a request asks for."""
         if any(map(traced, arrays)):
             # Sizes that ``jax.export`` leaves open are no integers.
             known = all(isinstance(size, int) for x in arrays for size in x.shape)

@@ -73,7 +73,7 @@ class TensorFlowExecution(Execution):
         A graph calls kernels where it can.
         """
         if not tf.executing_eagerly():
-            return Hosted(measure) if self.calls_kernels() else measure
+            return Hosted(measure, measure) if self.calls_kernels() else measure
         return _Compiled(measure) if arrays[0].shape.num_elements() >= LEAST_COMPILED else measure
 
     def calls_kernels(self) -> bool:

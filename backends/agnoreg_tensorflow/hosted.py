@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from agnoreg.backend import Backend, broadcast_samples
-from agnoreg.engine.hosted import Request, request_of, served, words_of
+from agnoreg.engine.hosted import HostedMeasure, Request, request_of, served, words_of
 from agnoreg_tensorflow import namespace as xp
 
 Array = Any
@@ -15,26 +15,8 @@ Arrays = tuple[Array, ...]
 NAME = "agnoreg_kernels_are_of_this_process_and_not_for_XLA"
 
 
-class Hosted:
-    """A measure whose value and gradients the graph asks kernels for; ``measure`` itself does what these cannot do."""
-
-    def __init__(self, measure: Any) -> None:
-        self.measure = measure
-
-    def compute(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value."""
-        return self._results(backend, Request(self.measure), arrays)[0]
-
-    def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value at every voxel, for which there is no kernel."""
-        return self.measure.compute_image(backend, arrays)
-
-    def compute_with_gradients(
-        self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...], scale: float = 1.0
-    ) -> tuple[Array, Arrays]:
-        """Return the value and the gradients."""
-        value, *gradients = self._results(backend, Request(self.measure, wrt, scale), arrays)
-        return value, tuple(gradients)
+class Hosted(HostedMeasure):
+    """A measure whose value and gradients the graph asks kernels for."""
 
     # What is saved is the gradients, whatever the measure is: a graph is built as a whole, in one way.
 
@@ -55,11 +37,12 @@ class Hosted:
         gradients = [saved[of.index(index)] for index in wrt]
         return tuple(gradient * broadcast_samples(xp, cotangent, gradient) for gradient in gradients)
 
-    def _results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
+    def results(self, backend: Backend, request: Request, arrays: Arrays) -> Arrays:
+        """Return what a request asks for."""
         shapes = tuple(tuple(1 if size is None else size for size in x.shape) for x in arrays)
         words = words_of(request)
         if not words or not served(self.measure, shapes, tuple(x.dtype.as_numpy_dtype for x in arrays)):
-            return request.of(self.measure, backend, arrays)
+            return request.of(self.otherwise, backend, arrays)
         dtype, expected = backend.dtypes.compute(*arrays[: self.measure.inputs]), request.shapes(arrays)
         results = tf.numpy_function(_run, (words, *arrays), [dtype] * len(expected), stateful=False, name=NAME)
         for result, shape in zip(results, expected, strict=True):

@@ -19,15 +19,13 @@ from array_api_compat import torch as xp
 
 from agnoreg.backend import broadcast_samples, get_backend
 from agnoreg.engine.function import Differentiable
-from agnoreg.engine.words import CLASS, class_of, name_of
+from agnoreg.engine.words import CLASS, NUMBER, from_words, name_of
 from agnoreg_torch import _private
 from agnoreg_torch._state import without_autocast
 
 Array = torch.Tensor
 Arrays = tuple[Array, ...]
 
-#: The key under which a text has the place of a number.
-NUMBER = "number"
 
 # --- A function as a text and numbers ---------------------------------------------------------------------------------
 
@@ -86,16 +84,7 @@ def _for_json(description: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _function(text: str, numbers: tuple[float, ...]) -> Differentiable:
-    def value(item: Any) -> Any:
-        if isinstance(item, list):
-            return tuple(map(value, item))
-        if not isinstance(item, dict):
-            return item
-        if NUMBER in item:
-            return numbers[item[NUMBER]]
-        return class_of(item[CLASS])(**{name: value(one) for name, one in item.items() if name != CLASS})
-
-    made: Differentiable = value(json.loads(text))
+    made: Differentiable = from_words(text, numbers)
     return made
 
 

@@ -15,7 +15,6 @@ import pytest
 
 import agnoreg
 from agnoreg.backend import lookup
-from agnoreg.evaluate.cli import main
 from agnoreg.evaluate.evaluation import evaluate_pair
 
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])
@@ -48,19 +47,6 @@ def files(tmp_path, rng, monkeypatch):
 
 PAIR = ("fixed.nii.gz", "moved.nii")
 LABELS = ("--fixed-label", "fixed_label.nii.gz", "--moved-label", "moved_label.nii")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command; return its exit code and what it printed."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return exit_.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

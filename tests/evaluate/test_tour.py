@@ -13,7 +13,6 @@ import pytest
 
 from agnoreg.engine import kernels
 from agnoreg.evaluate import cli_messages
-from agnoreg.evaluate.cli import main
 from agnoreg.evaluate.evaluation import check_pair, evaluate_pair, planned
 from agnoreg.evaluate.metrics import known_names
 from agnoreg.evaluate.quantities import QUANTITIES
@@ -44,17 +43,6 @@ def files(tmp_path, rng, monkeypatch):
     save("moved_label.nii", np.roll(label, 1, 0))
     np.savez("disp.npz", rng.standard_normal((3, *SHAPE)).astype(np.float16))
     (tmp_path / "points.csv").write_text("1,2,3\n5,5,5\n")
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return exit_.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 # --- help -------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from agnoreg_cpu.kinds import KINDS
 from agnoreg_cpu.lncc import tiles
 from agnoreg_cpu.measures import HostEvaluation
 from agnoreg_cpu.threads import parts, run
+from core_path import NUMPY, core
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,6 @@ from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg.measures.ssd import SquaredDifference
 
-NUMPY = agnoreg.get_backend("numpy")
 WRT = ((0,), (1,), (0, 1), (1, 0))
 MEASURES = {
     "lncc": LocalCorrelation(),
@@ -83,15 +83,6 @@ def shapes_of(measure):
     last = (3,) if measure.data_format == "channels_last" else ()
     large = (90_000,) if dims == 1 else (45, 50, 37)
     return [(2, *first, *size[:dims], *last) for size in ((3, 2, 5), (11, 9, 13), large)]
-
-
-def core(what, *arguments):
-    """Return what the core's path returns."""
-    NUMPY.kernels = False
-    try:
-        return what(NUMPY, *arguments)
-    finally:
-        del NUMPY.kernels  # and the class's counts again
 
 
 def pair(rng, shape, dtype):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from agnoreg_cpu.measures import HostEvaluation
+from core_path import NUMPY, core
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from agnoreg.engine.chosen import evaluator_of
 from agnoreg.measures.families.central_differences import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.measures.families.compact_differences import CompactGradientEnergy, CompactSecondDerivativeEnergy
 
-NUMPY = agnoreg.get_backend("numpy")
 KINDS = {
     "gradient": (GradientEnergy, {}),
     "gradient, absolute": (GradientEnergy, {"l1": True}),
@@ -31,15 +31,6 @@ def made(name, dims=3, data_format="channels_last", spacing=SPACING):
 def shape_of(measure, sizes, components=None):
     components = measure.spatial_dims if components is None else components
     return (2, *sizes, components) if measure.components_last else (2, components, *sizes)
-
-
-def core(what, *arguments):
-    """Return what the core's path returns."""
-    NUMPY.kernels = False
-    try:
-        return what(NUMPY, *arguments)
-    finally:
-        del NUMPY.kernels  # and the class's counts again
 
 
 def check(measure, arrays, digits=1.0):

@@ -5,6 +5,7 @@ import pytest
 from agnoreg_cpu import lncc, sliding
 from agnoreg_cpu.lncc import CpuLocalCorrelation
 from agnoreg_cpu.measures import HostEvaluation
+from core_path import NUMPY, core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ import agnoreg
 from agnoreg.engine.chosen import evaluator_of
 from agnoreg.measures.lncc import LocalCorrelation
 
-NUMPY = agnoreg.get_backend("numpy")
 FORMULAS = {
     "deepreg": LocalCorrelation(),
     "truncated": LocalCorrelation(padding="truncate"),
@@ -22,15 +22,6 @@ FORMULAS = {
     "exact and signed": LocalCorrelation(convention="exact", squared=False, flat_value=0.5),
     "signed": LocalCorrelation(squared=False, flat_value=0.25),
 }
-
-
-def core(what, *arguments):
-    """Return what the core's path returns."""
-    NUMPY.kernels = False
-    try:
-        return what(NUMPY, *arguments)
-    finally:
-        del NUMPY.kernels  # and the class's counts again
 
 
 def in_float64(measure, arrays, wrt):
