@@ -1,4 +1,4 @@
-"""The mean over the structures that were found, where the mean over all is infinite because one was missed."""
+"""The mean over the structures that were found, and of how many it is, where one was missed."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agnoreg.evaluate.records import Evaluation, Record
 
-__all__ = ["FoundMean", "found_mean", "found_means"]
+__all__ = ["FoundMean", "found_mean", "found_means", "mean_of_found", "states"]
 
 
 @dataclass(frozen=True)
@@ -16,48 +16,45 @@ class FoundMean:
     Attributes
     ----------
     value
-        The mean of the values that are finite; infinite where none is.
+        The mean of the values that are finite; inf where none is.
     found, of
-        Of how many structures it is, and how many have a value, inf included. Undefined ones are in neither.
+        Of how many structures it is, and how many there are in either map.
     """
 
     value: float
     found: int
     of: int
 
-    @property
-    def lacking(self) -> int:
-        """How many structures have no finite value, as only one of both maps has them."""
-        return self.of - self.found
-
 
 def found_mean(values: Sequence[float]) -> FoundMean:
-    """Return the mean of the values that are finite, and of how many it is; NaN is no value.
+    """Return the mean of the values that are finite, and of how many it is.
 
     Examples
     --------
     >>> found_mean([1.0, 2.0, math.inf, math.nan])
-    FoundMean(value=1.5, found=2, of=3)
+    FoundMean(value=1.5, found=2, of=4)
     """
     finite = [value for value in values if math.isfinite(value)]
-    there = sum(not math.isnan(value) for value in values)
-    mean = math.fsum(finite) / len(finite) if finite else math.inf if there else math.nan
-    return FoundMean(mean, len(finite), there)
+    return FoundMean(math.fsum(finite) / len(finite) if finite else math.inf, len(finite), len(values))
+
+
+def mean_of_found(mean: float | None, values: Sequence[float]) -> FoundMean | None:
+    """Return the mean over the structures that were found.
+
+    None where the mean is of all of them, where there is none, and where it is undefined.
+    """
+    if mean is None or math.isnan(mean) or all(map(math.isfinite, values)):
+        return None
+    return found_mean(values)
 
 
 def found_means(records: Sequence[Record], mean: Record) -> tuple[FoundMean | None, FoundMean | None]:
-    """Return what an infinite mean over labels is of the structures that were found, before and after.
-
-    Each is None where its mean is not infinite.
-    """
+    """Return what a mean over labels is of the structures that were found, before and after, as `mean_of_found`."""
     if mean.label != "mean":
         return None, None
     own = [one for one in records if isinstance(one.label, int) and _series(one) == _series(mean)]
     before = [one.before for one in own if one.before is not None]
-    return (
-        found_mean(before) if mean.before is not None and math.isinf(mean.before) else None,
-        found_mean([one.value for one in own]) if math.isinf(mean.value) else None,
-    )
+    return mean_of_found(mean.before, before), mean_of_found(mean.value, [one.value for one in own])
 
 
 def states(evaluation: Evaluation) -> tuple[int, int]:

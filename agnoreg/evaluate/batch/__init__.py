@@ -5,6 +5,7 @@
 - `work`: one pair, wherever it is computed.
 - `here`, `cluster`: where pairs are computed: a few in this process, many by the processes of a cluster.
 - `table_out`: the table. `pages`: a page for each pair, and one of all.
+- `figures`: the figures over all pairs.
 - `run`: all of them in order.
 - `checks`: a try, without computing.
 """

@@ -1,6 +1,5 @@
 """Every pair of a CSV: read, computed here or on a cluster, kept, and written as a table."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.batch import cluster, here
+from agnoreg.evaluate.batch.figures import Figures, figures_of
 from agnoreg.evaluate.batch.interrupts import ended_pairs
 from agnoreg.evaluate.batch.pages import Pages
 from agnoreg.evaluate.batch.rows import RowStore
@@ -19,8 +19,6 @@ from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs
 from agnoreg.evaluate.label_names import label_names as names_of_labels
 from agnoreg.evaluate.report import check_packages
 from agnoreg.files import one_line
-from agnoreg.metrics import Summary as Figures
-from agnoreg.metrics import summarise
 
 __all__ = ["Summary", "checked", "evaluate_pairs"]
 
@@ -51,7 +49,7 @@ class Summary:
     lines
         The line of the CSV of each pair that failed or has no page, by its id.
     figures
-        The figures of each column of values over all pairs that were evaluated; of labels, those of their means.
+        The figures of each column of values over all pairs that were evaluated.
     reports
         The page that links to the reports of all pairs; None where none were asked for.
     undrawn
@@ -65,7 +63,7 @@ class Summary:
     interrupted: bool = False
     lost: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
-    figures: Mapping[str, Figures] = field(default_factory=dict)
+    figures: Figures = field(default_factory=Figures)
     reports: Path | None = None
     undrawn: Mapping[str, str] = field(default_factory=dict)
 
@@ -191,20 +189,10 @@ def evaluate_pairs(
         failures = {one["id"]: one["error"] for one in table if one["error"]}
         store.kept = keep_parts or len(table) < len(rows) or bool(failures)
     lines = {pair.id: pair.line for pair in rows if pair.id in {**failures, **pages.undrawn}}
-    figures = _figures(columns, [one for one in table if not one["error"]])
+    figures = figures_of(columns, [one for one in table if not one["error"]])
     index = pages.write_index(table, pairs.name, page_progress)
     ended_so = (before, failures, interrupted, lost, lines, figures, index, pages.undrawn)
     return Summary(len(rows), len(table) - len(failures), *ended_so)
-
-
-def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, Figures]:
-    """Return the figures of the columns that are not of single labels."""
-    names = list(columns.kinds(()))
-    measures = [name for name in names if columns.value_of(name) is not None]
-    records = [{name: one.get(name, math.nan) for name in measures} for one in table]
-    there = [name for name in measures if any(not math.isnan(record[name]) for record in records)]
-    # Nothing shows an interval, so that one draw is enough.
-    return summarise(records, measures=there, resamples=1) if there else {}
 
 
 def _check_packages(*names: str) -> None:

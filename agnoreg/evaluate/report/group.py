@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg.evaluate.found import FoundMean, found_mean
+from agnoreg.evaluate.found import FoundMean, mean_of_found
 from agnoreg.evaluate.report.explanations import measures
 from agnoreg.evaluate.report.page import POLICY, data_uri, render
 from agnoreg.evaluate.report.strips import Dot, Strip, outliers, strip_plot
@@ -73,7 +73,7 @@ class Member:
     values
         By column and label, which is None or ``"mean"`` of all; NaN where a value is undefined.
     found
-        Of the means of columns that are infinite, what they are of the structures that were found.
+        Of means over labels, some of which have no finite value, what they are of the others.
     fixed, moved
         The labels of both maps; None where there are none.
     error
@@ -140,7 +140,8 @@ class Members:
             if isinstance(label := record["label"], int):
                 labels.setdefault(column, []).append(value)
                 self.names[label] = self.names.get(label) or record["label_name"]
-        found = {column: found_mean(own) for column, own in labels.items() if math.isinf(values[column, "mean"])}
+        means = {column: mean_of_found(values[column, "mean"], own) for column, own in labels.items()}
+        found = {column: mean for column, mean in means.items() if mean is not None}
         maps = {entry["role"]: frozenset(entry["labels"]) for entry in content["inputs"] if "labels" in entry}
         return Member(name, link, values, found, maps.get("fixed label"), maps.get("moved label"))
 

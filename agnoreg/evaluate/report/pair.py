@@ -88,7 +88,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         found = structures(evaluation, case)
         view["images"] = _images(slices)
         view["labels"] = None if found is None else _labels(slices, found)
-        view["field"] = None if case.ddf is None else _field(slices)
+        view["field"] = None if case.ddf is None else _field(slices, evaluation)
         view["points"] = _points(slices, evaluation) if evaluation.landmarks else None
     return render("pair.html", view)
 
@@ -149,18 +149,19 @@ def _labels(slices: Slices, found: Structures) -> dict[str, Any]:
     }
 
 
-def _field(slices: Slices) -> dict[str, Any]:
+def _field(slices: Slices, evaluation: Evaluation) -> dict[str, Any]:
     case = slices.case
     grids, places = fields.grids(slices)
     return {
         "grids": grids,
         "where": [slices.where(plane, places[plane.normal]) for plane in case.planes],
-        "volumes": _volumes(slices),
+        "volumes": _volumes(slices, evaluation),
     }
 
 
-def _volumes(slices: Slices) -> dict[str, Any] | None:
-    found = fields.volumes(slices.case)
+def _volumes(slices: Slices, evaluation: Evaluation) -> dict[str, Any] | None:
+    convention, plain, digitally = fields.counted_by(evaluation.records)
+    found = fields.volumes(slices.case, convention)
     if found is None:
         return None
     maps, places, limit = fields.determinants(slices, found)
@@ -171,6 +172,11 @@ def _volumes(slices: Slices) -> dict[str, Any] | None:
         "low": f"{2**-limit:.2g}",
         "high": f"{2**limit:.2g}",
         "folds": found.folds,
+        "digital_folds": found.digital_folds,
+        "only_digital": found.only_digital,
+        "definition": found.definition,
+        "plain": ", ".join(plain),
+        "digitally": ", ".join(digitally),
         "statistics": fields.statistics(found),
         "histogram": charts.determinant_histogram(found.determinant[found.counted], found.folds),
     }

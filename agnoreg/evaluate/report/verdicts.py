@@ -56,7 +56,7 @@ class Row:
     title, arguments, of
         The metric, what was asked for of its arguments, and on what it was measured.
     before, after, unit
-        Its values; ``before`` is empty where there is none. Of an infinite mean over labels that of those found.
+        Its values; ``before`` is empty where there is none. Of a mean over labels that of those found.
     of_before, of_after
         Of how many structures such a mean is, as ``"2 of 3"``; else empty.
     better
@@ -118,8 +118,8 @@ def threshold_of(record: Record) -> Threshold | None:
 
 def _row(record: Record, found: tuple[FoundMean | None, FoundMean | None], missing: str) -> Row:
     threshold = threshold_of(record)
-    verdict, why = _verdict(record, threshold, missing)
     before, after = found
+    verdict, why = _verdict(record, threshold, after is not None, missing)
     was = record.before if before is None else before.value
     arguments = ", ".join(f"{key}={value}" for key, value in record.arguments.items())
     return Row(
@@ -145,13 +145,13 @@ def _of(found: FoundMean | None) -> str:
     return f"{found.found} of {found.of}" if found is not None and found.found else ""
 
 
-def _verdict(record: Record, threshold: Threshold | None, missing: str) -> tuple[str, str]:
+def _verdict(record: Record, threshold: Threshold | None, incomplete: bool, missing: str) -> tuple[str, str]:
     if math.isnan(record.value):
         return LOOK, "undefined"
     if threshold is not None:
         passed = record.value <= threshold.limit
         return (PASS, "") if passed else (LOOK, "beyond the threshold")
-    if math.isinf(record.value):
+    if math.isinf(record.value) or incomplete:
         return LOOK, missing or "a structure was missed"
     if record.before is None or math.isnan(record.before) or record.value == record.before:
         return "", ""
