@@ -22,9 +22,9 @@ from agnoreg.evaluate.evaluation import InputError, evaluate_pair, to_csv, to_js
 from agnoreg.evaluate.records import Record
 from agnoreg.evaluate.report import report_html
 from agnoreg.evaluate.report.case import read_case
-from agnoreg.evaluate.report.fields import counted_by, determinants, volumes
+from agnoreg.evaluate.report.fields import counted_by, determinants, grids, volumes
 from agnoreg.evaluate.report.orientation import PLANES, Orientation, planes_of
-from agnoreg.evaluate.report.pictures import Slices, threshold_of
+from agnoreg.evaluate.report.pictures import Slices, smooth, threshold_of
 from agnoreg.evaluate.report.places import agreement, worst_place, worst_slices
 from agnoreg.evaluate.report.points import around, worst_points
 from agnoreg.evaluate.report.structures import structures
@@ -123,6 +123,10 @@ def test_slices_and_the_worst_place_are_where_the_images_differ(tmp_path, rng):
     found = agreement(case, case.moved)
     for place in (worst_slices(found.disagreement), worst_place(found.disagreement)):
         np.testing.assert_allclose(place, (8, 18, 11), atol=2.5)
+    # The voxel that a close-up is of lies in what differs, or next to it.
+    place = np.array(worst_place(found.at_edges))
+    assert (place >= (4, 14, 7)).all()
+    assert (place <= (12, 22, 15)).all()
     assert worst_slices(np.zeros((5, 6, 7))) == (2, 3, 3)
 
 
@@ -135,6 +139,44 @@ def test_contrast_is_the_deviation_in_a_window_that_ends_at_the_border(tmp_path,
     for place in ((0, 0, 0), (13, 11, 5), (7, 6, 3), (2, 9, 1)):
         window = image[tuple(slice(max(0, at - 4), at + 5) for at in place)]
         assert contrast[place] == pytest.approx(window.std(), rel=1e-4)
+
+
+def test_an_outline_stays_at_the_edge_of_what_has_few_thick_voxels():
+    """A bar two thick voxels high: its outline crosses between them and their neighbours, and is smooth across."""
+    bar = np.zeros((9, 30), np.float32)
+    bar[4:6, 8:22] = 1
+    thick = smooth(bar, (1.0, 4.0))
+    np.testing.assert_array_equal(thick[:, 15], bar[:, 15])
+    assert 0 < thick[4, 7] < 0.5 < thick[4, 8] < 1
+    cubes = smooth(bar, (1.0, 1.0))
+    assert 0 < cubes[3, 15] < 0.5 < cubes[4, 15] < 1
+    assert cubes.sum() == pytest.approx(bar.sum())
+
+
+def test_a_close_up_shows_what_is_inside_the_volume(tmp_path, rng):
+    """The worst place lies in a corner: the picture has no empty part beyond it."""
+    files = {name: tmp_path / f"{name}.nii" for name in ("fixed", "moved")}
+    for file in files.values():
+        nib.save(nib.Nifti1Image((1 + rng.random((80, 70, 60))).astype(np.float32), np.eye(4)), file)
+    slices = Slices(read_case({**files, "scale": False}))
+    for row in slices.close_ups((0, 69, 59)):
+        for picture in row:
+            image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.split(",")[1]))).convert("L"))
+            assert all((side > 0).mean() > 0.5 for side in (image[0], image[-1], image[:, 0], image[:, -1]))
+
+
+def test_grids_are_drawn_where_the_image_is_and_not_at_its_dark_border(folding_pair):
+    ddf = np.zeros((16, 14, 12, 3), np.float32)
+    ddf[0] = 5
+    ddf[8, 7, 6] = 1
+    given = folding_pair(ddf)
+    bright = np.zeros(ddf.shape[:3], np.float32)
+    bright[5:11, 4:10, 3:9] = 1
+    nib.save(nib.Nifti1Image(bright, AFFINE), given["fixed"])
+    case = read_case(given)
+    _, places = grids(Slices(case))
+    np.testing.assert_array_equal(np.linalg.norm(case.ddf[places], axis=-1) > 1, True)
+    assert case.fixed[places] == 1
 
 
 def test_planes_of_volumes_slices_and_lines():

@@ -9,7 +9,7 @@ import numpy as np
 from agnoreg.backend import get_backend
 from agnoreg.evaluate.records import Record
 from agnoreg.evaluate.report.case import Case
-from agnoreg.evaluate.report.drawing import MARK, MOVED, Picture
+from agnoreg.evaluate.report.drawing import DPI, MARK, MOVED, Picture, SliceFigure
 from agnoreg.evaluate.report.pictures import Slices
 from agnoreg.evaluate.report.places import worst_slices
 from agnoreg.metrics import jacobian_determinant
@@ -23,6 +23,10 @@ Array = Any
 LINES = 28
 #: The colours of voxels that fold by the determinant, and of those that fold digitally alone.
 FOLD, DIGITAL = MARK, MOVED
+#: Of the mark of a fold, in pixels.
+SMALLEST = 5.0
+#: The colour of the fixed image's outlines on a map.
+OUTLINE = "#4d5361"
 #: Conventions that add 3 to the determinant, so that they count no fold.
 RAISED = ("learn2reg", "lumir")
 
@@ -133,12 +137,19 @@ def _definition(convention: str | None, scheme: str) -> str:
 
 
 def grids(slices: Slices) -> tuple[list[Picture], tuple[int, int, int]]:
-    """Return the deformed grid in each plane, where displacements are largest, and where that is."""
+    """Return the deformed grid in each plane, where bright parts are displaced most, and where that is."""
     case = slices.case
     assert case.ddf is not None
     ddf = np.nan_to_num(case.ddf, posinf=0.0, neginf=0.0)
-    places = worst_slices(np.sum(np.abs(ddf) * np.asarray(case.spacing, np.float32), axis=-1))
+    lengths = np.linalg.norm(ddf * np.asarray(case.spacing, np.float32), axis=-1)
+    places = worst_slices(_of_the_bright(slices, lengths))
     return [_grid(slices, ddf, plane, places[plane.normal]) for plane in case.planes], places
+
+
+def _of_the_bright(slices: Slices, values: Array) -> Array:
+    """Return values where the fixed image is bright, and 0 elsewhere; all where that leaves nothing."""
+    inside = np.where(slices.case.fixed > slices.threshold, values, 0)
+    return inside if inside.any() else values
 
 
 def _grid(slices: Slices, ddf: Array, plane: Any, index: int) -> Picture:
@@ -161,13 +172,15 @@ def determinants(slices: Slices, found: Volumes) -> tuple[list[Picture], tuple[i
     with np.errstate(all="ignore"):
         logarithm = np.log2(np.where(found.determinant > 0, found.determinant, 1.0))
     folds = found.folded | found.digital
-    places = worst_slices(folds if folds.any() else np.abs(logarithm))
+    places = worst_slices(folds if folds.any() else _of_the_bright(slices, np.abs(logarithm)))
     limit = float(np.clip(np.percentile(np.abs(logarithm[::2, ::2, ::2]), 99.5), 0.2, 3.0))
     pictures = []
     for plane in slices.case.planes:
         index = places[plane.normal]
         figure = slices.blank(plane)
+        figure.light = True
         figure.image(plane.cut(logarithm, index), cmap="PuOr_r", vmin=-limit, vmax=limit)
+        figure.outline(slices.edges(plane, index), slices.threshold, OUTLINE, 0.8)
         folded, digital_alone = plane.cut(found.folded, index), plane.cut(found.digital & ~found.folded, index)
         _mark(figure, digital_alone, DIGITAL, "D")
         _mark(figure, folded, FOLD, "s")
@@ -178,12 +191,13 @@ def determinants(slices: Slices, found: Volumes) -> tuple[list[Picture], tuple[i
     return pictures, places, limit
 
 
-def _mark(figure: Any, marked: Array, colour: str, marker: str) -> None:
-    """Draw voxels in the colour of folds, with a dark rim so that a single one is seen."""
+def _mark(figure: SliceFigure, marked: Array, colour: str, marker: str) -> None:
+    """Draw voxels in the colour of folds, as large as they are, with a dark rim; a single small one is seen, too."""
     across, up = figure.centres()
     rows, columns = np.nonzero(marked)
-    figure.axes.scatter(across[columns], up[rows], s=14, marker=marker, color="black", linewidths=0)
-    figure.axes.scatter(across[columns], up[rows], s=6, marker=marker, color=colour, linewidths=0)
+    side = max(SMALLEST, figure.pixels) * (1 if marker == "s" else 0.7)
+    options: dict[str, Any] = {"s": (side * 72 / DPI) ** 2, "marker": marker, "linewidths": 0.6}
+    figure.axes.scatter(across[columns], up[rows], color=colour, edgecolors="black", **options)
 
 
 def statistics(found: Volumes) -> Sequence[tuple[str, str]]:

@@ -221,7 +221,7 @@ def _incomplete(column: Column, members: Sequence[Member]) -> str:
     if some := sum(column in member.found for member in members):
         parts.append(f"{some} of {len(members)} pairs: the mean of the structures that were found")
     if none := sum(not math.isfinite(member.value(column)) for member in members):
-        parts.append(f"{none} of {len(members)} pairs have no value")
+        parts.append(f"{none} of {len(members)} pairs: no value")
     return "; ".join(parts)
 
 

@@ -1,5 +1,6 @@
 """The report of one pair: what `evaluate_pair` measured, and pictures of where."""
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from agnoreg.evaluate.report.verdicts import LOOK, PASS, verdict_rows
 
 Array = Any
 
+#: Files of a pair that are text, by `evaluate_pair`'s arguments.
+TEXTS = ("fixed_landmarks", "moving_landmarks", "label_names")
 #: Structures that are listed at once; the others unfold.
 LISTED = 12
 
@@ -56,7 +59,11 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
     case = read_case(pair)
     rows = verdict_rows(evaluation)
     fixed, moved = evaluation.inputs[:2]
-    digests = hashes(evaluation.inputs)
+    digests = hashes({entry.role: entry.path for entry in evaluation.inputs})
+    named = {name.replace("_", " "): pair.get(name) for name in TEXTS}
+    named = {role: os.fspath(path) for role, path in named.items() if isinstance(path, str | os.PathLike)}
+    texts = {role: (named[role], digest) for role, digest in hashes(named).items()}
+    read = [(entry.role, entry.path, entry.stored_as, digests.get(entry.role, "")) for entry in evaluation.inputs]
     view: dict[str, Any] = {
         "title": title or f"{Path(moved.path).name} on {Path(fixed.path).name}",
         "index": index,
@@ -66,9 +73,9 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         "judged": any(row.verdict for row in rows),
         "passes": sum(row.verdict == PASS for row in rows),
         "thresholds": any(row.threshold for row in rows),
-        "inputs": [(entry, digests.get(entry.role, "")) for entry in evaluation.inputs],
+        "inputs": read + [(role, path, "text", digest) for role, (path, digest) in texts.items()],
         "evaluation": evaluation,
-        "methods": methods_text(evaluation, digests),
+        "methods": methods_text(evaluation, digests | {role: digest for role, (_, digest) in texts.items()}),
         "downloads": [
             ("CSV", "evaluation.csv", data_uri(to_csv(evaluation), "text/csv")),
             ("JSON", "evaluation.json", data_uri(to_json(evaluation), "application/json")),
@@ -96,7 +103,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
 def _images(slices: Slices) -> dict[str, Any]:
     case = slices.case
     found = agreement(case, case.moved)
-    places, worst = worst_slices(found.disagreement), worst_place(found.disagreement)
+    places, worst = worst_slices(found.disagreement), worst_place(found.at_edges)
     limit = slices.limit(places)
     names = [name for name in slices.windows if name != "fixed"]
     correlations = [("moved", slices.correlations("moved", found, places))]

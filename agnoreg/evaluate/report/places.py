@@ -12,6 +12,8 @@ Array = Any
 
 #: The window of local correlation, in voxels along each axis.
 WINDOW = 9
+#: The window of a voxel and its neighbours.
+NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,15 @@ class Agreement:
         The fixed image's local standard deviation.
     disagreement
         What is left of the contrast where the images do not correlate: ``(1 - correlation) * contrast``.
+    at_edges
+        The same of the contrast within a voxel's neighbours alone: it lies at the edges themselves, and not half a
+        window beside them.
     """
 
     correlation: Array
     contrast: Array
     disagreement: Array
+    at_edges: Array
 
 
 def agreement(case: Case, moved: Array) -> Agreement:
@@ -45,18 +51,19 @@ def agreement(case: Case, moved: Array) -> Agreement:
     correlation = np.nan_to_num(np.asarray(found).reshape(shape), nan=1.0)
     if "images" in case.counts:
         correlation = np.where(case.counts["images"], correlation, 1.0)
-    contrast = _deviation(fixed, len(axes)).reshape(shape)
-    return Agreement(correlation, contrast, (1 - correlation) * contrast)
+    contrast, near = (_deviation(fixed, len(axes), size).reshape(shape) for size in (WINDOW, NEIGHBOURS))
+    lost = 1 - correlation
+    return Agreement(correlation, contrast, lost * contrast, lost * near)
 
 
-def _deviation(image: Array, dims: int) -> Array:
+def _deviation(image: Array, dims: int, window: int) -> Array:
     """Return the standard deviation in a window around each voxel, ``(1, ...)``; a window ends at the border."""
-    taps = np.ones(WINDOW)
+    taps = np.ones(window)
     centred = image - image.mean()
     sums, squares = (np.asarray(separable_filter(x, taps, spatial_dims=dims)) for x in (centred, centred * centred))
     for axis in range(1, dims + 1):
         inside = np.convolve(
-            np.ones(image.shape[axis], np.float32), taps, "same" if image.shape[axis] >= WINDOW else "full"
+            np.ones(image.shape[axis], np.float32), taps, "same" if image.shape[axis] >= window else "full"
         )
         inside = inside[(len(inside) - image.shape[axis]) // 2 :][: image.shape[axis]]
         across = inside.reshape([-1 if other == axis else 1 for other in range(image.ndim)]).astype(np.float32)
