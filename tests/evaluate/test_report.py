@@ -130,6 +130,34 @@ def test_slices_and_the_worst_place_are_where_the_images_differ(tmp_path, rng):
     assert worst_slices(np.zeros((5, 6, 7))) == (2, 3, 3)
 
 
+def test_what_the_moved_image_lacks_altogether_is_where_they_disagree(tmp_path, rng):
+    """A part of the moved image is 0, as beyond its field of view: its windows are flat and have no correlation."""
+    fixed = rng.random((30, 28, 26)).astype(np.float32)
+    moved = fixed.copy()
+    moved[18:] = 0
+    files = {"fixed": tmp_path / "fixed.nii", "moved": tmp_path / "moved.nii"}
+    for name, array in (("fixed", fixed), ("moved", moved)):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), files[name])
+    case = read_case(files)
+    found = agreement(case, case.moved)
+    assert worst_place(found.at_edges)[0] >= 18
+    assert worst_slices(found.disagreement)[0] >= 18
+    assert (found.correlation[23:] == 0).all()
+    assert (found.disagreement[:13] < 1e-3).all()
+
+
+def test_images_that_are_alike_have_no_worst_place(tmp_path):
+    file = tmp_path / "image.nii"
+    nib.save(nib.Nifti1Image(np.indices((9, 8, 7))[0].astype(np.float32), np.eye(4)), file)
+    alike = {"fixed": file, "moved": file}
+    flat = tmp_path / "flat.nii"
+    nib.save(nib.Nifti1Image(np.ones((9, 8, 7), np.float32), np.eye(4)), flat)
+    for given, there in (({"fixed": flat, "moved": flat}, False), ({"fixed": file, "moved": flat}, True)):
+        assert ("The worst place" in Page(report_html(evaluate_pair(**given), given)).text) == there
+    found = agreement(read_case(alike), read_case(alike).moved)
+    assert found.at_edges.max() < 1e-3
+
+
 def test_contrast_is_the_deviation_in_a_window_that_ends_at_the_border(tmp_path, rng):
     image = (rng.random((14, 12, 6)) + 3).astype(np.float32)
     file = tmp_path / "image.nii"

@@ -214,7 +214,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_part_of_a_page(pairs, monkeypatc
     assert not stale.exists()
 
 
-@pytest.mark.parametrize("where", ["pairs.csv", "pairs.csv/reports", "x" * 300, "a\0b"])
+@pytest.mark.parametrize("where", ["pairs.csv", "pairs.csv/reports", "table.csv", "x" * 300, "a\0b"])
 def test_a_folder_that_cannot_be_is_said_before_anything_is_computed(where, pairs, counts):
     with pytest.raises(InputError, match="reports cannot be written to"):
         evaluate_pairs("pairs.csv", "table.csv", losses=LOSSES, report_dir=where)

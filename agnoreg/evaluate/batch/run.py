@@ -143,8 +143,11 @@ def evaluate_pairs(
     columns = replace(columns, names=names)
     if report_dir is not None:
         check_packages()
+        report_dir = Path(os.path.expanduser(report_dir))
+        if Path(os.path.abspath(out)) in ((there := Path(os.path.abspath(report_dir))), *there.parents):
+            raise InputError(f"The reports cannot be written to {report_dir}: {out} is the table.")
     store = RowStore(out, settings, TableRows(out, columns).part)
-    pages = Pages(None if report_dir is None else Path(os.path.expanduser(report_dir)), names)
+    pages = Pages(report_dir, names)
     store.left_behind = pages.left_behind
     # The rows of earlier runs. What failed in one is tried again.
     finished = {

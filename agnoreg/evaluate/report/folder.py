@@ -49,6 +49,8 @@ class ReportFolder:
         self.folder = folder
         if why := hidden(folder):
             raise InputError(f"The reports cannot be written to {named(folder)}: {why}.")
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"The reports cannot be written to {folder}: it is a file.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -60,8 +60,8 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
     rows = verdict_rows(evaluation)
     fixed, moved = evaluation.inputs[:2]
     digests = hashes({entry.role: entry.path for entry in evaluation.inputs})
-    named = {name.replace("_", " "): pair.get(name) for name in TEXTS}
-    named = {role: os.fspath(path) for role, path in named.items() if isinstance(path, str | os.PathLike)}
+    given = {name.replace("_", " "): pair.get(name) for name in TEXTS}
+    named = {role: os.fspath(path) for role, path in given.items() if isinstance(path, str | os.PathLike)}
     texts = {role: (named[role], digest) for role, digest in hashes(named).items()}
     read = [(entry.role, entry.path, entry.stored_as, digests.get(entry.role, "")) for entry in evaluation.inputs]
     view: dict[str, Any] = {
@@ -119,7 +119,7 @@ def _images(slices: Slices) -> dict[str, Any]:
         "checkerboards": [slices.checkerboard(plane, places[plane.normal]) for plane in case.planes],
         "correlations": correlations,
         "correlation_bar": gradient("inferno", 0.25),
-        "close_ups": slices.close_ups(worst),
+        "close_ups": slices.close_ups(worst) if found.at_edges.any() else [],
         "worst": _mm(case, worst),
         "joint": _joint(case),
     }

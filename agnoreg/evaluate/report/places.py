@@ -23,7 +23,7 @@ class Agreement:
     Attributes
     ----------
     correlation
-        Squared local correlation in [0, 1]; 1 where a window is flat in an image, or does not count.
+        Squared local correlation in [0, 1]; 0 where a window is flat in an image, 1 where a voxel does not count.
     contrast
         The fixed image's local standard deviation.
     disagreement
@@ -48,7 +48,8 @@ def agreement(case: Case, moved: Array) -> Agreement:
     size = tuple(min(WINDOW, 2 * ((n - 1) // 2) + 1) for n in flat)
     with np.errstate(all="ignore"):
         found = lncc_map(fixed, moved, kernel_size=size, convention="exact", spatial_dims=len(axes))
-    correlation = np.nan_to_num(np.asarray(found).reshape(shape), nan=1.0)
+    # What is flat in one image alone is not alike. Where it is so in the fixed image, there is no contrast to lose.
+    correlation = np.nan_to_num(np.asarray(found).reshape(shape), nan=0.0)
     if "images" in case.counts:
         correlation = np.where(case.counts["images"], correlation, 1.0)
     contrast, near = (_deviation(fixed, len(axes), size).reshape(shape) for size in (WINDOW, NEIGHBOURS))

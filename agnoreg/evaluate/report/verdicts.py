@@ -154,7 +154,7 @@ def _verdict(record: Record, threshold: Threshold | None, incomplete: bool, miss
     if math.isinf(record.value) or incomplete:
         return LOOK, missing or "a structure was missed"
     if record.before is None or math.isnan(record.before) or record.value == record.before:
-        return "", ""
+        return (LOOK, missing) if record.label == "mean" and missing else ("", "")
     better = (record.value > record.before) == (record.direction == "higher")
     return (BETTER, "than before") if better else (LOOK, "worse than before")
 
