@@ -124,7 +124,7 @@ def test_slices_and_the_worst_place_are_where_the_images_differ(tmp_path, rng):
     for place in (worst_slices(found.disagreement), worst_place(found.disagreement)):
         np.testing.assert_allclose(place, (8, 18, 11), atol=2.5)
     # The voxel that a close-up is of lies in what differs, or next to it.
-    place = np.array(worst_place(found.at_edges))
+    place = np.array(worst_place(found.disagreement))
     assert (place >= (4, 14, 7)).all()
     assert (place <= (12, 22, 15)).all()
     assert worst_slices(np.zeros((5, 6, 7))) == (2, 3, 3)
@@ -140,7 +140,7 @@ def test_what_the_moved_image_lacks_altogether_is_where_they_disagree(tmp_path, 
         nib.save(nib.Nifti1Image(array, np.eye(4)), files[name])
     case = read_case(files)
     found = agreement(case, case.moved)
-    assert worst_place(found.at_edges)[0] >= 18
+    assert worst_place(found.disagreement)[0] >= 18
     assert worst_slices(found.disagreement)[0] >= 18
     assert (found.correlation[23:] == 0).all()
     assert (found.disagreement[:13] < 1e-3).all()
@@ -155,7 +155,7 @@ def test_images_that_are_alike_have_no_worst_place(tmp_path):
     for given, there in (({"fixed": flat, "moved": flat}, False), ({"fixed": file, "moved": flat}, True)):
         assert ("The worst place" in Page(report_html(evaluate_pair(**given), given)).text) == there
     found = agreement(read_case(alike), read_case(alike).moved)
-    assert found.at_edges.max() < 1e-3
+    assert found.disagreement.max() < 1e-3
 
 
 def test_contrast_is_the_deviation_in_a_window_that_ends_at_the_border(tmp_path, rng):

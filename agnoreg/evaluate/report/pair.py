@@ -103,7 +103,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
 def _images(slices: Slices) -> dict[str, Any]:
     case = slices.case
     found = agreement(case, case.moved)
-    places, worst = worst_slices(found.disagreement), worst_place(found.at_edges)
+    places, worst = worst_slices(found.disagreement), worst_place(found.disagreement)
     limit = slices.limit(places)
     names = [name for name in slices.windows if name != "fixed"]
     correlations = [("moved", slices.correlations("moved", found, places))]
@@ -119,7 +119,7 @@ def _images(slices: Slices) -> dict[str, Any]:
         "checkerboards": [slices.checkerboard(plane, places[plane.normal]) for plane in case.planes],
         "correlations": correlations,
         "correlation_bar": gradient("inferno", 0.25),
-        "close_ups": slices.close_ups(worst) if found.at_edges.any() else [],
+        "close_ups": slices.close_ups(worst) if found.disagreement.any() else [],
         "worst": _mm(case, worst),
         "joint": _joint(case),
     }

@@ -25,18 +25,15 @@ class Agreement:
     correlation
         Squared local correlation in [0, 1]; 0 where a window is flat in an image, 1 where a voxel does not count.
     contrast
-        The fixed image's local standard deviation.
+        The fixed image's local standard deviation, in the same window.
     disagreement
-        What is left of the contrast where the images do not correlate: ``(1 - correlation) * contrast``.
-    at_edges
-        The same of the contrast within a voxel's neighbours alone: it lies at the edges themselves, and not half a
-        window beside them.
+        ``(1 - correlation)`` times the deviation of the fixed image among a voxel's neighbours alone: it lies at edges,
+        and not half a window beside them.
     """
 
     correlation: Array
     contrast: Array
     disagreement: Array
-    at_edges: Array
 
 
 def agreement(case: Case, moved: Array) -> Agreement:
@@ -53,8 +50,7 @@ def agreement(case: Case, moved: Array) -> Agreement:
     if "images" in case.counts:
         correlation = np.where(case.counts["images"], correlation, 1.0)
     contrast, near = (_deviation(fixed, len(axes), size).reshape(shape) for size in (WINDOW, NEIGHBOURS))
-    lost = 1 - correlation
-    return Agreement(correlation, contrast, lost * contrast, lost * near)
+    return Agreement(correlation, contrast, (1 - correlation) * near)
 
 
 def _deviation(image: Array, dims: int, window: int) -> Array:
