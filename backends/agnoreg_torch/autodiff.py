@@ -8,7 +8,7 @@ from array_api_compat import torch as xp
 
 from agnoreg.backend import Autodiff, broadcast_samples
 from agnoreg_torch import _private, compiled
-from agnoreg_torch._state import batched, mapped, on_card, recorded, traced, untouched, without_autocast
+from agnoreg_torch._state import batched, mapped, recorded, traced, untouched, without_autocast
 
 Array = torch.Tensor
 
@@ -117,12 +117,13 @@ class _Gradient(torch.autograd.Function):
 
 def _scaled(gradients: Sequence[Array], cotangent: Array, given_away: bool) -> Sequence[Array]:
     """Return gradients times a cotangent ``(B,)``; those that are given away, in their own memory where that can be."""
-    factors = [broadcast_samples(xp, cotangent, gradient) for gradient in gradients]
-    if not (given_away and untouched(cotangent) and _apart(gradients)):
-        return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
-    if not on_card(cotangent) and bool((cotangent == 1.0).all()):
-        return gradients
-    return [gradient.mul_(factor) for gradient, factor in zip(gradients, factors, strict=True)]
+    multiply: Callable[[Array, Array], Array] = torch.mul
+    if given_away and untouched(cotangent) and _apart(gradients):
+        # On a card nobody looks: that would wait for it.
+        if cotangent.device.type == "cpu" and all(factor == 1.0 for factor in cotangent.tolist()):
+            return gradients
+        multiply = torch.Tensor.mul_
+    return [multiply(gradient, broadcast_samples(xp, cotangent, gradient)) for gradient in gradients]
 
 
 def _apart(gradients: Sequence[Array]) -> bool:
