@@ -24,7 +24,8 @@ def ellipse(cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
 
 
 # %%
-# The same anatomy in two contrasts. What is bright in one is dark, middling or bright in the other.
+# The same anatomy in two contrasts. What is bright in one is dark, middling or bright in the other. LNCC finds the
+# place, too: within each window these two contrasts are related by one line. Of real modalities that need not hold.
 
 head, brain, fluid = ellipse(0, 0, 0.7, 0.8), ellipse(0, 0, 0.6, 0.7), ellipse(-0.15, 0, 0.25, 0.4)
 t1 = np.clip(0.9 * head - 0.3 * brain - 0.5 * fluid + 0.02 * rng.normal(size=x.shape), 0, 1)

@@ -82,6 +82,7 @@ TEXTS = {
             "**It is squared.** Inverted contrast scores as high as equal contrast. `squared=False` is signed.",
             "**Flat windows score** `smooth_nr / smooth_dr`, **1 by default.** So background raises the value. Pass a "
             "mask, or set `flat_value`.",
+            "**Noise in the background has the largest gradient**, as the picture shows. A mask leaves it out.",
             '**Zeros beyond the border count.** `padding="truncate"` uses the voxels of the image alone, as ITK does.',
             "**Libraries differ in constants, window and sign.** `convention=` computes the number of MONAI, "
             "VoxelMorph or ANTs: see [migration](../../migration/index.md).",

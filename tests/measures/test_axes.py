@@ -75,9 +75,7 @@ def test_channels_are_not_guessed(images):
 
 def test_a_missing_axis_is_explained(images):
     t, p = images(2, 7, 8)
-    with pytest.raises(
-        ValueError, match=r"shape \(2, 7, 8\)\. Give a single sample .*, array\[None\]; planes .*=2"
-    ):
+    with pytest.raises(ValueError, match=r"shape \(2, 7, 8\)\. Give a single sample .*, array\[None\]; planes .*=2"):
         functional.lncc(t, p)
     with pytest.raises(ValueError, match=r"ddf\[None\]"):
         functional.warp(np.zeros((5, 6, 7)), np.zeros((5, 6, 7, 3)))
