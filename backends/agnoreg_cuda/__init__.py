@@ -1,9 +1,9 @@
 """Local correlation and mutual information as CUDA kernels, for CuPy arrays and for PyTorch tensors on a card.
 
-The kernels are one CUDA C++ source, ``kernels.cu``, that CuPy compiles with NVRTC when a window's width or a number of
-bins is first used (it keeps what it compiled on disk). No CUDA toolkit is needed, nor a header. Memory comes from the
-framework of the arrays, work goes to its current stream, and nothing waits for the card: after one call, which compiles
-and loads the kernels, calls can be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
+The kernels are CUDA C++ sources, which CuPy compiles with NVRTC when a window's width or a number of bins is first used
+(it keeps what it compiled on disk). No CUDA toolkit is needed, nor a header. Memory comes from the framework of the
+arrays, work goes to its current stream, and nothing waits for the card: after one call, which compiles and loads the
+kernels, calls can be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
 
 - Local correlation, `LocalCorrelation` with rectangular windows of up to 32 voxels: windows are joined as in the core,
   in float32, so that offsets cost no digits and flat windows have moments of exactly 0. One kernel reads the images and

@@ -7,24 +7,35 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-#: Language of the source; the architecture is CuPy's choice, that of the card.
-OPTIONS = ("-std=c++17",)
+#: Language of the sources; the architecture is CuPy's choice, that of the card.
+LANGUAGE = ("-std=c++17",)
 
 
-@lru_cache(maxsize=1)
-def source() -> str:
-    """Return the kernels' source."""
-    return files(__package__).joinpath("kernels.cu").read_text(encoding="utf-8")
+@lru_cache(maxsize=16)
+def source(name: str) -> str:
+    """Return the source of the kernels in one file, after what all of them share."""
+    folder = files(__package__)
+    return "\n".join(folder.joinpath(part).read_text(encoding="utf-8") for part in ("common.cuh", f"{name}.cu"))
 
 
-def window_options(width: int) -> tuple[str, ...]:
-    """Return the compiler's options for the kernels of local correlation."""
-    return (*OPTIONS, f"-DWINDOW={width}")
+@dataclass(frozen=True)
+class Program:
+    """The kernels of one file, and the constants that they are compiled for: whatever differs is another program."""
 
+    #: The file's name, without its ending.
+    name: str
+    #: The compiler's options that define the constants.
+    constants: tuple[str, ...] = ()
 
-def bins_options(bins: int, radius: int) -> tuple[str, ...]:
-    """Return the compiler's options for the kernels of mutual information."""
-    return (*OPTIONS, f"-DBINS={bins}", f"-DRADIUS={radius}")
+    @property
+    def code(self) -> str:
+        """The source."""
+        return source(self.name)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The compiler's options."""
+        return (*LANGUAGE, *self.constants)
 
 
 @lru_cache(maxsize=1)
@@ -42,11 +53,11 @@ def usable() -> bool:
 
 
 @lru_cache(maxsize=256)
-def _module(options: tuple[str, ...]) -> Any:
+def _module(program: Program) -> Any:
     import cupy
 
     # One module serves every card: CuPy loads it for each.
-    return cupy.RawModule(code=source(), options=options)
+    return cupy.RawModule(code=program.code, options=program.options)
 
 
 @lru_cache(maxsize=64)
@@ -80,7 +91,7 @@ class Queue:
             yield
 
     def launch(
-        self, options: tuple[str, ...], name: str, grid: tuple[int, int, int], block: int, arguments: tuple[Any, ...]
+        self, program: Program, name: str, grid: tuple[int, int, int], block: int, arguments: tuple[Any, ...]
     ) -> None:
         """Launch one kernel, while the queue is active. Arrays are passed by their addresses, as integers."""
-        _module(options).get_function(name)(grid, (block, 1, 1), arguments)
+        _module(program).get_function(name)(grid, (block, 1, 1), arguments)

@@ -13,8 +13,8 @@ import agnoreg_torch
 import numpy as np
 import pytest
 import torch
-from agnoreg_cuda.launch import bins_options, source, window_options
-from agnoreg_cuda.measures import FARTHEST, WIDEST, CudaLocalCorrelation, CudaParzenInformation
+from agnoreg_cuda.histograms import FARTHEST, CudaParzenInformation
+from agnoreg_cuda.local_correlation import WIDEST, CudaLocalCorrelation
 from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
 
 import agnoreg
@@ -38,8 +38,8 @@ def emulated(test):
 
 WIDTHS = (*range(1, 12), 16, 17, 31, WIDEST)
 BINS = {(23, 0.5), (2, 0.5), (11, 0.8), (32, 0.5), (33, 1.0), (64, 0.5), (64, 1.4)}
-SPECIALISATIONS = [window_options(width) for width in WIDTHS] + [
-    bins_options(bins, CudaParzenInformation(bins, ratio).radius) for bins, ratio in sorted(BINS)
+PROGRAMS = [CudaLocalCorrelation(width).program for width in WIDTHS] + [
+    CudaParzenInformation(bins, ratio).program for bins, ratio in sorted(BINS)
 ]
 
 
@@ -48,18 +48,18 @@ SPECIALISATIONS = [window_options(width) for width in WIDTHS] + [
     reason=f"NVRTC comes with the test extra on Linux x86-64 alone, not on {sys.platform} {platform.machine()}",
 )
 @pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
-@pytest.mark.parametrize("options", SPECIALISATIONS, ids=lambda options: "".join(options[1:]))
-def test_every_kernel_compiles(options, architecture):
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name + "".join(program.constants))
+def test_every_kernel_compiles(program, architecture):
     from cupy.cuda import nvrtc
 
-    program = nvrtc.createProgram(source(), "kernels.cu", (), ())
+    compiled = nvrtc.createProgram(program.code, f"{program.name}.cu", (), ())
     try:
         # CuPy adds -ftz=true.
-        nvrtc.compileProgram(program, (f"--gpu-architecture={architecture}", "-ftz=true", *options))
+        nvrtc.compileProgram(compiled, (f"--gpu-architecture={architecture}", "-ftz=true", *program.options))
     except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    assert not nvrtc.getProgramLog(program).strip("\0 \n"), nvrtc.getProgramLog(program)
-    assembly = nvrtc.getPTX(program)
+        pytest.fail(nvrtc.getProgramLog(compiled))
+    assert not nvrtc.getProgramLog(compiled).strip("\0 \n"), nvrtc.getProgramLog(compiled)
+    assembly = nvrtc.getPTX(compiled)
     assembly = assembly.decode() if isinstance(assembly, bytes) else assembly
     assert ".entry" in assembly
     assert not re.search(r"\b(red|atom)\.", assembly), "an atomic operation, whose order is not fixed"
@@ -279,7 +279,7 @@ class Recorder:
 
         return nullcontext()
 
-    def launch(self, options, name, grid, block, arguments):
+    def launch(self, program, name, grid, block, arguments):
         self.launched.append((name, grid, block, arguments))
 
 
@@ -293,7 +293,7 @@ def test_pytorchs_tensors_and_memory_go_to_the_kernels(measure, monkeypatch):
     recorder = Recorder()
     backend = agnoreg_torch.backend
     monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "stream", lambda self, array: (0, None))
-    monkeypatch.setattr(agnoreg_cuda.measures, "Queue", lambda device, stream: recorder)
+    monkeypatch.setattr(agnoreg_cuda.evaluation, "Queue", lambda device, stream: recorder)
     t = torch.rand(1, 8, 9, 10)
     p = torch.rand(1, 8, 9, 10, requires_grad=True)
     measure.value_and_gradients(backend, (t, p.detach()), (1,))
