@@ -1,97 +1,200 @@
 """Local correlation, of which kernels slide over an image's planes."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
 
+from agnoreg.backend import Backend
+from agnoreg.engine.measure import Measure
 from agnoreg.engine.validate import voxels
-from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.families.local_moments import Taps
+from agnoreg.measures.lncc import FLAT, LocalCorrelation, ThinCorrelation
 from agnoreg_cuda.evaluation import MOST_BLOCKS, THREADS, Array, Arrays, CudaEvaluation, CudaMeasure, divide_up
 from agnoreg_cuda.launch import Program
 
-#: The widest window, for the sake of shared memory.
-WIDEST = 32
+#: Bytes of shared memory that a block has without asking, and how many moments a thread keeps in registers at most.
+SHARED, MOST_HELD = 48 << 10, 160
+#: Columns of a block's outputs, as in local_correlation.cu.
+TILE_X = 32
+
+
+@lru_cache(maxsize=64)
+def whole(measure: Measure) -> Measure:
+    """Return the measure for images of any shape; the kernels need no other one for images of a single plane."""
+    if type(measure) is not ThinCorrelation:
+        return measure
+    return LocalCorrelation(**{item.name: getattr(measure, item.name) for item in fields(LocalCorrelation)})
+
+
+def stripped(taps: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the weights without as many zeros at both ends."""
+    while len(taps) > 2 and taps[0] == taps[-1] == 0.0:
+        taps = taps[1:-1]
+    return taps
 
 
 class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
-    """`LocalCorrelation` of rectangular windows: two kernels that slide over the planes, and two small ones."""
+    """`LocalCorrelation` in float32: two kernels that slide over the planes, and two small ones."""
 
     @property
-    def width(self) -> int:
-        """The window's size, one along all axes."""
-        assert isinstance(self.kernel_size, int)
-        return self.kernel_size
+    def windows(self) -> Taps:
+        """The window's weights along each axis of canonical images, without zeros around them."""
+        z, y, x = map(stripped, self.taps)
+        return z, y, x
 
     @property
-    def program(self) -> Program:
-        """The kernels for windows of this width."""
-        return Program("local_correlation", (f"-DWINDOW={self.width}",))
+    def formula(self) -> str:
+        """The formula's name in local_correlation.cu."""
+        if self.exact:
+            return "EXACT" if self.squared else "EXACT_SIGNED"
+        if self.convention == "monai":
+            return "BOUNDED"
+        return "SQUARED" if self.squared else "SIGNED"
+
+    def program(self, weighted: bool) -> Program:
+        """Return the kernels for these windows and this formula, and voxels with weights if they are weighted."""
+        constants = [f"-DWINDOW={','.join(str(len(taps)) for taps in self.windows)}"]
+        if any(tap != 1.0 for taps in self.windows for tap in taps):
+            constants.append(f"-DTAPS={','.join(f'{tap!r}f' for taps in self.windows for tap in taps)}")
+        if self.formula != "SQUARED":
+            constants.append(f"-DFORMULA={self.formula}")
+        if self.flat_value is not None:
+            constants.append("-DFLAT")
+        if weighted:
+            constants.append("-DWEIGHTED")
+        return Program("local_correlation", tuple(constants))
+
+    def mask(self, backend: Backend, arrays: Arrays) -> Array | None:
+        """Return the mask; the kernels need none to cut windows off."""
+        return arrays[2] if len(arrays) > 2 else None
+
+    def takes_mask(self) -> bool:
+        """Return whether the kernels support masks, the weights of which take room."""
+        return self._fits(True)
 
     def suits(self, shape: tuple[int, ...]) -> bool:
         """Return whether the kernels can do this, with images of this shape."""
-        if not isinstance(self.kernel_size, int):
-            return False
-        tile_y = self._tile()[1]
         return (
-            self.kernel_type == "rectangular"
-            and self.width <= WIDEST
-            and self.spatial_dims == 3
-            and self.data_format is None
-            and self.convention == "deepreg"
-            and self.padding == "zero"
-            and self.squared
-            and self.flat_value is None
-            and divide_up(shape[2], tile_y) <= MOST_BLOCKS
+            self._fits(self.truncated)
+            and divide_up(shape[2], self._tile(self.truncated)[1]) <= MOST_BLOCKS
             and shape[0] * shape[1] <= MOST_BLOCKS
         )
 
-    def _tile(self) -> tuple[int, int]:
-        """Return the columns and rows of a block's outputs, as in local_correlation.cu."""
-        return 32, THREADS // 32 * (2 if self.width <= 9 else 1)
+    def _held(self, weighted: bool) -> int:
+        """Return how many moments a thread keeps in registers for each of its rows."""
+        return (len(self.windows[0]) - 1) * (6 if weighted else 5)
 
-    def _grid(self, shape: tuple[int, ...], multiprocessors: int) -> tuple[tuple[int, int, int], int]:
+    def _tile(self, weighted: bool) -> tuple[int, int]:
+        """Return the columns and rows of a block's outputs, as in local_correlation.cu."""
+        box = all(tap == 1.0 for tap in self.windows[0])
+        return TILE_X, THREADS // 32 * (2 if self._held(weighted) <= (40 if box else 30) else 1)
+
+    def _fits(self, weighted: bool) -> bool:
+        """Return whether a block has room for these windows in shared memory and in registers."""
+        _, height, width = map(len, self.windows)
+        columns, rows = self._tile(weighted)
+        high, pitch, fields, parts = rows + height - 1, (columns + width + 1) // 4 * 4 + 1, 2, 5
+        if weighted:
+            fields, parts = 3, 6
+        floats = high * (max(fields * pitch + parts * (columns + 1), 3 * pitch + 3 * (columns + 1)))
+        return 4 * floats + 8 * THREADS <= SHARED and self._held(weighted) <= MOST_HELD
+
+    def _grid(
+        self, shape: tuple[int, ...], multiprocessors: int, weighted: bool = False
+    ) -> tuple[tuple[int, int, int], int]:
         """Return the grid, and how many planes a block slides over.
 
         A block reads a window's planes more than it has: few blocks read less, many keep every multiprocessor busy.
         """
         samples, depth, height, width = shape
-        tile_x, tile_y = self._tile()
+        tile_x, tile_y = self._tile(weighted)
         across, down = divide_up(width, tile_x), divide_up(height, tile_y)
-        at_once = multiprocessors * (2 if self.width <= 16 else 1)
+        at_once = multiprocessors * (2 if self._held(weighted) <= 75 else 1)
 
         def cost(chunks: int) -> int:
             waves = divide_up(across * down * samples * chunks, at_once)
-            return waves * (divide_up(depth, chunks) + self.width - 1)
+            return waves * (divide_up(depth, chunks) + len(self.windows[0]) - 1)
 
         chunk = divide_up(depth, min(range(1, depth + 1), key=cost))
         return (across, down, samples * divide_up(depth, chunk)), chunk
 
+    @property
+    def _numbers(self) -> tuple[float, ...]:
+        """The numbers of the formula, and how much a voxel beyond the border counts, as the kernel takes them."""
+        flat_up_to = FLAT if self.convention == "ants" else 0.0
+        numbers = self.smooth_nr, self.smooth_dr, flat_up_to, self.flat_value, not self.truncated
+        return tuple(float(number or 0.0) for number in numbers)
+
+    def constants_of(self, call: Any) -> Arrays:
+        """Return the images' centres, and by the exact formula their largest intensities."""
+        if self.exact:
+            return self.constants(call.memory.inner, call.dtype, call.images)
+        centres = call.empty((2, call.samples))
+        call.launch(self.program(self.truncated), "centre", (call.samples, 2, 1), *call.images, *call.shape[1:], centres)
+        return centres[0, :], centres[1, :]
+
     def add_up(self, call: CudaEvaluation) -> Arrays:
-        """Return the sum of the values."""
-        return self.in_one_go(call, (), 1.0)[0]
+        """Return the sum of the values, and if flat windows do not count how much the others do."""
+        return self._correlated(call, ())[0]
 
     def in_one_go(self, call: CudaEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
-        """Return the sum of the values, and ``scale`` times the gradients."""
-        shape, (t, p), program = call.shape, call.images, self.program
-        samples, size = shape[0], shape[1:]
-        grid, chunk = self._grid(shape, call.queue.multiprocessors)
-        centres, total = call.empty((2, samples)), call.empty((samples,), wide=True)
-        partial = call.empty((math.prod(grid),), wide=True)
-        # By the correlation, and for each image by its variance and by its mean.
+        """Return the sums, and ``scale`` times the gradients."""
+        sums, factors = self._correlated(call, wrt)
+        share, scale = None, scale / call.parts
+        if self.counts:
+            (share,) = self.finish(call.xp, sums, call.count)[1]
+        elif call.weights is None:
+            scale /= voxels(call.shape)
+        else:
+            xp, nothing = call.xp, call.xp.zeros_like(call.count)
+            # Of a sample that nothing counts of there is no gradient.
+            share = xp.where(call.count > 0.0, 1.0 / call.count, nothing)
+        return sums, self._gradients(call, factors, share, scale)
+
+    def slope(self, call: CudaEvaluation, coefficients: Sequence[Array], index: int) -> Array:
+        """Return the gradient by one image, where flat windows do not count."""
+        return self._gradients(call, self._correlated(call, (index,))[1], coefficients[0], 1.0)[index]
+
+    def _correlated(self, call: CudaEvaluation, wrt: tuple[int, ...]) -> tuple[Arrays, dict[int, Arrays]]:
+        """Return the sums, and for each image three that its gradient sums over windows.
+
+        These are by the correlation, by the image's own variance, and by the means.
+        """
+        shape, samples, weighted = call.shape, call.samples, self.truncated or call.weights is not None
+        program, (grid, chunk) = self.program(weighted), self._grid(shape, call.queue.multiprocessors, weighted)
+        kinds, blocks = 1 + self.exact, math.prod(grid)
+        partial, total = call.empty((kinds, blocks), wide=True), call.empty((kinds, samples), wide=True)
         by_cross = call.empty(shape) if wrt else None
-        pairs = [(call.empty(shape), call.empty(shape)) if index in wrt else (None, None) for index in (0, 1)]
-        call.launch(program, "centre", (samples, 2, 1), t, p, *size, centres)
+        factors = {index: (by_cross, call.empty(shape), call.empty(shape)) for index in set(wrt)}
+        pairs = [factors[index][1:] if index in factors else (None, None) for index in (0, 1)]
         call.launch(
             program, "correlate", grid,
-            t, p, centres, *size, chunk, float(self.smooth_nr or 0.0), float(self.smooth_dr or 0.0),
-            float(scale) / voxels(shape), partial, by_cross, *pairs[0], *pairs[1],
+            *call.images, call.weights, *self._shifts(call, (0, 1)), *shape[1:], chunk, *self._numbers,
+            partial, by_cross, *pairs[0], *pairs[1],
         )  # fmt: skip
-        call.launch(program, "total_of_partial", (samples, 1, 1), partial, math.prod(grid) // samples, total)
-        gradients = {}
-        for index in set(wrt):
-            own, other = call.images[index], call.images[1 - index]
-            gradients[index] = call.empty(shape)
+        call.launch(program, "total_of_partial", (kinds * samples, 1, 1), partial, blocks // samples, total)
+        return tuple(total[kind, :] for kind in range(1 + self.counts)), factors
+
+    def _gradients(
+        self, call: CudaEvaluation, factors: dict[int, Arrays], share: Array | None, scale: float
+    ) -> dict[int, Array]:
+        """Return the gradients times each sample's share and ``scale``."""
+        weighted, gradients = self.truncated or call.weights is not None, {}
+        grid, chunk = self._grid(call.shape, call.queue.multiprocessors, weighted)
+        if share is not None:
+            share = call.memory.contiguous(call.xp.astype(share, call.xp.float32, copy=False))
+        for index, images in factors.items():
+            gradients[index], other = call.empty(call.shape), 1 - index
             call.launch(
-                program, "correlation_gradient", grid,
-                by_cross, *pairs[index], own, other, centres[index, :], centres[1 - index, :], *size, chunk,
-                gradients[index],
+                self.program(weighted), "correlation_gradient", grid,
+                *images, call.images[index], call.images[other], call.weights, *self._shifts(call, (index, other)),
+                share, scale, *call.shape[1:], chunk, gradients[index],
             )  # fmt: skip
-        return (total,), gradients
+        return gradients
+
+    def _shifts(self, call: CudaEvaluation, order: tuple[int, int]) -> Arrays:
+        """Return the images' centres and, by the exact formula, their largest intensities, in this order."""
+        numbers = [*map(call.memory.contiguous, call.constants), None, None]
+        return tuple(numbers[2 * kind + index] for kind in (0, 1) for index in order)

@@ -11,7 +11,7 @@ from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg_cuda.evaluation import MOST_VOXELS, Arrays, CudaEvaluation
 from agnoreg_cuda.histograms import CudaParzenInformation
-from agnoreg_cuda.local_correlation import CudaLocalCorrelation
+from agnoreg_cuda.local_correlation import CudaLocalCorrelation, whole
 
 KINDS: dict[type, Any] = {LocalCorrelation: CudaLocalCorrelation, ParzenInformation: CudaParzenInformation}
 
@@ -20,6 +20,7 @@ def evaluation(
     measure: Measure, backend: Backend, memory: CudaMemory, arrays: Arrays, otherwise: Any
 ) -> CudaEvaluation | None:
     """Return the evaluation of a measure by kernels, or None if they do not support such arrays."""
+    measure = whole(measure)
     if type(measure) not in KINDS:
         return None
     own = in_kernels(measure, KINDS[type(measure)])

@@ -90,6 +90,8 @@ static void __syncthreads() {
 using std::max;
 using std::min;
 
+static inline float __fdividef(float a, float b) { return a / b; }
+
 #include SOURCE
 
 namespace emulator {
