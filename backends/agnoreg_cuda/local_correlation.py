@@ -132,7 +132,9 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         if self.exact:
             return self.constants(call.memory.inner, call.dtype, call.images)
         centres = call.empty((2, call.samples))
-        call.launch(self.program(self.truncated), "centre", (call.samples, 2, 1), *call.images, *call.shape[1:], centres)
+        call.launch(
+            self.program(self.truncated), "centre", (call.samples, 2, 1), *call.images, *call.shape[1:], centres
+        )
         return centres[0, :], centres[1, :]
 
     def add_up(self, call: CudaEvaluation) -> Arrays:
