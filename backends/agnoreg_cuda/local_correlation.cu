@@ -398,7 +398,7 @@ struct Correlation {
   const float *centre_t, *centre_p, *largest_t, *largest_p;
   Numbers numbers;
   float beyond;  // how much a voxel beyond the border counts, a zero
-  float *by_cross, *by_tt, *means_t, *by_pp, *means_p;
+  float *values, *by_cross, *by_tt, *means_t, *by_pp, *means_p;
   Shift of_t, of_p;
   double sum = 0.0, counted = 0.0;
 
@@ -431,6 +431,7 @@ struct Correlation {
     if constexpr (HAS_WEIGHTS) score = score.times(weights ? weights[voxel] : 1.0f);
     sum += score.value;
     if constexpr (IS_EXACT) counted += score.counts;
+    if (values) values[voxel] = score.counts == 0.0f ? nanf("") : score.value;
     if (!by_cross) return;
     const float mean_t = window.part[Moments::T], mean_p = window.part[Moments::P];
     by_cross[voxel] = score.by_cross;
@@ -445,15 +446,16 @@ struct Correlation {
   }
 };
 
-// The partial sums of the value, one a block, after which come those of how much windows count, by the exact formula; and
-// what the gradient sums over windows, five fields that may be null.
+// The partial sums of the value, one a block, after which come those of how much windows count, by the exact formula. The
+// images that follow may be null: the value at every voxel, NaN where nothing counts, and what the gradient sums over
+// windows.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     correlate(const float* t, const float* p, const float* weights, const float* centre_t, const float* centre_p,
               const float* largest_t, const float* largest_p, int depth, int height, int width, int chunk, float nr,
-              float dr, float flat_up_to, float flat_value, float beyond, double* partial, float* by_cross,
+              float dr, float flat_up_to, float flat_value, float beyond, double* partial, float* values, float* by_cross,
               float* by_tt, float* means_t, float* by_pp, float* means_p) {
   Correlation work{t, p, weights, centre_t, centre_p, largest_t, largest_p, {nr, dr, flat_up_to, flat_value}, beyond,
-                   by_cross, by_tt, means_t, by_pp, means_p};
+                   values, by_cross, by_tt, means_t, by_pp, means_p};
   sweep<false>(work, depth, height, width, chunk);
   const int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const double sum = block_sum(work.sum);

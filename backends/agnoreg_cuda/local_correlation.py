@@ -159,10 +159,19 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         """Return the gradient by one image, where flat windows do not count."""
         return self._gradients(call, self._correlated(call, (index,))[1], coefficients[0], 1.0)[index]
 
-    def _correlated(self, call: CudaEvaluation, wrt: tuple[int, ...]) -> tuple[Arrays, dict[int, Arrays]]:
-        """Return the sums, and for each image three that its gradient sums over windows.
+    def map_of(self, call: CudaEvaluation) -> Array:
+        """Return the value at every voxel, NaN at those that do not count."""
+        call.read_constants()
+        values = call.empty(call.shape)
+        self._correlated(call, (), values)
+        return values
 
-        These are by the correlation, by the image's own variance, and by the means.
+    def _correlated(
+        self, call: CudaEvaluation, wrt: tuple[int, ...], values: Array | None = None
+    ) -> tuple[Arrays, dict[int, Arrays]]:
+        """Return the sums, and for each image three that its gradient sums over windows; write the ``values``.
+
+        The three are by the correlation, by the image's own variance, and by the means.
         """
         shape, samples, weighted = call.shape, call.samples, self.truncated or call.weights is not None
         program, (grid, chunk) = self.program(weighted), self._grid(shape, call.queue.multiprocessors, weighted)
@@ -174,7 +183,7 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         call.launch(
             program, "correlate", grid,
             *call.images, call.weights, *self._shifts(call, (0, 1)), *shape[1:], chunk, *self._numbers,
-            partial, by_cross, *pairs[0], *pairs[1],
+            partial, values, by_cross, *pairs[0], *pairs[1],
         )  # fmt: skip
         call.launch(program, "total_of_partial", (kinds * samples, 1, 1), partial, blocks // samples, total)
         return tuple(total[kind, :] for kind in range(1 + self.counts)), factors

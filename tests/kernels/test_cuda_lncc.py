@@ -234,7 +234,6 @@ def test_public_paths_lead_to_the_kernels(card, rng):
 NOT_SERVED = {
     "float64": "cards compute float64 at a fraction of their speed, and windows take twice the room",
     "wide windows": "a block has no room for them in shared memory, or a thread in its registers",
-    "the map of local correlations": "its gradient is the framework's, which must see the operations",
 }
 
 
@@ -265,9 +264,13 @@ def test_every_convention_is_served(convention, masked):
     assert not served(LocalCorrelation(widest + 10, convention=convention), masked=masked), NOT_SERVED["wide windows"]
 
 
-def test_the_map_is_the_cores(card, rng):
-    t, p = (x.astype(np.float32) for x in smooth_pair(rng))
-    found = agnoreg.functional.lncc_map(t, p, kernel_size=3)
-    assert not card.launched.names, NOT_SERVED["the map of local correlations"]
-    np.testing.assert_allclose(found.mean(axis=(1, 2, 3, 4)), agnoreg.functional.lncc(t, p, kernel_size=3), rtol=1e-5)
-    assert card.launched.names
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["monai", "ants", "exact"])
+def test_the_map_is_of_the_kernels_too(name, masked, card, rng):
+    measure, (arrays, mask) = MEASURES[name], made(ct, rng)
+    masks = {"mask": mask} if masked else {}
+    found = agnoreg.functional.lncc_map(*arrays, kernel_size=3, convention=name, **masks)
+    assert card.launched.names.count("correlate") == 1
+    expected = core(lambda _, *images: measure.map(*images, masks), *(x.astype(np.float64) for x in arrays))
+    assert found.shape == (*arrays[0].shape, 1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # NaN where the other is
