@@ -1,9 +1,10 @@
 """Local correlation and mutual information as CUDA kernels, for CuPy arrays and for PyTorch tensors on a card.
 
-The kernels are CUDA C++ sources, which CuPy compiles with NVRTC when a window's width or a number of bins is first used
-(it keeps what it compiled on disk). No CUDA toolkit is needed, nor a header. Memory comes from the framework of the
-arrays, work goes to its current stream, and nothing waits for the card: after one call, which compiles and loads the
-kernels, calls can be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
+The kernels are CUDA C++ sources. NVRTC compiles them when a window's width or a number of bins is first used, through
+CuPy for its arrays, and for another framework's through cuda.core, or else CuPy (`agnoreg_cuda.queues`); both keep what
+they compiled on disk. No CUDA toolkit is needed, nor a header. Memory comes from the framework of the arrays, work goes
+to its current stream, and nothing waits for the card: after one call, which compiles and loads the kernels, calls can
+be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
 
 - Local correlation, `LocalCorrelation` with rectangular windows of up to 32 voxels: windows are joined as in the core,
   in float32, so that offsets cost no digits and flat windows have moments of exactly 0. One kernel reads the images and
@@ -18,25 +19,26 @@ local correlations, 2^31 voxels or more, and whatever PyTorch traces, batches or
 
 from typing import Any
 
-from agnoreg_cuda.launch import Queue, usable
+from agnoreg_cuda.queues import missing, queue_of
 
-__all__ = ["CudaKernels", "Queue", "accelerator", "usable"]
+__all__ = ["CudaKernels", "accelerator"]
 
 
 class CudaKernels:
     """The accelerator of arrays on an NVIDIA card."""
 
     def missing(self) -> str:
-        """Return ``""``: without CuPy nobody knows whether there is a card that it would serve."""
-        return ""
+        """Return what is missing to compile and launch kernels, or ``""``."""
+        return missing()
 
     def evaluation(self, measure: Any, backend: Any, memory: Any, arrays: tuple[Any, ...], otherwise: Any) -> Any:
         """Return the evaluation of a measure by kernels; None where they cannot do it with such arrays."""
-        if not usable():
+        queue = queue_of(*memory.stream(arrays[0]))
+        if queue is None:
             return None
         from agnoreg_cuda.measures import evaluation
 
-        return evaluation(measure, backend, memory, arrays, otherwise)
+        return evaluation(measure, backend, memory, arrays, otherwise, queue)
 
 
 accelerator = CudaKernels()

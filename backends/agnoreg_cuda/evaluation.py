@@ -1,7 +1,7 @@
 """One evaluation of a measure by kernels on a card, whatever the measure is."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,17 @@ class CudaEvaluation(Evaluation):
 
     memory: CudaMemory
 
-    def __init__(self, measure: Any, memory: CudaMemory, given: Arrays, images: Arrays, *more: Any) -> None:
+    def __init__(
+        self, queue: Queue, measure: Any, memory: CudaMemory, given: Arrays, images: Arrays, *more: Any
+    ) -> None:
         super().__init__(measure, memory, given, images, *more)
-        self.queue = Queue(*memory.stream(images[0]))
+        self.queue = queue
 
-    def active(self) -> AbstractContextManager[Any]:
-        """Return a context in which the images' card and the framework's stream are CuPy's current ones."""
-        return self.queue.active()
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Return a context in which the images' card and the framework's stream are the current ones."""
+        with self.memory.current(self.images[0]), self.queue.active():
+            yield
 
     def arranged_weights(self, weights: Array) -> Array:
         """Return the weights of every voxel, in float32."""

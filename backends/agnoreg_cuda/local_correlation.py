@@ -16,7 +16,7 @@ from agnoreg_cuda.launch import Program
 
 #: Bytes of shared memory that a block has without asking, and how many moments a thread keeps in registers at most.
 SHARED, MOST_HELD = 48 << 10, 160
-#: Columns of a block's outputs, as in local_correlation.cu.
+#: Columns of a block's outputs, as in windows.cuh.
 TILE_X = 32
 
 
@@ -61,10 +61,10 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         if self.formula != "SQUARED":
             constants.append(f"-DFORMULA={self.formula}")
         if self.flat_value is not None:
-            constants.append("-DFLAT")
+            constants.append("-DFLAT=1")
         if weighted:
-            constants.append("-DWEIGHTED")
-        return Program("local_correlation", tuple(constants))
+            constants.append("-DWEIGHTED=1")
+        return Program("local_correlation", tuple(constants), ("windows.cuh",))
 
     def mask(self, backend: Backend, arrays: Arrays) -> Array | None:
         """Return the mask; the kernels need none to cut windows off."""
@@ -87,7 +87,7 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         return (len(self.windows[0]) - 1) * (6 if weighted else 5)
 
     def _tile(self, weighted: bool) -> tuple[int, int]:
-        """Return the columns and rows of a block's outputs, as in local_correlation.cu."""
+        """Return the columns and rows of a block's outputs, as in windows.cuh."""
         box = all(tap == 1.0 for tap in self.windows[0])
         return TILE_X, THREADS // 32 * (2 if self._held(weighted) <= (40 if box else 30) else 1)
 

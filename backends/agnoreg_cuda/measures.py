@@ -11,15 +11,19 @@ from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg_cuda.evaluation import MOST_VOXELS, Arrays, CudaEvaluation
 from agnoreg_cuda.histograms import CudaParzenInformation
+from agnoreg_cuda.launch import Queue
 from agnoreg_cuda.local_correlation import CudaLocalCorrelation, whole
 
 KINDS: dict[type, Any] = {LocalCorrelation: CudaLocalCorrelation, ParzenInformation: CudaParzenInformation}
 
 
 def evaluation(
-    measure: Measure, backend: Backend, memory: CudaMemory, arrays: Arrays, otherwise: Any
+    measure: Measure, backend: Backend, memory: CudaMemory, arrays: Arrays, otherwise: Any, queue: Queue
 ) -> CudaEvaluation | None:
-    """Return the evaluation of a measure by kernels, or None if they do not support such arrays."""
+    """Return the evaluation of a measure by kernels, or None if they do not support such arrays.
+
+    ``queue`` is the framework's current stream on the arrays' card.
+    """
     measure = whole(measure)
     if type(measure) not in KINDS:
         return None
@@ -32,4 +36,4 @@ def evaluation(
     if math.prod(shape) > MOST_VOXELS or not own.suits(shape):
         return None
     images = tuple(memory.contiguous(backend.xp.astype(array, backend.xp.float32, copy=False)) for array in arranged)
-    return CudaEvaluation(own, memory, given, images, otherwise, mask)
+    return CudaEvaluation(queue, own, memory, given, images, otherwise, mask)

@@ -109,11 +109,8 @@ class EmulatedCard(NumPyBackend):
 
     def emulated(self, measure, arrays):
         """Return the measure's evaluation by emulated kernels, or the measure."""
-        call = evaluation(measure, self, EmulatedMemory(self), arrays, measure)
-        if call is None:
-            return measure
-        call.queue = self.launched
-        return call
+        call = evaluation(measure, self, EmulatedMemory(self), arrays, measure, self.launched)
+        return measure if call is None else call
 
 
 class EmulatedMemory(CudaMemory):

@@ -10,7 +10,7 @@ import dask.array as da
 import nibabel as nib
 import numpy as np
 import pytest
-from agnoreg_cuda.launch import usable
+from agnoreg_cuda.by_cupy import usable
 from cupy import _card
 from cupy._raw import LAUNCHED
 

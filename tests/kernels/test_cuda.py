@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import agnoreg_cpu
@@ -293,8 +294,6 @@ class Recorder:
         self.launched = []
 
     def active(self):
-        from contextlib import nullcontext
-
         return nullcontext()
 
     def launch(self, program, name, grid, block, arguments):
@@ -306,12 +305,12 @@ class Recorder:
 @pytest.mark.parametrize("measure", [LocalCorrelation(), ParzenInformation()], ids=["lncc", "gmi"])
 def test_pytorchs_tensors_and_memory_go_to_the_kernels(measure, monkeypatch):
     # As on a card, but for the card: tensors of the CPU are taken for ones on it.
-    monkeypatch.setattr(agnoreg_cuda, "usable", lambda: True)
     monkeypatch.setattr(agnoreg_torch.execution, "on_card", lambda tensor: True)
     recorder = Recorder()
     backend = agnoreg_torch.backend
-    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "stream", lambda self, array: (0, None))
-    monkeypatch.setattr(agnoreg_cuda.evaluation, "Queue", lambda device, stream: recorder)
+    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "stream", lambda self, array: (0, 0))
+    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "current", lambda self, array: nullcontext())
+    monkeypatch.setattr(agnoreg_cuda, "queue_of", lambda device, stream: recorder)
     t = torch.rand(1, 8, 9, 10)
     p = torch.rand(1, 8, 9, 10, requires_grad=True)
     measure.value_and_gradients(backend, (t, p.detach()), (1,))
@@ -341,5 +340,3 @@ def test_without_a_card_pytorch_takes_the_cores_path(monkeypatch):
     t = torch.rand(1, 8, 9, 10)
     measure = LocalCorrelation()
     assert evaluator_of(measure, agnoreg_torch.backend, (t, t)) is measure
-    if not torch.cuda.is_available():
-        assert not agnoreg_cuda.usable()

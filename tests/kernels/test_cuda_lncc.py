@@ -6,9 +6,8 @@ The conformance suite compares them with its reference (`test_cuda`); here are t
 import numpy as np
 import pytest
 from agnoreg_cuda.local_correlation import CudaLocalCorrelation
-from agnoreg_cuda.measures import evaluation
 from core_path import core
-from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard, EmulatedMemory
+from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
 
 import agnoreg
 from agnoreg.backend import lookup
@@ -240,8 +239,7 @@ NOT_SERVED = {
 def served(measure, dtype=np.float32, masked=False, sizes=(4, 5, 6)):
     image = np.broadcast_to(np.zeros((), dtype), (1, *sizes[: measure.spatial_dims]))
     arrays = (image, image, np.broadcast_to(True, image.shape))[: 2 + masked]
-    card = EmulatedCard()
-    return evaluation(measure, card, EmulatedMemory(card), arrays, measure) is not None
+    return EmulatedCard().emulated(measure, arrays) is not measure
 
 
 @pytest.mark.parametrize("masked", [False, True])
