@@ -6,15 +6,16 @@ they compiled on disk. No CUDA toolkit is needed, nor a header. Memory comes fro
 to its current stream, and nothing waits for the card: after one call, which compiles and loads the kernels, calls can
 be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
 
-- Local correlation, `LocalCorrelation` with rectangular windows of up to 32 voxels: windows are joined as in the core,
-  in float32, so that offsets cost no digits and flat windows have moments of exactly 0. One kernel reads the images and
-  writes what the gradient sums over windows, a second one sums it and writes the gradient.
+- Local correlation, `LocalCorrelation`, by every convention, with masks and in windows of any kind of up to 32 voxels,
+  24 where voxels have weights: windows are joined as in the core, in float32, so that offsets cost no digits and flat
+  windows have moments of exactly 0. One kernel reads the images and writes what the gradient sums over windows, a
+  second one sums it and writes the gradient.
 - Mutual information, `ParzenInformation` with up to 64 bins and windows of up to 8 bins each way: weights that float32
   does not see beside a voxel's largest are left out, in the value and in the gradient alike. The joint histogram is a
   product of small matrices in float32, added up in double; the core's `finish` makes the value and the coefficients.
 
-All else takes the core's path, which is the oracle of this one: triangular and Gaussian windows, float64, the map of
-local correlations, 2^31 voxels or more, and whatever PyTorch traces, batches or differentiates itself.
+All else takes the core's path, which is the oracle of this one: float64, 2^31 voxels or more, and whatever PyTorch
+traces, batches or differentiates itself.
 """
 
 from typing import Any

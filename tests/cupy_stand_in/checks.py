@@ -365,6 +365,26 @@ def test_kernels_are_launched_on_the_card_of_their_arrays_and_nobody_waits(name,
 
 
 @kernels
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("convention", ["monai", "exact"])
+def test_kernels_of_another_formula_wait_for_nothing_either(convention, masked, maker):
+    rng = np.random.default_rng(3)
+    host, mask = [rng.uniform(size=(2, 9, 8, 7)).astype(np.float32) for _ in "tp"], rng.uniform(size=(2, 9, 8, 7)) > 0.2
+    loss = agnoreg.LNCC(kernel_size=3, convention=convention)
+    images, (weights,) = maker.all(tuple(host), "float32"), maker.all((mask,), "bool")
+    LAUNCHED.clear()
+    with nothing_but_kernels():
+        found = agnoreg.value_and_grad(loss, *images, **({"mask": weights} if masked else {}))
+        image = functional.lncc_map(*images, kernel_size=3, convention=convention)
+    assert [kernel for kernel, _ in LAUNCHED].count("correlate") == 2
+    assert {device for _, device in LAUNCHED} == {int(maker.device[-1])}
+    check_card(maker, (*found, image))
+    right = agnoreg.value_and_grad(loss, *host, **({"mask": mask} if masked else {}))
+    assert float(found[0]) == pytest.approx(float(right[0]), rel=1e-5)
+    assert np.max(np.abs(found[1].get() - right[1])) <= 1e-4 * np.max(np.abs(right[1]))
+
+
+@kernels
 def test_kernels_are_switched_off_as_on_any_backend(monkeypatch):
     arrays = [cp.ones((1, 4, 4, 4), dtype=cp.float32)] * 2
     monkeypatch.setattr(CUPY, "kernels", False)

@@ -63,10 +63,13 @@ PROGRAMS += [measure.program(weighted) for measure, weighted in CORRELATIONS]
 PROGRAMS += [CudaParzenInformation(bins, ratio).program for bins, ratio in sorted(BINS)]
 
 
-@pytest.mark.skipif(
+on_linux = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason=f"NVRTC comes with the test extra on Linux x86-64 alone, not on {sys.platform} {platform.machine()}",
 )
+
+
+@on_linux
 @pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name + "".join(program.constants))
 def test_every_kernel_compiles(program, architecture):
@@ -83,6 +86,24 @@ def test_every_kernel_compiles(program, architecture):
     assembly = assembly.decode() if isinstance(assembly, bytes) else assembly
     assert ".entry" in assembly
     assert not re.search(r"\b(red|atom)\.", assembly), "an atomic operation, whose order is not fixed"
+
+
+@on_linux
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(
+    "program",
+    [CudaLocalCorrelation().program(False), CudaLocalCorrelation(convention="ants").program(True)],
+    ids=["default", "ants"],
+)
+def test_windows_of_9_voxels_stay_in_registers(program, architecture):
+    from cupy.cuda import nvrtc
+
+    compiled = nvrtc.createProgram(program.code, f"{program.name}.cu", (), ())
+    options = (f"--gpu-architecture={architecture}", "-ftz=true", "--ptxas-options=-v", *program.options)
+    nvrtc.compileProgram(compiled, options)
+    spilled = re.findall(r"(\d+) bytes spill stores", nvrtc.getProgramLog(compiled))
+    assert len(spilled) == 4, "a number for each kernel"
+    assert set(spilled) == {"0"}
 
 
 # --- emulated on the CPU ----------------------------------------------------------------------------------------------
