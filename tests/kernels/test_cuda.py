@@ -14,6 +14,7 @@ import agnoreg_torch
 import numpy as np
 import pytest
 import torch
+from agnoreg_cuda.fields import CudaBending, CudaCompactBending, CudaCompactGradient, CudaGradient
 from agnoreg_cuda.histograms import FARTHEST, CudaParzenInformation
 from agnoreg_cuda.local_correlation import WIDEST, CudaLocalCorrelation
 from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
@@ -37,11 +38,13 @@ def emulated(test):
 
 # --- compiling --------------------------------------------------------------------------------------------------------
 
+FIELDS = (CudaGradient, CudaCompactGradient, CudaBending, CudaCompactBending)
 WIDTHS = (*range(1, 12), 16, 17, 31, WIDEST)
 BINS = {(23, 0.5), (2, 0.5), (11, 0.8), (32, 0.5), (33, 1.0), (64, 0.5), (64, 1.4)}
 PROGRAMS = [CudaLocalCorrelation(width).program for width in WIDTHS] + [
     CudaParzenInformation(bins, ratio).program for bins, ratio in sorted(BINS)
 ]
+PROGRAMS += [kind().program for kind in FIELDS] + [CudaBending(spatial_dims=dims).program for dims in (1, 2)]
 
 
 @pytest.mark.skipif(
@@ -149,6 +152,31 @@ def test_mutual_information_of_a_large_background(images):
 
 
 @emulated
+@pytest.mark.parametrize("kind", ["bool", "weights", "of all samples"])
+@pytest.mark.parametrize("bins", [23, 64])
+def test_mutual_information_with_a_mask(bins, kind, images, rng):
+    measure, (t, p) = ParzenInformation(bins), images(2, 7, 9, 8, low=-0.1, high=1.1)
+    mask = rng.random((1 if kind == "of all samples" else 2, 7, 9, 8)) > 0.3
+    if kind == "weights":
+        mask = (mask * rng.uniform(0.1, 2.0, mask.shape)).astype(np.float32)
+    left_out = np.broadcast_to(mask == 0, t.shape)
+    t[left_out], p[left_out] = np.nan, np.inf
+    card = EmulatedCard()
+    value, gradients = measure.value_and_gradients(card, (t, p, mask), (0, 1))
+    assert "histogram_gradient" in card.launched.names
+    doubles = (t.astype(np.float64), p.astype(np.float64), mask)
+    expected, exact = measure.value_and_gradients(agnoreg.get_backend("numpy"), doubles, (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for gradient, right in zip(gradients, exact, strict=True):
+        np.testing.assert_allclose(gradient, right, rtol=0, atol=1e-4 * np.abs(right).max())
+        np.testing.assert_array_equal(gradient[left_out], 0)
+    _, saved = measure.forward(card, (t, p, mask), (0, 1))
+    later = measure.backward(card, (t, p, mask), (0, 1), (0, 1), saved, np.asarray([2.0, -0.5], np.float32))
+    for gradient, found in zip(gradients, later, strict=True):
+        np.testing.assert_array_equal(found, gradient * np.asarray([2.0, -0.5], np.float32)[:, None, None, None])
+
+
+@emulated
 @pytest.mark.parametrize("measure", [LocalCorrelation(), ParzenInformation()], ids=["lncc", "gmi"])
 def test_the_order_in_which_threads_run_changes_nothing(measure, images):
     arrays = images(2, 12, 19, 37)
@@ -213,7 +241,8 @@ def test_the_conformance_suite_passes_on_the_emulated_kernels():
     # The kernels are of float32: what is of another dtype is computed by the core, here as elsewhere.
     modules = "(test_reference or test_numerics or test_golden) and not (slabs or value_alone or the_reference)"
     command += ["-q", "-p", "no:cacheprovider"]
-    command += ["-k", f"(LocalNormalized or GlobalMutual) and not float64 and {modules}"]
+    losses = "LocalNormalized or GlobalMutual or Bending or GradientNorm"
+    command += ["-k", f"({losses}) and not float64 and {modules}"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
