@@ -1,4 +1,4 @@
-"""Local correlation and mutual information as CUDA kernels, for CuPy arrays and for PyTorch tensors on a card.
+"""Losses of images and fields as CUDA kernels, for CuPy arrays and for PyTorch tensors on a card.
 
 The kernels are CUDA C++ sources. NVRTC compiles them when a window's width or a number of bins is first used, through
 CuPy for its arrays, and for another framework's through cuda.core, or else CuPy (`agnoreg_cuda.queues`); both keep what
@@ -13,8 +13,10 @@ be captured in a CUDA graph. Without atomics, two calls agree bit for bit.
 - Mutual information, `ParzenInformation` with up to 64 bins and windows of up to 8 bins each way: weights that float32
   does not see beside a voxel's largest are left out, in the value and in the gradient alike. The joint histogram is a
   product of small matrices in float32, added up in double; the core's `finish` makes the value and the coefficients.
+- Bending energy and gradient norm: each entry of the gradient is made of the differences around it, by one thread. No
+  differences are kept.
 
-All else takes the core's path, which is the oracle of this one: float64, 2^31 voxels or more, and whatever PyTorch
+All else takes the core's path, which is the oracle of these: float64, 2^31 voxels or more, and whatever PyTorch
 traces, batches or differentiates itself.
 """
 

@@ -34,9 +34,9 @@ __device__ __forceinline__ int parzen(float voxel, float rate, float (&w)[TAPS])
 }
 
 // The joint histograms, one a block: a product of matrices of weights, in registers. Each register adds up few samples
-// before it goes into a double, so that a large background is not rounded.
+// before it goes into a double, so that a large background is not rounded. `counts` are the voxels' weights, or null.
 extern "C" __global__ void __launch_bounds__(FEW)
-    histogram(const float* t, const float* p, int voxels, float rate, double* partial) {
+    histogram(const float* t, const float* p, const float* counts, int voxels, float rate, double* partial) {
   union Shared {
     float weights[2][SIDE * TILE][STRIDE];
     double joint[BINS * BINS];
@@ -62,13 +62,15 @@ extern "C" __global__ void __launch_bounds__(FEW)
       float(*const strip)[STRIDE] = shared.weights[image];
 #pragma unroll
       for (int bin = 0; bin < SIDE * TILE; ++bin) strip[bin][place] = 0.0f;
-      if (begin + place < voxels) {
+      // What a mask leaves out adds nothing, whatever its intensities are; another voxel counts once, in one image.
+      const float count = begin + place < voxels ? counts ? counts[offset + begin + place] : 1.0f : 0.0f;
+      if (count != 0.0f) {
         float w[TAPS];
         const int nearest = parzen((image ? p : t)[offset + begin + place], rate, w);
 #pragma unroll
         for (int i = 0; i < TAPS; ++i) {
           const int bin = nearest - RADIUS + i;
-          if (bin >= 0 && bin < BINS) strip[bin][place] = w[i];
+          if (bin >= 0 && bin < BINS) strip[bin][place] = image ? w[i] : w[i] * count;
         }
       }
     }
@@ -117,8 +119,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sum_of_partial(const doubl
 // The gradient by `own`: sum_kl w_k'(own) matrix[k, l] w_l(other) with w_k' = w_k (k - mean k), the mean over the voxel's
 // own weights; what else the weights' derivative has is a factor of the matrix.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    histogram_gradient(const float* own, const float* other, int voxels, float rate, const float* matrix,
-                       float* gradient) {
+    histogram_gradient(const float* own, const float* other, const float* counts, int voxels, float rate,
+                       const float* matrix, float* gradient) {
   constexpr int PADDED = BINS + 2 * RADIUS;
   __shared__ float padded[PADDED][PADDED | 1];
   for (int i = threadIdx.x; i < PADDED * PADDED; i += THREADS) {
@@ -131,6 +133,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const long long offset = static_cast<long long>(blockIdx.y) * voxels;
   for (long long voxel = static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x; voxel < voxels;
        voxel += static_cast<long long>(gridDim.x) * THREADS) {
+    const float count = counts ? counts[offset + voxel] : 1.0f;
+    if (count == 0.0f) {
+      gradient[offset + voxel] = 0.0f;
+      continue;
+    }
     const float x = own[offset + voxel];
     float a[TAPS], b[TAPS];
     const int row = parzen(x, rate, a), column = parzen(other[offset + voxel], rate, b);
@@ -146,6 +153,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       slope += a[i] * by_weight * (i - RADIUS - mean);
     }
     // Clipping passes the gradient at exactly 0 and 1, and NaN is neither inside nor beyond.
-    gradient[offset + voxel] = x < 0.0f || x > 1.0f ? 0.0f : slope;
+    gradient[offset + voxel] = x < 0.0f || x > 1.0f ? 0.0f : slope * count;
   }
 }

@@ -36,6 +36,10 @@ class CudaParzenInformation(CudaMeasure, ParzenInformation):
         """Return whether the kernels can do this, with images of this shape."""
         return self.num_bins <= MOST_BINS and self.radius <= FARTHEST and shape[0] <= MOST_BLOCKS
 
+    def takes_mask(self) -> bool:
+        """Return whether the kernels support masks: a voxel's weights have one more factor."""
+        return True
+
     @property
     def _rate(self) -> float:
         return math.log2(math.e) / (2.0 * self.sigma_ratio**2)
@@ -48,7 +52,17 @@ class CudaParzenInformation(CudaMeasure, ParzenInformation):
         blocks = min(divide_up(count, FEW), divide_up(3 * call.queue.multiprocessors, samples))
         partial = call.empty((samples, blocks, bins, bins), wide=True)
         joint = call.empty((samples, bins, bins), wide=True)
-        call.launch(program, "histogram", (blocks, samples, 1), *call.images, count, self._rate, partial, threads=FEW)
+        call.launch(
+            program,
+            "histogram",
+            (blocks, samples, 1),
+            *call.images,
+            call.weights,
+            count,
+            self._rate,
+            partial,
+            threads=FEW,
+        )
         call.launch(program, "sum_of_partial", (divide_up(bins * bins, THREADS), samples, 1), partial, blocks, joint)
         return (joint,)
 
@@ -59,6 +73,6 @@ class CudaParzenInformation(CudaMeasure, ParzenInformation):
         blocks = min(divide_up(count, THREADS), divide_up(16 * call.queue.multiprocessors, call.samples))
         call.launch(
             self.program, "histogram_gradient", (blocks, call.samples, 1),
-            own, other, count, self._rate, call.memory.contiguous(coefficients[index]), gradient,
+            own, other, call.weights, count, self._rate, call.memory.contiguous(coefficients[index]), gradient,
         )  # fmt: skip
         return gradient

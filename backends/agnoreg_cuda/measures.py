@@ -7,14 +7,24 @@ from agnoreg.backend import Backend
 from agnoreg.backend.accelerators import CudaMemory
 from agnoreg.engine.accelerated import in_kernels
 from agnoreg.engine.measure import Measure
+from agnoreg.measures.families.central_differences import GradientEnergy, SecondDerivativeEnergy
+from agnoreg.measures.families.compact_differences import CompactGradientEnergy, CompactSecondDerivativeEnergy
 from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
+from agnoreg_cuda import fields
 from agnoreg_cuda.evaluation import MOST_VOXELS, Arrays, CudaEvaluation
 from agnoreg_cuda.histograms import CudaParzenInformation
 from agnoreg_cuda.launch import Queue
 from agnoreg_cuda.local_correlation import CudaLocalCorrelation, whole
 
-KINDS: dict[type, Any] = {LocalCorrelation: CudaLocalCorrelation, ParzenInformation: CudaParzenInformation}
+KINDS: dict[type, Any] = {
+    LocalCorrelation: CudaLocalCorrelation,
+    ParzenInformation: CudaParzenInformation,
+    GradientEnergy: fields.CudaGradient,
+    CompactGradientEnergy: fields.CudaCompactGradient,
+    SecondDerivativeEnergy: fields.CudaBending,
+    CompactSecondDerivativeEnergy: fields.CudaCompactBending,
+}
 
 
 def evaluation(

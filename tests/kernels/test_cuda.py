@@ -14,6 +14,7 @@ import agnoreg_torch
 import numpy as np
 import pytest
 import torch
+from agnoreg_cuda.fields import CudaBending, CudaCompactBending, CudaCompactGradient, CudaGradient
 from agnoreg_cuda.histograms import FARTHEST, CudaParzenInformation
 from agnoreg_cuda.local_correlation import CudaLocalCorrelation
 from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
@@ -37,6 +38,7 @@ def emulated(test):
 
 # --- compiling --------------------------------------------------------------------------------------------------------
 
+FIELDS = (CudaGradient, CudaCompactGradient, CudaBending, CudaCompactBending)
 #: The widest window of which the kernels have room in shared memory.
 WIDEST = 32
 WIDTHS = (*range(1, 12), 16, 17, 31, WIDEST)
@@ -61,6 +63,7 @@ CORRELATIONS = [
 PROGRAMS = [CudaLocalCorrelation(width).program(False) for width in WIDTHS]
 PROGRAMS += [measure.program(weighted) for measure, weighted in CORRELATIONS]
 PROGRAMS += [CudaParzenInformation(bins, ratio).program for bins, ratio in sorted(BINS)]
+PROGRAMS += [kind().program for kind in FIELDS] + [CudaBending(spatial_dims=dims).program for dims in (1, 2)]
 
 
 on_linux = pytest.mark.skipif(
@@ -189,6 +192,31 @@ def test_mutual_information_of_a_large_background(images):
 
 
 @emulated
+@pytest.mark.parametrize("kind", ["bool", "weights", "of all samples"])
+@pytest.mark.parametrize("bins", [23, 64])
+def test_mutual_information_with_a_mask(bins, kind, images, rng):
+    measure, (t, p) = ParzenInformation(bins), images(2, 7, 9, 8, low=-0.1, high=1.1)
+    mask = rng.random((1 if kind == "of all samples" else 2, 7, 9, 8)) > 0.3
+    if kind == "weights":
+        mask = (mask * rng.uniform(0.1, 2.0, mask.shape)).astype(np.float32)
+    left_out = np.broadcast_to(mask == 0, t.shape)
+    t[left_out], p[left_out] = np.nan, np.inf
+    card = EmulatedCard()
+    value, gradients = measure.value_and_gradients(card, (t, p, mask), (0, 1))
+    assert "histogram_gradient" in card.launched.names
+    doubles = (t.astype(np.float64), p.astype(np.float64), mask)
+    expected, exact = measure.value_and_gradients(agnoreg.get_backend("numpy"), doubles, (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for gradient, right in zip(gradients, exact, strict=True):
+        np.testing.assert_allclose(gradient, right, rtol=0, atol=1e-4 * np.abs(right).max())
+        np.testing.assert_array_equal(gradient[left_out], 0)
+    _, saved = measure.forward(card, (t, p, mask), (0, 1))
+    later = measure.backward(card, (t, p, mask), (0, 1), (0, 1), saved, np.asarray([2.0, -0.5], np.float32))
+    for gradient, found in zip(gradients, later, strict=True):
+        np.testing.assert_array_equal(found, gradient * np.asarray([2.0, -0.5], np.float32)[:, None, None, None])
+
+
+@emulated
 @pytest.mark.parametrize("measure", [LocalCorrelation(), ParzenInformation()], ids=["lncc", "gmi"])
 def test_the_order_in_which_threads_run_changes_nothing(measure, images):
     arrays = images(2, 12, 19, 37)
@@ -252,10 +280,12 @@ def test_the_conformance_suite_passes_on_the_emulated_kernels():
     command = [sys.executable, "-m", "pytest", "conformance", "--backend", "numpy", "-p", "cuda_on_cpu.plugin"]
     # The kernels are of float32: what is of another dtype is computed by the core, here as elsewhere.
     modules = "(test_reference or test_numerics or test_golden or test_masks)"
-    # Each formula in each window is a program of its own to compile: `test_cuda_lncc` has some of the others.
-    others = "(slabs or value_alone or the_reference or gaussian or triangular or squared or flat_value or of)"
+    modules += " and not (slabs or value_alone or the_reference)"
     command += ["-q", "-p", "no:cacheprovider"]
-    command += ["-k", f"(LocalNormalized or GlobalMutual) and not float64 and {modules} and not {others}"]
+    # Each formula in each window is a program of its own to compile: `test_cuda_lncc` has some of the others.
+    words = "gaussian or triangular or squared or flat_value or of"
+    losses = f"(LocalNormalized and not ({words})) or GlobalMutual or Bending or GradientNorm"
+    command += ["-k", f"({losses}) and not float64 and {modules}"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 import torch
 from agnoreg_cuda import by_cuda_core, by_cupy, queues
+from agnoreg_cuda.fields import CudaBending
 from agnoreg_cuda.histograms import CudaParzenInformation
 from agnoreg_cuda.local_correlation import CudaLocalCorrelation
 from cuda_on_cpu import COMPILER, EmulatedCard
 
 from agnoreg.backend.accelerators import missing
 from agnoreg.engine.function import apply
+from agnoreg.measures.families.central_differences import SecondDerivativeEnergy
 from agnoreg.measures.lncc import LocalCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 
 emulated = pytest.mark.needs_compiler(
     pytest.mark.skipif(COMPILER is None, reason="no C++ compiler, g++ or clang++, to emulate the kernels with")
 )
-MEASURES = {"lncc": LocalCorrelation(5), "gmi": ParzenInformation()}
+MEASURES = {"lncc": LocalCorrelation(5), "gmi": ParzenInformation(), "bending": SecondDerivativeEnergy()}
 STREAM = 4096
 
 
@@ -62,20 +64,22 @@ def card(monkeypatch, stand_in):
 @emulated
 @pytest.mark.parametrize("name", MEASURES)
 def test_pytorchs_tensors_are_computed_by_the_kernels_without_cupy(name, card, stand_in, rng):
-    measure, arrays = MEASURES[name], [rng.uniform(size=(2, 6, 7, 9)).astype(np.float32) for _ in range(2)]
-    expected, wanted = measure.value_and_gradients(EmulatedCard(), tuple(arrays), (0, 1))
-    t, p = (torch.from_numpy(array).requires_grad_() for array in arrays)
-    value = apply(measure, agnoreg_torch.backend, (t, p))
+    measure = MEASURES[name]
+    shape = (2, 6, 7, 9, 3)[: 5 if measure.inputs == 1 else 4]
+    arrays = tuple(rng.uniform(size=shape).astype(np.float32) for _ in range(measure.inputs))
+    expected, wanted = measure.value_and_gradients(EmulatedCard(), arrays, tuple(range(len(arrays))))
+    tensors = tuple(torch.from_numpy(array).requires_grad_() for array in arrays)
+    value = apply(measure, agnoreg_torch.backend, tensors)
     value.sum().backward()
     np.testing.assert_array_equal(value.detach().numpy(), expected)
-    for x, gradient in zip((t, p), wanted, strict=True):
+    for x, gradient in zip(tensors, wanted, strict=True):
         np.testing.assert_array_equal(x.grad.numpy(), gradient)
     assert {(stream, arch) for _, stream, arch in stand_in.LAUNCHED} == {(STREAM, "sm_90")}
     # The card is made the current one for every evaluation.
     assert len(card) >= 1
     # Later calls compile nothing, so that a CUDA graph can capture them.
     compiled = len(stand_in.COMPILED)
-    measure.value_and_gradients(agnoreg_torch.backend, (t.detach(), p.detach()), (0, 1))
+    measure.value_and_gradients(agnoreg_torch.backend, tuple(x.detach() for x in tensors), (0,))
     assert len(stand_in.COMPILED) == compiled
 
 
@@ -173,6 +177,7 @@ def test_cuda_core_has_what_is_read_of_it(real):
         CudaLocalCorrelation(9).program(False),
         CudaLocalCorrelation(3, "gaussian", flat_value=1.0).program(True),
         CudaParzenInformation().program,
+        CudaBending().program,
     ],
     ids=lambda program: program.name,
 )
