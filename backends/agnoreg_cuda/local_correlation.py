@@ -78,7 +78,7 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         """Return whether the kernels can do this, with images of this shape."""
         return (
             self._fits(self.truncated)
-            and divide_up(shape[2], self._tile(self.truncated)[1]) <= MOST_BLOCKS
+            and divide_up(shape[2], self._tile(True)[1]) <= MOST_BLOCKS
             and shape[0] * shape[1] <= MOST_BLOCKS
         )
 

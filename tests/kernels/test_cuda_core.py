@@ -16,6 +16,7 @@ from agnoreg_cuda.histograms import CudaParzenInformation
 from agnoreg_cuda.local_correlation import CudaLocalCorrelation
 from cuda_on_cpu import COMPILER, EmulatedCard
 
+import agnoreg
 from agnoreg.backend.accelerators import missing
 from agnoreg.engine.function import apply
 from agnoreg.measures.families.central_differences import SecondDerivativeEnergy
@@ -81,6 +82,31 @@ def test_pytorchs_tensors_are_computed_by_the_kernels_without_cupy(name, card, s
     compiled = len(stand_in.COMPILED)
     measure.value_and_gradients(agnoreg_torch.backend, tuple(x.detach() for x in tensors), (0,))
     assert len(stand_in.COMPILED) == compiled
+
+
+@emulated
+@pytest.mark.parametrize("convention", ["monai", "exact"])
+def test_pytorchs_masks_and_maps_reach_them_too(convention, card, stand_in, rng):
+    options = {"kernel_size": 3, "convention": convention}
+    loss, measure = agnoreg.LNCC(**options), LocalCorrelation(**options)
+    arrays, mask = rng.uniform(size=(2, 2, 6, 7, 9)).astype(np.float32), rng.uniform(size=(2, 6, 7, 9)) > 0.3
+    value, (gradient,) = measure.value_and_gradients(EmulatedCard(), (*arrays, mask), (1,))
+    t, p = map(torch.from_numpy, arrays)
+    p.requires_grad_()
+    found = loss(t, p, mask=torch.from_numpy(mask))
+    found.backward()
+    # The loss is minus the mean of two samples' values.
+    np.testing.assert_allclose(found.item(), -value.mean(), rtol=1e-6)
+    # PyTorch adds up the images' centres in another order.
+    assert np.abs(p.grad.numpy() + gradient / 2).max() <= 2e-6 * np.abs(gradient).max()
+    # PyTorch differentiates a map itself: kernels make it only where it does not.
+    stand_in.LAUNCHED.clear()
+    recorded = agnoreg.functional.lncc_map(t, p, **options)
+    assert recorded.requires_grad
+    assert not stand_in.LAUNCHED
+    image = agnoreg.functional.lncc_map(t, p.detach(), **options)
+    assert [name for name, *_ in stand_in.LAUNCHED].count("correlate") == 1
+    np.testing.assert_allclose(image.numpy(), recorded.detach().numpy(), rtol=0, atol=1e-6)
 
 
 @emulated
