@@ -48,17 +48,12 @@ CORRELATIONS = [
     (CudaLocalCorrelation(5, padding="truncate"), True),
     (CudaLocalCorrelation(23, padding="truncate"), True),
     (CudaLocalCorrelation(5, convention="monai"), False),
-    (CudaLocalCorrelation(5, convention="monai", flat_value=0.5), True),
-    (CudaLocalCorrelation(5, convention="ants"), True),
     (CudaLocalCorrelation(5, convention="exact"), True),
-    (CudaLocalCorrelation(5, convention="exact", padding="zero"), False),
-    (CudaLocalCorrelation(5, convention="exact", squared=False, flat_value=0.5), True),
+    (CudaLocalCorrelation(5, convention="exact", squared=False, flat_value=0.5, padding="zero"), False),
     (CudaLocalCorrelation(5, squared=False, flat_value=0.5), False),
-    (CudaLocalCorrelation(5, "triangular"), False),
     (CudaLocalCorrelation(5, "triangular", convention="monai"), True),
-    (CudaLocalCorrelation(4, "gaussian", squared=False), True),
-    (CudaLocalCorrelation((5, 1, 4)), False),
-    (CudaLocalCorrelation(5, spatial_dims=2, padding="truncate"), True),
+    (CudaLocalCorrelation((5, 1, 4), "gaussian"), False),
+    (CudaLocalCorrelation(5, spatial_dims=2, convention="ants"), True),
 ]
 PROGRAMS = [CudaLocalCorrelation(width).program(False) for width in WIDTHS]
 PROGRAMS += [measure.program(weighted) for measure, weighted in CORRELATIONS]
@@ -92,17 +87,16 @@ def test_every_kernel_compiles(program, architecture):
 
 
 @on_linux
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(
     "program",
     [CudaLocalCorrelation().program(False), CudaLocalCorrelation(convention="ants").program(True)],
     ids=["default", "ants"],
 )
-def test_windows_of_9_voxels_stay_in_registers(program, architecture):
+def test_windows_of_9_voxels_stay_in_registers(program):
     from cupy.cuda import nvrtc
 
     compiled = nvrtc.createProgram(program.code, f"{program.name}.cu", (), ())
-    options = (f"--gpu-architecture={architecture}", "-ftz=true", "--ptxas-options=-v", *program.options)
+    options = ("--gpu-architecture=sm_90", "-ftz=true", "--ptxas-options=-v", *program.options)
     nvrtc.compileProgram(compiled, options)
     spilled = re.findall(r"(\d+) bytes spill stores", nvrtc.getProgramLog(compiled))
     assert len(spilled) == 4, "a number for each kernel"

@@ -25,8 +25,8 @@ MEASURES = {
     "ants": LocalCorrelation(3, convention="ants"),
     "exact": LocalCorrelation(3, convention="exact"),
     "exact, signed, even": LocalCorrelation(4, convention="exact", squared=False, flat_value=0.5),
-    "signed": LocalCorrelation(3, squared=False, flat_value=0.25),
-    "triangular": LocalCorrelation(5, "triangular"),
+    "signed": LocalCorrelation(3, squared=False, flat_value=0.25, padding="truncate"),
+    "triangular": LocalCorrelation(5, "triangular", padding="truncate"),
 }
 
 
