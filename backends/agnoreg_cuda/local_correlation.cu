@@ -1,7 +1,8 @@
 // Local correlation in windows (windows.cuh) and its gradient. Compiled for
 //
 // FORMULA: one of those in `Formula`, where it is not SQUARED;
-// FLAT: 1 where flat windows have a value of their own.
+// FLAT: 1 where flat windows have a value of their own;
+// BLOCK: 1 where the images are a block of larger ones, of which only a box counts in the sums.
 
 enum Formula { SQUARED, SIGNED, BOUNDED, EXACT, EXACT_SIGNED };
 
@@ -10,6 +11,9 @@ enum Formula { SQUARED, SIGNED, BOUNDED, EXACT, EXACT_SIGNED };
 #endif
 #ifndef FLAT
 #define FLAT 0
+#endif
+#ifndef BLOCK
+#define BLOCK 0
 #endif
 constexpr bool IS_EXACT = FORMULA == EXACT || FORMULA == EXACT_SIGNED;
 
@@ -84,12 +88,22 @@ struct Shift {
   }
 };
 
+// Planes, lines and entries: first ones, and those after the last.
+struct Box {
+  int z0, z1, y0, y1, x0, x1;
+
+  __device__ __forceinline__ bool holds(int z, int y, int x) const {
+    return z >= z0 && z < z1 && y >= y0 && y < y1 && x >= x0 && x < x1;
+  }
+};
+
 struct Correlation {
   static constexpr int FIELDS = WEIGHTED ? 3 : 2, WEIGHTS = WEIGHTED ? 2 : -1;
   using Window = Moments;
   const float *t, *p, *weights;
   const float *centre_t, *centre_p, *largest_t, *largest_p;
   Numbers numbers;
+  Box box;
   float beyond;  // how much a voxel beyond the border counts, a zero
   float *values, *by_cross, *by_tt, *means_t, *by_pp, *means_p;
   Shift of_t, of_p;
@@ -125,11 +139,13 @@ struct Correlation {
            : FORMULA == SIGNED ? with_sign(tt, pp, tp, numbers)
                                : squared(tt, pp, tp, numbers);
   }
-  __device__ __forceinline__ void end(const Window& window, long long voxel) {
+  __device__ __forceinline__ void end(const Window& window, long long voxel, int z, int y, int x) {
     Score score = scored(window);
     if constexpr (WEIGHTED) score = score.times(weights ? weights[voxel] : 1.0f);
-    sum += score.value;
-    if constexpr (IS_EXACT) counted += score.counts;
+    if (!BLOCK || box.holds(z, y, x)) {
+      sum += score.value;
+      if constexpr (IS_EXACT) counted += score.counts;
+    }
     if (values) values[voxel] = score.counts == 0.0f ? nanf("") : score.value;
     if (!by_cross) return;
     const float mean_t = window.part[Moments::T], mean_p = window.part[Moments::P];
@@ -151,9 +167,10 @@ struct Correlation {
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     correlate(const float* t, const float* p, const float* weights, const float* centre_t, const float* centre_p,
               const float* largest_t, const float* largest_p, int depth, int height, int width, int chunk, float nr,
-              float dr, float flat_up_to, float flat_value, float beyond, double* partial, float* values, float* by_cross,
-              float* by_tt, float* means_t, float* by_pp, float* means_p) {
-  Correlation work{t, p, weights, centre_t, centre_p, largest_t, largest_p, {nr, dr, flat_up_to, flat_value}, beyond,
+              float dr, float flat_up_to, float flat_value, float beyond, int z0, int z1, int y0, int y1, int x0, int x1,
+              double* partial, float* values, float* by_cross, float* by_tt, float* means_t, float* by_pp, float* means_p) {
+  Correlation work{t, p, weights, centre_t, centre_p, largest_t, largest_p, {nr, dr, flat_up_to, flat_value},
+                   {z0, z1, y0, y1, x0, x1}, beyond,
                    values, by_cross, by_tt, means_t, by_pp, means_p};
   sweep<false>(work, depth, height, width, chunk);
   const int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
@@ -181,7 +198,7 @@ struct Gradient {
     factor *= 2.0f * of_own.scale * (share ? share[sample] : 1.0f);
   }
   __device__ __forceinline__ Window window(const float (&voxel)[3]) const { return {{voxel[0], voxel[1], voxel[2]}}; }
-  __device__ __forceinline__ void end(const Window& sums, long long voxel) {
+  __device__ __forceinline__ void end(const Window& sums, long long voxel, int, int, int) {
     const float x = of_own(own[voxel]), y = of_other(other[voxel]);
     const float half = y * sums.part[0] - x * sums.part[1] - sums.part[2];
     const float weight = weights ? weights[voxel] : 1.0f;

@@ -8,7 +8,6 @@ from typing import Any
 
 from agnoreg.backend import Backend
 from agnoreg.engine.measure import Measure
-from agnoreg.engine.validate import voxels
 from agnoreg.measures.families.local_moments import Taps
 from agnoreg.measures.lncc import FLAT, LocalCorrelation, ThinCorrelation
 from agnoreg_cuda.evaluation import MOST_BLOCKS, THREADS, Array, Arrays, CudaEvaluation, CudaMeasure, divide_up
@@ -53,8 +52,11 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
             return "BOUNDED"
         return "SQUARED" if self.squared else "SIGNED"
 
-    def program(self, weighted: bool) -> Program:
-        """Return the kernels for these windows and this formula, and voxels with weights if they are weighted."""
+    def program(self, weighted: bool, block: bool = False) -> Program:
+        """Return the kernels for these windows and this formula.
+
+        For voxels with weights if they are weighted, and for a block of larger images.
+        """
         constants = [f"-DWINDOW={','.join(str(len(taps)) for taps in self.windows)}"]
         if any(tap != 1.0 for taps in self.windows for tap in taps):
             constants.append(f"-DTAPS={','.join(f'{tap!r}f' for taps in self.windows for tap in taps)}")
@@ -64,6 +66,8 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
             constants.append("-DFLAT=1")
         if weighted:
             constants.append("-DWEIGHTED=1")
+        if block:
+            constants.append("-DBLOCK=1")
         return Program("local_correlation", tuple(constants), ("windows.cuh",))
 
     def mask(self, backend: Backend, arrays: Arrays) -> Array | None:
@@ -73,6 +77,10 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
     def takes_mask(self) -> bool:
         """Return whether the kernels support masks, the weights of which take room."""
         return self._fits(True)
+
+    def takes_box(self) -> bool:
+        """Return that the kernels can leave out the values around a box."""
+        return True
 
     def suits(self, shape: tuple[int, ...]) -> bool:
         """Return whether the kernels can do this, with images of this shape."""
@@ -147,12 +155,11 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         share, scale = None, scale / call.parts
         if self.counts:
             (share,) = self.finish(call.xp, sums, call.count)[1]
-        elif call.weights is None:
-            scale /= voxels(call.shape)
+        elif isinstance(call.count, int):
+            scale /= call.count
         else:
-            xp, nothing = call.xp, call.xp.zeros_like(call.count)
             # Of a sample that nothing counts of there is no gradient.
-            share = xp.where(call.count > 0.0, 1.0 / call.count, nothing)
+            share = call.xp.where(call.count > 0.0, 1.0 / call.count, call.xp.zeros_like(call.count))
         return sums, self._gradients(call, factors, share, scale)
 
     def slope(self, call: CudaEvaluation, coefficients: Sequence[Array], index: int) -> Array:
@@ -174,7 +181,9 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         The three are by the correlation, by the image's own variance, and by the means.
         """
         shape, samples, weighted = call.shape, call.samples, self.truncated or call.weights is not None
-        program, (grid, chunk) = self.program(weighted), self._grid(shape, call.queue.multiprocessors, weighted)
+        grid, chunk = self._grid(shape, call.queue.multiprocessors, weighted)
+        program = self.program(weighted, call.own is not None)
+        box = [bound for part in call.box() for bound in (part.start, part.stop)]
         kinds, blocks = 1 + self.exact, math.prod(grid)
         partial, total = call.empty((kinds, blocks), wide=True), call.empty((kinds, samples), wide=True)
         by_cross = call.empty(shape) if wrt else None
@@ -183,7 +192,7 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         call.launch(
             program, "correlate", grid,
             *call.images, call.weights, *self._shifts(call, (0, 1)), *shape[1:], chunk, *self._numbers,
-            partial, values, by_cross, *pairs[0], *pairs[1],
+            *box, partial, values, by_cross, *pairs[0], *pairs[1],
         )  # fmt: skip
         call.launch(program, "total_of_partial", (kinds * samples, 1, 1), partial, blocks // samples, total)
         return tuple(total[kind, :] for kind in range(1 + self.counts)), factors
@@ -199,11 +208,13 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
         for index, images in factors.items():
             gradients[index], other = call.empty(call.shape), 1 - index
             call.launch(
-                self.program(weighted), "correlation_gradient", grid,
+                self.program(weighted, call.own is not None), "correlation_gradient", grid,
                 *images, call.images[index], call.images[other], call.weights, *self._shifts(call, (index, other)),
                 share, scale, *call.shape[1:], chunk, gradients[index],
             )  # fmt: skip
-        return gradients
+        if call.own is None:
+            return gradients
+        return {index: gradient[:, *call.own] for index, gradient in gradients.items()}
 
     def _shifts(self, call: CudaEvaluation, order: tuple[int, int]) -> Arrays:
         """Return the images' centres and, by the exact formula, their largest intensities, in this order."""

@@ -302,7 +302,7 @@ __device__ __forceinline__ void sweep(Work& work, int depth, int height, int wid
       const W window = streams[i].push(tiles[i], X::WEIGHT * Y::WEIGHT);
       const int y = y0 + line + i, x = x0 + column;
       if (z >= start && y < height && x < width)
-        work.end(window, static_cast<long long>(sample) * depth * plane_size + z * plane_size + y * width + x);
+        work.end(window, static_cast<long long>(sample) * depth * plane_size + z * plane_size + y * width + x, z, y, x);
     }
   }
 }

@@ -229,6 +229,25 @@ def test_public_paths_lead_to_the_kernels(card, rng):
         np.testing.assert_allclose(value, -np.mean(in_float64(measure, arrays)[0]), rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("convention", ["monai", "exact"])
+def test_chunks_of_dasks_are_blocks_of_one_image(convention, masked, card, rng):
+    da, dask = pytest.importorskip("dask.array"), pytest.importorskip("dask")
+    measure = LocalCorrelation(3, convention=convention)
+    arrays, mask = rng.random((2, 2, 12, 9, 11)).astype(np.float32), rng.random((2, 12, 9, 11)) > 0.2
+    arrays[:, :, :4, :5] = 0.5  # flat
+    arrays = (*arrays, mask) if masked else tuple(arrays)
+    expected, (wanted,) = in_float64(measure, arrays, (1,))
+    t, p, *more = (da.from_array(x, chunks=(2, (5, 7), (9,), (6, 5))) for x in arrays)
+    loss = agnoreg.LNCC(kernel_size=3, convention=convention)
+    with dask.config.set(scheduler="synchronous"):
+        value, gradient = dask.compute(*agnoreg.value_and_grad(loss, t, p, **({"mask": more[0]} if masked else {})))
+    assert card.launched.names.count("correlation_gradient") == 4
+    # The loss is minus the mean of two samples' values.
+    assert abs(value + expected.mean()) <= 2e-7
+    assert np.abs(gradient + wanted / 2).max() <= 5e-6 * np.abs(wanted).max()
+
+
 #: What no kernel on a card serves, and why.
 NOT_SERVED = {
     "float64": "cards compute float64 at a fraction of their speed, and windows take twice the room",
