@@ -1,8 +1,8 @@
 // Energies of a field's differences, and their gradient, in one pass over the field.
 //
-// KIND says which differences: 0 central first ones, 1 compact first ones, 2 central second ones, 3 compact second ones.
-// DIMS is the number of the field's axes, the last ones of (planes, lines, voxels). A line holds the components of a voxel
-// beside each other, `components` entries each. Differences are in voxels, without their factor of 1/2 or 1/4.
+// KIND says which differences: 0 central first ones, 1 compact first ones, 2 central second ones, 3 compact second
+// ones. DIMS is the number of the field's axes, the last ones of (planes, lines, voxels). A line holds the components of
+// a voxel beside each other. Differences are in voxels, without their factor of 1/2 or 1/4.
 //
 // A thread makes one entry of the gradient. It computes the differences around it anew: what they read is in cache.
 
@@ -10,6 +10,7 @@ constexpr int CENTRAL_FIRST = 0, COMPACT_FIRST = 1, CENTRAL_SECOND = 2, COMPACT_
 constexpr bool SECOND = KIND == CENTRAL_SECOND || KIND == COMPACT_SECOND;
 constexpr int CROP = KIND == CENTRAL_SECOND ? 2 : KIND == COMPACT_FIRST ? 0 : 1;  // voxels that have no difference
 constexpr int REACH = KIND == CENTRAL_SECOND ? 2 : 1;                              // how far a difference reads
+constexpr int BLOCKS = 4;  // blocks that share a multiprocessor's registers
 constexpr int TILE_X = 32, TILE_Y = THREADS / TILE_X;
 
 // One entry of a sample, and what differences around it need.
@@ -17,7 +18,6 @@ struct Around {
   const float *field, *weights;  // of the sample; weights of voxels, or null
   int size[3], step[3];          // of the axes: voxels, and entries from one voxel to the next
   float along[3];                // factors of differences along the axes
-  int components;
   bool absolute;
   int place[3], entry;
 };
@@ -55,8 +55,8 @@ __device__ __forceinline__ float factor(const Around& at) {
 template <int A, int B>
 constexpr float SHARE = A == B ? 1.0f : 2.0f;
 
-// The difference that is `a` voxels along A and `b` along B from the entry, times its factor, and how much it counts. It
-// is 0 where it does not exist or counts for nothing, whatever the field is there. INSIDE: there is no mask, and all exist.
+// The difference that is `a` voxels along A and `b` along B from the entry, times its factor, and how much it counts.
+// It is 0 where it does not exist or counts for nothing, whatever the field is there. INSIDE: all exist, no mask.
 template <int A, int B, bool INSIDE>
 __device__ __forceinline__ float counted(const Around& at, int a, int b, float& weight) {
   weight = 1.0f;
@@ -127,15 +127,18 @@ __device__ __forceinline__ void gather(const Around& at, bool back, float& energ
   if constexpr (SECOND && DIMS > 2) gradient += adjoint<0, 1, INSIDE>(at) + adjoint<0, 2, INSIDE>(at);
 }
 
-// The partial sums of the energies, one a block, and if it is not null the gradient times `scale`. `shares` has a factor
-// of each sample's gradient, `along` two of its differences, along planes and lines; they may be null.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+// The partial sums of the energies, one a block, and if it is not null the gradient times `scale`, of the entries of a
+// box: `own_planes` planes from `first_plane` on, and so on. `shares` has a factor of each sample's gradient,
+// `along_planes` and `along_lines` of its differences; they may be null.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     field_energy(const float* fields, const float* weights, const float* shares, const float* along_planes,
-                 const float* along_lines, int planes, int lines, int entries, int components, int chunk, int absolute,
-                 float by_planes, float by_lines, float scale, double* partial, float* gradient) {
-  const int chunks = (planes + chunk - 1) / chunk, sample = blockIdx.z / chunks;
-  const int start = blockIdx.z % chunks * chunk, stop = min(start + chunk, planes);
-  const int x = blockIdx.x * TILE_X + threadIdx.x % TILE_X, y = blockIdx.y * TILE_Y + threadIdx.x / TILE_X;
+                 const float* along_lines, int planes, int lines, int entries, int first_plane, int first_line,
+                 int first_entry, int own_planes, int own_lines, int own_entries, int components, int chunk,
+                 int absolute, float by_planes, float by_lines, float scale, double* partial, float* gradient) {
+  const int chunks = (own_planes + chunk - 1) / chunk, sample = blockIdx.z / chunks;
+  const int start = blockIdx.z % chunks * chunk, stop = min(start + chunk, own_planes);
+  const int column = blockIdx.x * TILE_X + threadIdx.x % TILE_X, line = blockIdx.y * TILE_Y + threadIdx.x / TILE_X;
+  const int x = first_entry + column, y = first_line + line;
   const int plane_size = lines * entries, voxels = entries / components;
   const long long offset = static_cast<long long>(sample) * planes * plane_size;
   Around at;
@@ -146,17 +149,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
   at.along[0] = along_planes ? by_planes * along_planes[sample] : by_planes;
   at.along[1] = along_lines ? by_lines * along_lines[sample] : by_lines;
   at.along[2] = 1.0f;
-  at.components = components;
   at.absolute = absolute != 0;
   const float share = shares ? scale * shares[sample] : scale;
   double sum = 0.0;
-  if (x < entries && y < lines) {
+  if (column < own_entries && line < own_lines) {
     at.place[1] = y, at.place[2] = x / components;
     // As far as differences reach that read what the entry's own differences read.
     constexpr int MARGIN = CROP + REACH + (KIND == COMPACT_FIRST ? 1 : 0);
     bool middle = !weights && at.place[2] >= MARGIN && at.place[2] < voxels - MARGIN;
     if (DIMS > 1) middle = middle && y >= MARGIN && y < lines - MARGIN;
-    for (int plane = start; plane < stop; ++plane) {
+    for (int local = start; local < stop; ++local) {
+      const int plane = first_plane + local;
       at.place[0] = plane, at.entry = plane * plane_size + y * entries + x;
       float energy, slope;
       if (middle && (DIMS < 3 || (plane >= MARGIN && plane < planes - MARGIN))) {
@@ -165,7 +168,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
         gather<false>(at, gradient != nullptr, energy, slope);
       }
       sum += energy;
-      if (gradient) gradient[offset + at.entry] = slope * share;
+      if (gradient) {
+        const long long row = (static_cast<long long>(sample) * own_planes + local) * own_lines + line;
+        gradient[row * own_entries + column] = slope * share;
+      }
     }
   }
   sum = block_sum(sum);

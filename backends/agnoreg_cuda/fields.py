@@ -34,6 +34,10 @@ class CudaField(CudaMeasure, FieldMeasure):
         """Return whether the kernels support masks."""
         return True
 
+    def takes_box(self) -> bool:
+        """Return that the kernel can leave out what lies around a box."""
+        return True
+
     def weights_of(self, call: Any, weights: Arrays) -> Array:
         """Return the weights of the energies, for each voxel."""
         return call.memory.contiguous(call.xp.astype(weights[-1], call.xp.float32, copy=False))
@@ -43,7 +47,7 @@ class CudaField(CudaMeasure, FieldMeasure):
         return self.relative[:2]
 
     def _grid(self, shape: tuple[int, ...], multiprocessors: int) -> tuple[tuple[int, int, int], int]:
-        """Return the grid, and how many planes a block goes through."""
+        """Return the grid for outputs of this shape, and how many planes a block goes through."""
         samples, planes, lines, entries = shape
         across, down = divide_up(entries, TILE[0]), divide_up(lines, TILE[1])
         chunk = min(PLANES, across * down * samples * planes // (BLOCKS * multiprocessors))
@@ -56,18 +60,22 @@ class CudaField(CudaMeasure, FieldMeasure):
 
     def in_one_go(self, call: CudaEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
         """Return the sum of the energies, and ``scale`` times the gradient."""
-        grid, chunk = self._grid(call.shape, call.queue.multiprocessors)
+        planes, lines, voxels = call.box()
+        first = planes.start, lines.start, voxels.start * self.step_size
+        own = planes.stop - first[0], lines.stop - first[1], voxels.stop * self.step_size - first[2]
+        grid, chunk = self._grid((call.samples, *own), call.queue.multiprocessors)
         scale, shares = self.units[1] * scale / call.parts, None
         if call.weights is None:
             scale /= call.count
         elif wrt:
             shares = self._shares(call)
         partial, total = call.empty((math.prod(grid),), wide=True), call.empty((call.samples,), wide=True)
-        gradient = call.empty(call.shape) if wrt else None
+        gradient = call.empty((call.samples, *own)) if wrt else None
         along = [call.memory.contiguous(factor) for factor in call.constants] or [None, None]
         call.launch(
             self.program, "field_energy", grid, call.images[0], call.weights, shares, *along, *call.shape[1:],
-            self.step_size, chunk, int(not self.quadratic), *map(float, self.factors(call)), scale, partial, gradient,
+            *first, *own, self.step_size, chunk, int(not self.quadratic), *map(float, self.factors(call)), scale,
+            partial, gradient,
         )  # fmt: skip
         blocks = math.prod(grid) // call.samples
         call.launch(self.program, "total_of_partial", (call.samples, 1, 1), partial, blocks, total)

@@ -161,6 +161,14 @@ def real():
     return pytest.importorskip("cuda.core", reason="cuda.core is not installed, or lacks cuda.bindings")
 
 
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Keep what cuda.core compiles in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    return tmp_path
+
+
 def parameters(function):
     """Return the parameters of a function, also of one that says them in the first line of its docstring alone."""
     try:
@@ -207,21 +215,23 @@ def test_cuda_core_has_what_is_read_of_it(real):
     ],
     ids=lambda program: program.name,
 )
-def test_cuda_core_compiles_the_kernels_and_keeps_them(program, arch, real, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+def test_cuda_core_compiles_the_kernels(program, arch, real, elsewhere):
+    assert bytes(by_cuda_core.compiled(program, arch).code[:4]) == b"\x7fELF"
 
+
+def test_what_was_compiled_is_kept(real, elsewhere):
     def kept():
-        return {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size}
+        return {path: path.stat().st_ino for path in elsewhere.rglob("*") if path.is_file() and path.stat().st_size}
 
-    first = by_cuda_core.compiled(program, arch)
-    assert bytes(first.code[:4]) == b"\x7fELF"
+    program = CudaLocalCorrelation(1).program(False)
+    first = by_cuda_core.compiled(program, "sm_80")
     files = kept()
     assert files
-    assert bytes(by_cuda_core.compiled(program, arch).code) == bytes(first.code)
+    assert bytes(by_cuda_core.compiled(program, "sm_80").code) == bytes(first.code)
     assert kept() == files, "compiled anew"
-    by_cuda_core.compiled(replace(program, constants=(*program.constants, "-DOTHER=1")), arch)
-    assert len(kept()) > len(files)
+    by_cuda_core.compiled(program, "sm_90")
+    by_cuda_core.compiled(replace(program, constants=(*program.constants, "-DOTHER=1")), "sm_80")
+    assert len(kept()) == len(files) + 2
 
 
 def test_without_a_place_to_keep_them_kernels_are_compiled_all_the_same(real, tmp_path, monkeypatch):

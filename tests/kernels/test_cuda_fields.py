@@ -139,6 +139,31 @@ def test_what_is_no_number_spoils_what_reads_it(rng):
     assert not bad.any()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["bending", "compact gradient, absolute"])
+def test_boxes_of_a_field_make_the_whole(name, masked, rng):
+    measure, card, sizes = made(name).for_global_shape((2, 9, 10, 36)), EmulatedCard(), (9, 10, 12)
+    field = field_of(measure, sizes, rng)
+    arrays = (field, rng.random((2, *sizes, 1)) > 0.02) if masked else (field,)
+    expected, (wanted,) = measure.value_and_gradients(card, arrays, (0,))
+    whole = card.emulated(measure, arrays)
+    whole.compute(card, arrays)
+    found, total = np.full_like(field, np.nan), 0.0
+    for corner in np.ndindex(2, 2, 2):
+        # Twice as far as a difference reads, up to the border.
+        inner = [slice(0, 5) if low else slice(5, n) for low, n in zip(corner, sizes, strict=True)]
+        outer = [slice(max(0, s.start - 4), min(n, s.stop + 4)) for s, n in zip(inner, sizes, strict=True)]
+        own = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
+        call = card.emulated(measure, tuple(array[:, *outer] for array in arrays))
+        assert call.of_block(whole.constants, whole.count, own)
+        (sums,), (found[:, *inner],) = call.sums_and_gradients((0,), 1.0)
+        np.testing.assert_array_equal(call.sums()[0], sums)
+        total = total + sums
+    value, _ = measure.finish(np, (total,), whole.count)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
 def test_a_grid_covers_the_field_and_fills_the_card():
     measure = CudaBending()
     for shape in ((1, 160, 192, 672), (70, 1000, 8, 24), (1, 1, 1, 5), (60_000, 2, 3, 9)):
