@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from agnoreg.backend import Backend
@@ -34,10 +34,23 @@ def stripped(taps: tuple[float, ...]) -> tuple[float, ...]:
     return taps
 
 
+@lru_cache(maxsize=1024)
+def planes_of_a_block(columns: int, depth: int, more: int, at_once: int) -> int:
+    """Return how many planes a block slides over, of so many blocks beside each other.
+
+    A block reads some ``more`` planes than it has: few blocks read less, many keep every multiprocessor busy.
+    """
+
+    def cost(chunks: int) -> int:
+        return divide_up(columns * chunks, at_once) * (divide_up(depth, chunks) + more)
+
+    return divide_up(depth, min(range(1, depth + 1), key=cost))
+
+
 class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
     """`LocalCorrelation` in float32: two kernels that slide over the planes, and two small ones."""
 
-    @property
+    @cached_property
     def windows(self) -> Taps:
         """The window's weights along each axis of canonical images, without zeros around them."""
         z, y, x = map(stripped, self.taps)
@@ -52,11 +65,9 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
             return "BOUNDED"
         return "SQUARED" if self.squared else "SIGNED"
 
-    def program(self, weighted: bool, block: bool = False) -> Program:
-        """Return the kernels for these windows and this formula.
-
-        For voxels with weights if they are weighted, and for a block of larger images.
-        """
+    @cached_property
+    def _constants(self) -> tuple[str, ...]:
+        """The constants that the windows and the formula are compiled with."""
         constants = [f"-DWINDOW={','.join(str(len(taps)) for taps in self.windows)}"]
         if any(tap != 1.0 for taps in self.windows for tap in taps):
             constants.append(f"-DTAPS={','.join(f'{tap!r}f' for taps in self.windows for tap in taps)}")
@@ -64,6 +75,14 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
             constants.append(f"-DFORMULA={self.formula}")
         if self.flat_value is not None:
             constants.append("-DFLAT=1")
+        return tuple(constants)
+
+    def program(self, weighted: bool, block: bool = False) -> Program:
+        """Return the kernels for these windows and this formula.
+
+        For voxels with weights if they are weighted, and for a block of larger images.
+        """
+        constants = [*self._constants]
         if weighted:
             constants.append("-DWEIGHTED=1")
         if block:
@@ -112,20 +131,12 @@ class CudaLocalCorrelation(CudaMeasure, LocalCorrelation):
     def _grid(
         self, shape: tuple[int, ...], multiprocessors: int, weighted: bool = False
     ) -> tuple[tuple[int, int, int], int]:
-        """Return the grid, and how many planes a block slides over.
-
-        A block reads a window's planes more than it has: few blocks read less, many keep every multiprocessor busy.
-        """
+        """Return the grid, and how many planes a block slides over."""
         samples, depth, height, width = shape
         tile_x, tile_y = self._tile(weighted)
         across, down = divide_up(width, tile_x), divide_up(height, tile_y)
         at_once = multiprocessors * (2 if self._held(weighted) <= 75 else 1)
-
-        def cost(chunks: int) -> int:
-            waves = divide_up(across * down * samples * chunks, at_once)
-            return waves * (divide_up(depth, chunks) + len(self.windows[0]) - 1)
-
-        chunk = divide_up(depth, min(range(1, depth + 1), key=cost))
+        chunk = planes_of_a_block(across * down * samples, depth, len(self.windows[0]) - 1, at_once)
         return (across, down, samples * divide_up(depth, chunk)), chunk
 
     @property
