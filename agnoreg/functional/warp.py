@@ -319,7 +319,10 @@ def _checked(image: Array, ddf: Array, *cotangent: Array) -> tuple[Backend, tupl
     if len(of_image) not in (dims + 1, dims + 2):
         raise ValueError(f"The image must have shape (B, {axes}) or (B, {axes}, ch), got {of_image}.")
     if of_ddf[-1] != dims:
-        raise ValueError(f"The displacement field must have {dims} components on its last axis, got shape {of_ddf}.")
+        hint = " A single field lacks the axis of the batch: ddf[None]." if of_ddf[-1] == dims + 1 else ""
+        raise ValueError(
+            f"The displacement field must have {dims} components on its last axis, got shape {of_ddf}.{hint}"
+        )
     if of_image[: dims + 1] != of_ddf[: dims + 1]:
         raise ValueError(
             f"The image of shape {of_image} and the displacement field of shape {of_ddf} must agree in (B, {axes})."
