@@ -6,6 +6,7 @@ work in. An adapter returns the memory of a call's arrays from `Execution.memory
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -47,6 +48,10 @@ class Memory:
         """Return a result of kernels as an array of the framework."""
         return array
 
+    def present(self) -> bool:
+        """Return whether this machine has such memory."""
+        return True
+
 
 class HostMemory(Memory):
     """The host's memory: `take` returns NumPy arrays and `give` accepts them, both without a copy."""
@@ -85,6 +90,10 @@ class CudaMemory(Memory):
         """
         raise NotImplementedError
 
+    def current(self, array: Array) -> AbstractContextManager[Any]:
+        """Return a context in which the array's card is the current one."""
+        return nullcontext()
+
 
 class Accelerator(Protocol):
     """Kernels for one kind of memory.
@@ -113,7 +122,8 @@ def accelerators(kind: str) -> tuple[Accelerator, ...]:
 
 def missing(kinds: Mapping[str, Memory]) -> str:
     """Return what the accelerators of these kinds of memory miss on this machine, or ``""``."""
-    return "; ".join(text for kind in kinds for one in accelerators(kind) if (text := one.missing()))
+    there = [kind for kind, memory in kinds.items() if memory.present()]
+    return "; ".join(text for kind in there for one in accelerators(kind) if (text := one.missing()))
 
 
 def compile_all(dtypes: Sequence[str]) -> tuple[str, ...]:

@@ -35,6 +35,10 @@ class KernelMeasure(Measure):
         """Return the sums, and ``scale`` times the gradients that the same pass yields, keyed by the input's index."""
         return self.add_up(call), {}
 
+    def map_of(self, call: Any) -> Array | None:
+        """Return the value at every voxel, NaN at those that do not count, or None if no kernel computes it."""
+        return None
+
     def weights_of(self, call: Any, weights: Arrays) -> Array:
         """Return a mask's weights as the kernels read them, from the result of `Measure.slab_weights`."""
         return call.arranged_weights(weights[0])
@@ -101,11 +105,15 @@ class Evaluation:
     def compute(self, backend: Backend, arrays: Arrays) -> Array:
         """Return the value, ``(B,)``."""
         with self.active():
-            self._read_constants()
+            self.read_constants()
             return self.memory.give(self._finish(self.measure.add_up(self))[0])
 
     def compute_image(self, backend: Backend, arrays: Arrays) -> Array:
-        """Return the value at every voxel, by the fallback: there is no kernel for it."""
+        """Return the value at every voxel; by the fallback if there is no kernel for it."""
+        with self.active():
+            made = self.measure.map_of(self)
+            if made is not None:
+                return self._restored({0: made}, (0,))[0]
         return self.otherwise.compute_image(backend, arrays)
 
     def compute_with_gradients(
@@ -113,7 +121,7 @@ class Evaluation:
     ) -> tuple[Array, Arrays]:
         """Return the value and ``scale`` times the gradient of its sum over the batch."""
         with self.active():
-            self._read_constants()
+            self.read_constants()
             _, value, made = self._in_one_go(wrt, scale)
             return self.memory.give(value), self._restored(made, wrt)
 
@@ -122,7 +130,7 @@ class Evaluation:
         if not self.measure.backward_needs_inputs:
             return self.compute_with_gradients(backend, arrays, wrt)
         with self.active():
-            self._read_constants()
+            self.read_constants()
             value, coefficients = self._finish(self.measure.add_up(self))
         return self.memory.give(value), tuple(map(self.memory.give, (*coefficients, *self.constants)))
 
@@ -146,7 +154,7 @@ class Evaluation:
             factor = xp.repeat(factor, self.parts)
         with self.active():
             if self.mask is not None:
-                self._read_constants()
+                self.read_constants()
             self.constants = tuple(numbers[count:-1])
             coefficients = [coefficient * broadcast_samples(xp, factor, coefficient) for coefficient in numbers[:count]]
             made = {index: self.measure.slope(self, coefficients, index) for index in set(wrt)}
@@ -175,20 +183,20 @@ class Evaluation:
     def sums(self) -> Arrays:
         """Return the sums of a block."""
         with self.active():
-            self._read_constants()
+            self.read_constants()
             return tuple(map(self.memory.give, self.measure.add_up(self)))
 
     def sums_and_gradients(self, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, Arrays]:
         """Return the sums of a block, and ``scale`` times the gradients, where these need not wait for the sums."""
         with self.active():
-            self._read_constants()
+            self.read_constants()
             sums, _, made = self._in_one_go(wrt, scale)
             return tuple(map(self.memory.give, sums)), self._restored(made, wrt)
 
     def gradients(self, coefficients: Sequence[Array], wrt: tuple[int, ...]) -> Arrays:
         """Return the gradients of a block, from the coefficients of the whole arrays."""
         with self.active():
-            self._read_constants()
+            self.read_constants()
             made = {index: self.measure.slope(self, coefficients, index) for index in set(wrt)}
             return self._restored(made, wrt)
 
@@ -202,7 +210,8 @@ class Evaluation:
             made |= {index: self.measure.slope(self, scaled, index) for index in more}
         return sums, value, made
 
-    def _read_constants(self) -> None:
+    def read_constants(self) -> None:
+        """Compute the constants of the arrays, and with a mask the effective count and the weights."""
         if self.mask is None:
             if not self._in_block:
                 self.constants = self.measure.constants_of(self)

@@ -1,86 +1,61 @@
-"""Compiling the kernels and putting them on a stream, through CuPy."""
+"""What is compiled and launched: the kernels' sources with their constants, and streams of a card."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
-#: Language of the source; the architecture is CuPy's choice, that of the card.
-OPTIONS = ("-std=c++17",)
-
-
-@lru_cache(maxsize=1)
-def source() -> str:
-    """Return the kernels' source."""
-    return files(__package__).joinpath("kernels.cu").read_text(encoding="utf-8")
+#: The language of the sources.
+STANDARD = "c++17"
 
 
-def window_options(width: int) -> tuple[str, ...]:
-    """Return the compiler's options for the kernels of local correlation."""
-    return (*OPTIONS, f"-DWINDOW={width}")
-
-
-def bins_options(bins: int, radius: int) -> tuple[str, ...]:
-    """Return the compiler's options for the kernels of mutual information."""
-    return (*OPTIONS, f"-DBINS={bins}", f"-DRADIUS={radius}")
-
-
-@lru_cache(maxsize=1)
-def usable() -> bool:
-    """Return whether CuPy can be imported, finds an NVIDIA card, and finds NVRTC."""
-    try:
-        import cupy
-
-        if not cupy.cuda.is_available() or cupy.cuda.runtime.is_hip:
-            return False
-        cupy.cuda.nvrtc.getVersion()
-    except (ImportError, AttributeError, RuntimeError, OSError):
-        return False
-    return True
-
-
-@lru_cache(maxsize=256)
-def _module(options: tuple[str, ...]) -> Any:
-    import cupy
-
-    # One module serves every card: CuPy loads it for each.
-    return cupy.RawModule(code=source(), options=options)
-
-
-@lru_cache(maxsize=64)
-def _multiprocessors(device: int) -> int:
-    import cupy
-
-    return int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+@lru_cache(maxsize=16)
+def source(names: tuple[str, ...]) -> str:
+    """Return the source of the kernels in several files, after what all of them share."""
+    folder = files(__package__)
+    return "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("common.cuh", *names))
 
 
 @dataclass(frozen=True)
-class Queue:
-    """A stream of a card: what is launched on it runs in order. ``stream`` is its address, None CuPy's current one."""
+class Program:
+    """The kernels of one file, and the constants that they are compiled for: whatever differs is another program."""
 
-    device: int
-    stream: int | None = None
+    #: The file's name, without its ending.
+    name: str
+    #: The compiler's options that define the constants, ``-DNAME=VALUE`` each.
+    constants: tuple[str, ...] = ()
+    #: Files of which it needs what they say.
+    shared: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The source."""
+        return source((*self.shared, f"{self.name}.cu"))
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The compiler's options."""
+        return (f"-std={STANDARD}", *self.constants)
+
+    @property
+    def macros(self) -> Iterator[str]:
+        """The constants, ``NAME=VALUE`` each."""
+        return (constant.removeprefix("-D") for constant in self.constants)
+
+
+class Queue(Protocol):
+    """A stream of a card: what is launched on it runs in order."""
 
     @property
     def multiprocessors(self) -> int:
         """How many multiprocessors the card has."""
-        return _multiprocessors(self.device)
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Return a context in which this is CuPy's current card and stream."""
-        import cupy
-
-        with ExitStack() as stack:
-            stack.enter_context(cupy.cuda.Device(self.device))
-            if self.stream is not None:
-                stack.enter_context(cupy.cuda.ExternalStream(self.stream, self.device))
-            yield
+    def active(self) -> AbstractContextManager[Any]:
+        """Return a context in which kernels can be launched; the framework's card is the current one."""
 
     def launch(
-        self, options: tuple[str, ...], name: str, grid: tuple[int, int, int], block: int, arguments: tuple[Any, ...]
+        self, program: Program, name: str, grid: tuple[int, int, int], block: int, arguments: tuple[Any, ...]
     ) -> None:
-        """Launch one kernel, while the queue is active. Arrays are passed by their addresses, as integers."""
-        _module(options).get_function(name)(grid, (block, 1, 1), arguments)
+        """Launch one kernel. Arrays are passed by their addresses, as integers; NumPy's scalars go by value."""

@@ -1,7 +1,7 @@
 """How PyTorch goes over slabs, and how kernels reach its memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -50,6 +50,14 @@ class TorchCudaMemory(CudaMemory):
         stream = torch.cuda.current_stream(array.device)
         return stream.device_index, stream.cuda_stream
 
+    def current(self, array: Array) -> AbstractContextManager[Any]:
+        """Return a context in which the tensor's card is PyTorch's current one."""
+        return torch.cuda.device(array.device)
+
+    def present(self) -> bool:
+        """Return whether PyTorch finds an NVIDIA card."""
+        return torch.cuda.is_available() and not torch.version.hip
+
 
 @torch.compiler.assume_constant_result
 def _warn(text: str) -> None:
@@ -92,7 +100,8 @@ class TorchExecution(Execution):
             return None
         if not all(map(on_card, arrays)):
             return self.host
-        return self.card if all(map(plain, arrays)) else None
+        # PyTorch calls AMD's cards by the same name.
+        return self.card if not torch.version.hip and all(map(plain, arrays)) else None
 
     def warn(self, text: str) -> None:
         """Warn of inputs, also where a compiler traces the call, which it leaves out of the graph."""

@@ -3,12 +3,12 @@
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from contextlib import nullcontext
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import filelock
@@ -25,9 +25,8 @@ FLAGS = ("-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off")
 #: The orders in which a block's threads take turns: forwards, backwards, and shuffled.
 ORDERS = (0, 1, 2)
 
-
-SOURCE = Path(str(files("agnoreg_cuda").joinpath("kernels.cu")))
 EMULATOR = Path(__file__).with_name("emulator.cpp")
+KERNEL = re.compile(r"__global__\s+void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\(")
 #: Beside what pytest keeps between runs: `make clean` removes it.
 KEPT = Path(__file__).parents[2] / ".pytest_cache" / "d" / "cuda_on_cpu"
 
@@ -50,24 +49,26 @@ def compiler_version():
     return subprocess.run([COMPILER, "--version"], check=True, capture_output=True).stdout
 
 
-def compiled(options):
+def compiled(code, options):
     """Return the path of the kernels compiled with these options, which is named by all that they are made of."""
     made_of = hashlib.sha256(compiler_version())
-    for part in (SOURCE.read_bytes(), EMULATOR.read_bytes(), repr((FLAGS, options)).encode()):
+    for part in (code.encode(), EMULATOR.read_bytes(), repr((FLAGS, options)).encode()):
         made_of.update(hashlib.sha256(part).digest())
     return folder() / f"{made_of.hexdigest()[:32]}.so"
 
 
 @cache
-def library(options):
+def library(code, options):
     """Load the kernels compiled for this machine with these options of NVRTC's; compile them if nobody has."""
-    path = compiled(options)
+    path = compiled(code, options)
     # Processes that need the same kernels at once compile them once, and see whole files alone.
     with filelock.FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            command = [COMPILER, *FLAGS, *options, f'-DKERNELS="{SOURCE}"', str(EMULATOR), "-o", str(unfinished)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            unfinished, kernels = path.with_suffix(f".{os.getpid()}"), path.with_suffix(".cu")
+            kernels.write_text(code, encoding="utf-8")
+            names = " ".join(f"KERNEL({name})" for name in KERNEL.findall(code))
+            command = [COMPILER, *FLAGS, *options, f'-DSOURCE="{kernels}"', f"-DKERNELS={names}"]
+            subprocess.run([*command, EMULATOR, "-o", unfinished], check=True, capture_output=True, text=True)
             unfinished.replace(path)
     return ctypes.CDLL(str(path))
 
@@ -82,13 +83,17 @@ class Launched:
     def active(self):
         return nullcontext()
 
-    def launch(self, options, name, grid, block, arguments):
+    def launch(self, program, name, grid, block, arguments):
         """Launch as CuPy does: an integer is an address, NumPy's scalars go by value."""
+        self.launch_of(library(program.code, program.options), name, grid, block, arguments)
+
+    def launch_of(self, kernels, name, grid, block, arguments):
+        """Launch a kernel of a compiled source."""
         values = [np.int64(value) if isinstance(value, int) else value for value in arguments]
         assert all(isinstance(value, np.generic) for value in values)
         kept = [np.asarray([value]) for value in values]
         addresses = (ctypes.c_void_p * len(kept))(*(array.ctypes.data for array in kept))
-        failed = library(options).launch(name.encode(), (ctypes.c_int * 3)(*grid), block, self.order, addresses)
+        failed = kernels.launch(name.encode(), (ctypes.c_int * 3)(*grid), block, self.order, addresses)
         assert failed == 0, {1: "no such kernel", 2: "threads parted at a barrier"}[failed]
         self.names.append(name)
 
@@ -104,11 +109,8 @@ class EmulatedCard(NumPyBackend):
 
     def emulated(self, measure, arrays):
         """Return the measure's evaluation by emulated kernels, or the measure."""
-        call = evaluation(measure, self, EmulatedMemory(self), arrays, measure)
-        if call is None:
-            return measure
-        call.queue = self.launched
-        return call
+        call = evaluation(measure, self, EmulatedMemory(self), arrays, measure, self.launched)
+        return measure if call is None else call
 
 
 class EmulatedMemory(CudaMemory):

@@ -90,7 +90,9 @@ static void __syncthreads() {
 using std::max;
 using std::min;
 
-#include KERNELS
+static inline float __fdividef(float a, float b) { return a / b; }
+
+#include SOURCE
 
 namespace emulator {
 
@@ -108,17 +110,8 @@ static std::function<void()> unpack(void (*kernel)(A...), void** arguments) {
 static std::function<void()> find(const char* name, void** arguments) {
 #define KERNEL(kernel) \
   if (std::strcmp(name, #kernel) == 0) return unpack(kernel, arguments);
-#ifdef WINDOW
-  KERNEL(correlate)
-  KERNEL(correlation_gradient)
-  KERNEL(centre)
-  KERNEL(total_of_partial)
-#endif
-#ifdef BINS
-  KERNEL(histogram)
-  KERNEL(sum_of_partial)
-  KERNEL(histogram_gradient)
-#endif
+  KERNELS
+#undef KERNEL
   return nullptr;
 }
 

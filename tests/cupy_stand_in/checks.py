@@ -10,7 +10,7 @@ import dask.array as da
 import nibabel as nib
 import numpy as np
 import pytest
-from agnoreg_cuda.launch import usable
+from agnoreg_cuda.by_cupy import usable
 from cupy import _card
 from cupy._raw import LAUNCHED
 
@@ -346,22 +346,47 @@ def test_a_users_own_loss_works_on_its_card(maker):
 
 
 @kernels
-@pytest.mark.parametrize("name", ["lncc", "gmi"])
-def test_kernels_are_launched_on_the_card_of_their_arrays_and_nobody_waits(name, maker):
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("name", ["lncc", "gmi", "bending"])
+def test_kernels_are_launched_on_the_card_of_their_arrays_and_nobody_waits(name, masked, maker):
     rng = np.random.default_rng(3)
-    host = [rng.uniform(size=(2, 9, 8, 7)).astype(np.float32) for _ in "tp"]
-    arrays, loss = maker.all(tuple(host), "float32"), agnoreg.build_loss(name)
+    shapes = [(2, 9, 8, 7, 3)] if name == "bending" else [(2, 9, 8, 7)] * 2
+    host = [rng.uniform(size=shape).astype(np.float32) for shape in shapes]
+    mask = rng.uniform(size=(2, 9, 8, 7)) > 0.01
+    loss, argnums = agnoreg.build_loss(name), tuple(range(len(host)))
+    arrays, (weights,) = maker.all(tuple(host), "float32"), maker.all((mask,), "bool")
+    options = {"mask": weights} if masked else {}
     assert usable()
     LAUNCHED.clear()
     with nothing_but_kernels():
-        value, gradients = agnoreg.value_and_grad(loss, *arrays, argnums=(0, 1))
+        value, gradients = agnoreg.value_and_grad(loss, *arrays, argnums=argnums, **options)
     assert {device for _, device in LAUNCHED} == {int(maker.device[-1])}
-    assert any("gradient" in kernel for kernel, _ in LAUNCHED)
     check_card(maker, (value, gradients))
-    expected, exact = agnoreg.value_and_grad(loss, *(x.astype(np.float64) for x in host), argnums=(0, 1))
+    doubles, options = [x.astype(np.float64) for x in host], {"mask": mask} if masked else {}
+    expected, exact = agnoreg.value_and_grad(loss, *doubles, argnums=argnums, **options)
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     for gradient, right in zip(gradients, exact, strict=True):
         assert np.max(np.abs(gradient.get() - right)) <= 1e-4 * np.max(np.abs(right))
+
+
+@kernels
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("convention", ["monai", "exact"])
+def test_kernels_of_another_formula_wait_for_nothing_either(convention, masked, maker):
+    rng = np.random.default_rng(3)
+    host, mask = [rng.uniform(size=(2, 9, 8, 7)).astype(np.float32) for _ in "tp"], rng.uniform(size=(2, 9, 8, 7)) > 0.2
+    loss = agnoreg.LNCC(kernel_size=3, convention=convention)
+    images, (weights,) = maker.all(tuple(host), "float32"), maker.all((mask,), "bool")
+    LAUNCHED.clear()
+    with nothing_but_kernels():
+        found = agnoreg.value_and_grad(loss, *images, **({"mask": weights} if masked else {}))
+        image = functional.lncc_map(*images, kernel_size=3, convention=convention)
+    assert [kernel for kernel, _ in LAUNCHED].count("correlate") == 2
+    assert {device for _, device in LAUNCHED} == {int(maker.device[-1])}
+    check_card(maker, (*found, image))
+    right = agnoreg.value_and_grad(loss, *host, **({"mask": mask} if masked else {}))
+    assert float(found[0]) == pytest.approx(float(right[0]), rel=1e-5)
+    assert np.max(np.abs(found[1].get() - right[1])) <= 1e-4 * np.max(np.abs(right[1]))
 
 
 @kernels

@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import agnoreg_cpu
@@ -13,8 +14,9 @@ import agnoreg_torch
 import numpy as np
 import pytest
 import torch
-from agnoreg_cuda.launch import bins_options, source, window_options
-from agnoreg_cuda.measures import FARTHEST, WIDEST, CudaLocalCorrelation, CudaParzenInformation
+from agnoreg_cuda.fields import CudaBending, CudaCompactBending, CudaCompactGradient, CudaGradient
+from agnoreg_cuda.histograms import FARTHEST, CudaParzenInformation
+from agnoreg_cuda.local_correlation import CudaLocalCorrelation
 from cuda_on_cpu import COMPILER, ORDERS, EmulatedCard
 
 import agnoreg
@@ -36,33 +38,69 @@ def emulated(test):
 
 # --- compiling --------------------------------------------------------------------------------------------------------
 
+FIELDS = (CudaGradient, CudaCompactGradient, CudaBending, CudaCompactBending)
+#: The widest window of which the kernels have room in shared memory.
+WIDEST = 32
 WIDTHS = (*range(1, 12), 16, 17, 31, WIDEST)
 BINS = {(23, 0.5), (2, 0.5), (11, 0.8), (32, 0.5), (33, 1.0), (64, 0.5), (64, 1.4)}
-SPECIALISATIONS = [window_options(width) for width in WIDTHS] + [
-    bins_options(bins, CudaParzenInformation(bins, ratio).radius) for bins, ratio in sorted(BINS)
+#: Local correlation by other formulas and in other windows, and whether voxels have weights.
+CORRELATIONS = [
+    (CudaLocalCorrelation(5, padding="truncate"), True),
+    (CudaLocalCorrelation(23, padding="truncate"), True),
+    (CudaLocalCorrelation(5, convention="monai"), False),
+    (CudaLocalCorrelation(5, convention="exact"), True),
+    (CudaLocalCorrelation(5, convention="exact", squared=False, flat_value=0.5, padding="zero"), False),
+    (CudaLocalCorrelation(5, squared=False, flat_value=0.5), False),
+    (CudaLocalCorrelation(5, "triangular", convention="monai"), True),
+    (CudaLocalCorrelation((5, 1, 4), "gaussian"), False),
+    (CudaLocalCorrelation(5, spatial_dims=2, convention="ants"), True),
 ]
+PROGRAMS = [CudaLocalCorrelation(width).program(False) for width in WIDTHS]
+PROGRAMS += [measure.program(weighted) for measure, weighted in CORRELATIONS]
+PROGRAMS += [CudaParzenInformation(bins, ratio).program for bins, ratio in sorted(BINS)]
+PROGRAMS += [kind().program for kind in FIELDS] + [CudaBending(spatial_dims=dims).program for dims in (1, 2)]
 
 
-@pytest.mark.skipif(
+on_linux = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason=f"NVRTC comes with the test extra on Linux x86-64 alone, not on {sys.platform} {platform.machine()}",
 )
+
+
+@on_linux
 @pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
-@pytest.mark.parametrize("options", SPECIALISATIONS, ids=lambda options: "".join(options[1:]))
-def test_every_kernel_compiles(options, architecture):
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name + "".join(program.constants))
+def test_every_kernel_compiles(program, architecture):
     from cupy.cuda import nvrtc
 
-    program = nvrtc.createProgram(source(), "kernels.cu", (), ())
+    compiled = nvrtc.createProgram(program.code, f"{program.name}.cu", (), ())
     try:
         # CuPy adds -ftz=true.
-        nvrtc.compileProgram(program, (f"--gpu-architecture={architecture}", "-ftz=true", *options))
+        nvrtc.compileProgram(compiled, (f"--gpu-architecture={architecture}", "-ftz=true", *program.options))
     except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    assert not nvrtc.getProgramLog(program).strip("\0 \n"), nvrtc.getProgramLog(program)
-    assembly = nvrtc.getPTX(program)
+        pytest.fail(nvrtc.getProgramLog(compiled))
+    assert not nvrtc.getProgramLog(compiled).strip("\0 \n"), nvrtc.getProgramLog(compiled)
+    assembly = nvrtc.getPTX(compiled)
     assembly = assembly.decode() if isinstance(assembly, bytes) else assembly
     assert ".entry" in assembly
     assert not re.search(r"\b(red|atom)\.", assembly), "an atomic operation, whose order is not fixed"
+
+
+@on_linux
+@pytest.mark.parametrize(
+    "program",
+    [CudaLocalCorrelation().program(False), CudaLocalCorrelation(convention="ants").program(True)],
+    ids=["default", "ants"],
+)
+def test_windows_of_9_voxels_stay_in_registers(program):
+    from cupy.cuda import nvrtc
+
+    compiled = nvrtc.createProgram(program.code, f"{program.name}.cu", (), ())
+    options = ("--gpu-architecture=sm_90", "-ftz=true", "--ptxas-options=-v", *program.options)
+    nvrtc.compileProgram(compiled, options)
+    spilled = re.findall(r"(\d+) bytes spill stores", nvrtc.getProgramLog(compiled))
+    assert len(spilled) == 4, "a number for each kernel"
+    assert set(spilled) == {"0"}
 
 
 # --- emulated on the CPU ----------------------------------------------------------------------------------------------
@@ -148,6 +186,31 @@ def test_mutual_information_of_a_large_background(images):
 
 
 @emulated
+@pytest.mark.parametrize("kind", ["bool", "weights", "of all samples"])
+@pytest.mark.parametrize("bins", [23, 64])
+def test_mutual_information_with_a_mask(bins, kind, images, rng):
+    measure, (t, p) = ParzenInformation(bins), images(2, 7, 9, 8, low=-0.1, high=1.1)
+    mask = rng.random((1 if kind == "of all samples" else 2, 7, 9, 8)) > 0.3
+    if kind == "weights":
+        mask = (mask * rng.uniform(0.1, 2.0, mask.shape)).astype(np.float32)
+    left_out = np.broadcast_to(mask == 0, t.shape)
+    t[left_out], p[left_out] = np.nan, np.inf
+    card = EmulatedCard()
+    value, gradients = measure.value_and_gradients(card, (t, p, mask), (0, 1))
+    assert "histogram_gradient" in card.launched.names
+    doubles = (t.astype(np.float64), p.astype(np.float64), mask)
+    expected, exact = measure.value_and_gradients(agnoreg.get_backend("numpy"), doubles, (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for gradient, right in zip(gradients, exact, strict=True):
+        np.testing.assert_allclose(gradient, right, rtol=0, atol=1e-4 * np.abs(right).max())
+        np.testing.assert_array_equal(gradient[left_out], 0)
+    _, saved = measure.forward(card, (t, p, mask), (0, 1))
+    later = measure.backward(card, (t, p, mask), (0, 1), (0, 1), saved, np.asarray([2.0, -0.5], np.float32))
+    for gradient, found in zip(gradients, later, strict=True):
+        np.testing.assert_array_equal(found, gradient * np.asarray([2.0, -0.5], np.float32)[:, None, None, None])
+
+
+@emulated
 @pytest.mark.parametrize("measure", [LocalCorrelation(), ParzenInformation()], ids=["lncc", "gmi"])
 def test_the_order_in_which_threads_run_changes_nothing(measure, images):
     arrays = images(2, 12, 19, 37)
@@ -210,9 +273,12 @@ def test_views_and_channels_are_taken_as_they_come(measure, images):
 def test_the_conformance_suite_passes_on_the_emulated_kernels():
     command = [sys.executable, "-m", "pytest", "conformance", "--backend", "numpy", "-p", "cuda_on_cpu.plugin"]
     # The kernels are of float32: what is of another dtype is computed by the core, here as elsewhere.
-    modules = "(test_reference or test_numerics or test_golden) and not (slabs or value_alone or the_reference)"
+    # Each formula in each window is a program of its own to compile: `test_cuda_lncc` has some of the others.
+    local = "LocalNormalized and not (gaussian or triangular or squared or flat_value or of)"
+    images = f"(({local}) or GlobalMutual) and (test_reference or test_numerics or test_golden or test_masks)"
+    fields = "(BendingEnergy or GradientNorm) and (test_reference or test_golden)"
     command += ["-q", "-p", "no:cacheprovider"]
-    command += ["-k", f"(LocalNormalized or GlobalMutual) and not float64 and {modules}"]
+    command += ["-k", f"({images} or {fields}) and not (float64 or slabs or value_alone or the_reference)"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -226,10 +292,7 @@ def test_the_conformance_suite_passes_on_the_emulated_kernels():
 @pytest.mark.parametrize(
     ("measure", "dtype", "shape"),
     [
-        (LocalCorrelation(9, "triangular"), np.float32, (1, 8, 8, 8)),
-        (LocalCorrelation(9, "gaussian"), np.float32, (1, 8, 8, 8)),
         (LocalCorrelation(WIDEST + 1), np.float32, (1, 8, 8, 8)),
-        (LocalCorrelation(padding="truncate"), np.float32, (1, 8, 8, 8)),
         (LocalCorrelation(), np.float64, (1, 8, 8, 8)),
         (LocalCorrelation(), np.int64, (1, 8, 8, 8)),
         (LocalCorrelation(), np.float32, (1, 2048, 1024, 1024)),
@@ -275,11 +338,9 @@ class Recorder:
         self.launched = []
 
     def active(self):
-        from contextlib import nullcontext
-
         return nullcontext()
 
-    def launch(self, options, name, grid, block, arguments):
+    def launch(self, program, name, grid, block, arguments):
         self.launched.append((name, grid, block, arguments))
 
 
@@ -288,12 +349,12 @@ class Recorder:
 @pytest.mark.parametrize("measure", [LocalCorrelation(), ParzenInformation()], ids=["lncc", "gmi"])
 def test_pytorchs_tensors_and_memory_go_to_the_kernels(measure, monkeypatch):
     # As on a card, but for the card: tensors of the CPU are taken for ones on it.
-    monkeypatch.setattr(agnoreg_cuda, "usable", lambda: True)
     monkeypatch.setattr(agnoreg_torch.execution, "on_card", lambda tensor: True)
     recorder = Recorder()
     backend = agnoreg_torch.backend
-    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "stream", lambda self, array: (0, None))
-    monkeypatch.setattr(agnoreg_cuda.measures, "Queue", lambda device, stream: recorder)
+    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "stream", lambda self, array: (0, 0))
+    monkeypatch.setattr(agnoreg_torch.execution.TorchCudaMemory, "current", lambda self, array: nullcontext())
+    monkeypatch.setattr(agnoreg_cuda, "queue_of", lambda device, stream: recorder)
     t = torch.rand(1, 8, 9, 10)
     p = torch.rand(1, 8, 9, 10, requires_grad=True)
     measure.value_and_gradients(backend, (t, p.detach()), (1,))
@@ -323,5 +384,3 @@ def test_without_a_card_pytorch_takes_the_cores_path(monkeypatch):
     t = torch.rand(1, 8, 9, 10)
     measure = LocalCorrelation()
     assert evaluator_of(measure, agnoreg_torch.backend, (t, t)) is measure
-    if not torch.cuda.is_available():
-        assert not agnoreg_cuda.usable()
