@@ -1,7 +1,7 @@
 """Running sums of the factors that make a gradient.
 
-Sums of float32 numbers are added up in float64, where they are exact if the numbers are of similar size. Sums of float64
-numbers are two numbers: the sum, and what rounding took from it. The second ones follow after all first ones.
+Sums of float32 numbers are added up in float64, where they are exact if the numbers are of similar size. Sums of
+float64 numbers are two numbers: the sum, and what rounding took from it. The second ones follow after all first ones.
 
 Arrays of lines are as in `running`.
 """
@@ -59,7 +59,9 @@ def collect_in_two(new: Array, ring: Array, slot: int, sums: Array, line: int) -
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
-def collect_twice_in_two(new: Array, ring: Array, slot: int, middle: int, slopes: Array, sums: Array, line: int) -> None:
+def collect_twice_in_two(
+    new: Array, ring: Array, slot: int, middle: int, slopes: Array, sums: Array, line: int
+) -> None:
     """Do what `collect_twice` does, and add up what is lost."""
     kinds = new.shape[1]
     for m in range(kinds):

@@ -11,7 +11,7 @@ from agnoreg.backend import Backend
 from agnoreg.backend.windows import boxes
 from agnoreg.engine.evaluator import Evaluator
 from agnoreg.measures.lncc import FLAT, LocalCorrelation, ThinCorrelation
-from agnoreg_cpu import scores, sliding, windows
+from agnoreg_cpu import scores, sliding, tapped
 from agnoreg_cpu.measures import Array, Arrays, HostEvaluation, Kernels, read_only, room
 from agnoreg_cpu.threads import Part, parts, run
 
@@ -88,15 +88,17 @@ def windows_of(taps: tuple[tuple[float, ...], ...]) -> Windows | None:
 
 
 @lru_cache(maxsize=64)
-def _held(size: int, box: int, twice: bool, truncated: bool) -> Array:
-    """Return what the windows about each of so many entries hold, and at the end what a full one does."""
+def _held(size: int, box: int, twice: bool) -> Array:
+    """Return what windows about each of so many entries hold of these, and at the end what a full one holds."""
     ones = np.ones(box, np.int64)
     taps = np.convolve(ones, ones) if twice else ones
     held = np.convolve(np.ones(size, np.int64), taps)[len(taps) // 2 :][:size]
-    return np.append(held if truncated else np.full(size, taps.sum()), taps.sum())
+    return np.append(held, taps.sum())
 
 
-def workspace(shape: tuple[int, ...], windows: Windows, lines: int, wrt: int, facts: tuple[int, int], dtype: Any) -> Any:
+def workspace(
+    shape: tuple[int, ...], windows: Windows, lines: int, wrt: int, facts: tuple[int, int], dtype: Any
+) -> Any:
     """Return the memory that `sliding.correlate` needs for so many lines of an image, and gradients by ``wrt`` images.
 
     See there for the names of its arrays. ``facts`` are how many there are of a voxel and of a window.
@@ -104,11 +106,12 @@ def workspace(shape: tuple[int, ...], windows: Windows, lines: int, wrt: int, fa
     (_, height, width), (all_z, all_y, all_x), twice, kinds = shape, windows.reaches, windows.twice, 1 + 2 * wrt
     size, lead = (-(-number // sliding.GRAIN) * sliding.GRAIN for number in (width, all_x))
     valued = min(height, lines + all_y - 1) if wrt else 0
-    held, padded, rows = min(height, max(lines, valued) + all_y - 1) + 1, size + 2 * lead, 5 if twice else 4
+    held, padded, rows = min(height, max(lines, valued) + all_y - 1) + 1, size + 2 * lead, 4
     of_gradient = kinds * (1 + (dtype == np.float64))
     shapes = (
-        ((5, facts[0], size), np.int32), ((held, facts[1], size), np.int64), ((held * twice, facts[1], size), np.int64),
-        ((rows, facts[1], padded), np.int64), ((size,), np.int64), ((size,), np.float64),
+        ((sliding.LINES, facts[0], size), np.int32), ((held, facts[1], size), np.int64),
+        ((held * twice, facts[1], size), np.int64),
+        ((rows, facts[1], padded), np.int64), ((size,), np.int64), *(((size,), np.float64),) * 3,
         ((1, scores.FACTS, size), dtype), ((1, kinds, size), dtype), (((all_z + twice) * valued, kinds, size), dtype),
         ((valued + 1, of_gradient, size), np.float64), (((valued + 1) * twice, of_gradient, size), np.float64),
         ((rows, of_gradient, padded), np.float64),
@@ -163,7 +166,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         """Return whether the kernels support these windows, of more than a voxel."""
         if max(map(len, self.taps)) == 1:
             return False
-        return self.words(dtype) > 0 if self.windows else self.padding == "zero"
+        return self.words(dtype) > 0 if self.windows else self.padding == "zero" and not self.exact
 
     def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
         """Return the mask; the kernels need none to cut windows off."""
@@ -231,15 +234,16 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         if not words or (soft and call.dtype != np.float32):
             return None
         centres = [np.asarray(centre, call.dtype) for centre in call.constants[:2]]
-        # Zeros beyond the border count as voxels, unless windows are cut off there.
-        least = [np.abs(centre) * (self.padding == "zero") for centre in centres]
-        for points, margin in ((POINTS, MARGIN), (None, 1.0)):
+        assert self.windows is not None
+        # The many voxels of a triangle leave too few bits for a margin.
+        for known in (True,) if self.windows.twice else (False, True):
             reaches = []
-            for image, centre, edge in zip(call.images, centres, least, strict=True):
-                largest, usual = _reach(image, centre, call.weights, points)
-                if not np.all(largest <= OUTLYING * np.maximum(usual, edge)):
+            for image, centre in zip(call.images, centres, strict=True):
+                largest, usual = _reach(image, centre, call.weights)
+                largest = _largest(image, centre, call.weights) if known else MARGIN * largest
+                if not np.all(largest <= OUTLYING * usual * (1.0 if known else MARGIN)):
                     return None
-                reaches.append(np.maximum(margin * largest, edge))
+                reaches.append(largest)
             found = self._slide(call, wrt, factors, centres, reaches, words, soft)
             if found is not None:
                 return found
@@ -260,6 +264,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         assert windows is not None
         by_weight = None
         if soft:
+            assert call.weights is not None
             least, most = call.weights.min(), call.weights.max()
             if not (least >= 0.0 and most < math.inf):
                 return None
@@ -270,28 +275,22 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
             return None
         made, nothing = {index: call.room() for index in set(wrt)}, np.empty((0, 0, 0), call.dtype)
         box, facts = call.box(), (1 + 2 * words, (sliding.running.ALL if words == 2 else sliding.running.SUMS) + masked)
-        truncated = self.padding == "truncate"
-        held = tuple(_held(*each, windows.twice, truncated) for each in zip(call.shape[1:], windows.boxes, strict=True))
-        held = (*held[:2], held[2][:-1])
-        most = max(8, CACHE // (8 * facts[1] * call.shape[3]) - (windows.reaches[1] - 1) * (2 if wrt else 1))
+        unit, outer = windows.share / (by_weight or 1.0), windows.share * (self.padding == "zero")
+        held = tuple(_held(*each, windows.twice) for each in zip(call.shape[1:], windows.boxes, strict=True))
+        around = (windows.reaches[1] - 1) * (2 if wrt else 1)
+        most = max(8, 4 * around, CACHE // (8 * facts[1] * call.shape[3]) - around)
         columns, word = (box[2].start, box[2].stop), number(2.0**bits)
-        edge = None if truncated else (1 if by_weight is None else int(by_weight))
 
         def body(i: int, planes: Part, lines: Part) -> tuple[float, float, int]:
             gradients = tuple(made[index][i] if index in made else nothing for index in (0, 1))
             work = workspace(call.shape[1:], windows, lines[1] - lines[0], len(made), facts, call.dtype)
-            if edge is not None:
-                integers = [int(-centres[m][i] * scales[m][i]) for m in (0, 1)]
-                border = [math.trunc(integer / 2**bits) for integer in integers] if words == 2 else integers
-                rest = [a - b * 2**bits for a, b in zip(integers, border, strict=True)]
-                work[0][: sliding.ZEROS] = np.asarray([*border, edge, *rest][: facts[0]])[:, None]
             return sliding.correlate(
                 tuple(image[i] for image in call.images),
                 read_only(nothing) if call.weights is None else call.weights[i],
                 None if by_weight is None else number(by_weight),
                 (centres[0][i], centres[1][i]), (scales[0][i], scales[1][i]), number(2.0 ** (bits * words)),
                 word if words == 2 else None, True if call.dtype == np.float64 else None, windows.boxes, windows.twice,
-                held, windows.share / (by_weight or 1.0), not truncated, self._formula, self._numbers(number),
+                held, unit, outer, self._formula, self._numbers(number),
                 (planes, lines, columns), number(factors[i] * windows.share), gradients, work,
             )  # fmt: skip
 
@@ -316,28 +315,30 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         )))  # fmt: skip
 
     def _tapped(self, call: HostEvaluation, wrt: tuple[int, ...], factors: Any) -> tuple[Arrays, dict[int, Array]]:
-        """Return the same by windows that are merged."""
+        """Return the same by windows that are merged tap by tap."""
         made, number = {index: call.room() for index in set(wrt)}, call.dtype.type
-        nothing = np.empty((0, 0, 0), call.dtype)
-        smooth = number(self.smooth_nr), number(self.smooth_dr)
-        widths = tuple(np.asarray(boxes(taps), np.int64) for taps in self.taps)
-        taps = tuple(np.asarray(() if boxes(taps) else taps) for taps in self.taps)
-        beyond, box = number(self.padding == "zero"), call.box()
+        nothing, border = np.empty((0, 0, 0), call.dtype), read_only(np.zeros((1, 1, call.shape[3]), call.dtype))
+        taps, box = tuple(np.asarray(each, call.dtype) for each in self.taps), call.box()
         columns = box[2].start, box[2].stop
-        weights = call.weights
-        if weights is None and self.padding == "truncate":
-            weights = call.arranged_weights(np.ones((), call.dtype))
+        wz, wy, wx = map(len, taps)
+        around, kinds = (wy - 1) * (2 if wrt else 1), 1 + 2 * len(made)
+        most = max(8, 4 * around, CACHE // (call.dtype.itemsize * kinds * wz * call.shape[3]) - around)
+        wide = -(-(call.shape[3] + wx - 1) // sliding.GRAIN) * sliding.GRAIN
 
-        def body(i: int, some: Part, rows: Part) -> float:
-            gradients = (made[index][i] if index in made else nothing for index in (0, 1))
-            centres = call.constants[0][i], call.constants[1][i]
-            images = (image[i] for image in call.images)
-            return windows.correlate(
-                *images, read_only(nothing) if weights is None else weights[i],
-                beyond, centres, widths, taps, smooth, some, rows, columns, factors[i], *gradients,
+        def body(i: int, planes: Part, lines: Part) -> float:
+            gradients = tuple(made[index][i] if index in made else nothing for index in (0, 1))
+            count = lines[1] - lines[0]
+            shapes = (
+                (wy, 5, wide), (1, 5, wide), (1, scores.FACTS, wide), (1, kinds, wide), (count + wy - 1, kinds, wide),
+                (count * wz, kinds, wide), (1, kinds, wide),
+            )  # fmt: skip
+            work = (*(np.zeros(shape, call.dtype) for shape in shapes), np.ones(wide))
+            return tapped.correlate(
+                tuple(image[i] for image in call.images), border, (call.constants[0][i], call.constants[1][i]), taps,
+                self._formula, self._numbers(number), (planes, lines, columns), factors[i], gradients, work,
             )  # fmt: skip
 
-        found = run(body, self._jobs(call, wrt, call.shape[2]), call.threads)
+        found = run(body, self._jobs(call, wrt, most), call.threads)
         sums = np.asarray(found).reshape(call.samples, -1).sum(axis=1)
         return (sums,), {index: gradient[:, *box] for index, gradient in made.items()}
 
@@ -360,12 +361,12 @@ def _is_binary(call: HostEvaluation) -> bool:
     return bool(np.all((call.weights == 0.0) | (call.weights == 1.0)))
 
 
-def _reach(image: Array, centre: Array, weights: Array | None, points: int | None) -> tuple[Array, Array]:
-    """Return how far each sample's intensities are from its centre at most and usually, where it has any but one value.
+def _reach(image: Array, centre: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Return how far some of each sample's intensities are from its centre at most, and usually.
 
-    Not None: only of a grid of so many points along each axis.
+    Usually means where they have any but one value.
     """
-    steps = [max(1, size // (points or size)) for size in image.shape[1:]]
+    steps = [max(1, size // POINTS) for size in image.shape[1:]]
     grid = (slice(None), *(slice(step // 2, None, step) for step in steps))
     sparse = image[grid]
     found, there = np.abs(sparse - centre[:, None, None, None]), sparse != sparse[:, :1, :1, :1]
@@ -376,6 +377,13 @@ def _reach(image: Array, centre: Array, weights: Array | None, points: int | Non
     usual = np.where(there, found, 0.0).sum(axis=axes) / np.maximum(there.sum(axis=axes), 1)
     largest = found.max(axis=axes)
     return largest, np.where(usual > 0.0, usual, largest)
+
+
+def _largest(image: Array, centre: Array, weights: Array | None) -> Array:
+    """Return how far each sample's intensities are from its centre at most."""
+    if weights is not None:
+        image = np.where(weights != 0.0, image, centre[:, None, None, None])
+    return np.maximum(image.max(axis=(1, 2, 3)) - centre, centre - image.min(axis=(1, 2, 3)))
 
 
 def _scale(reach: Array, bits: int) -> Array:

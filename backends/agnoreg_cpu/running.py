@@ -22,9 +22,9 @@ WEIGHT, LOWER = 2, 3
 #: Sums of a window: of both images, of their squares and product; of two integers these are of the upper ones, and
 #: there are further ones of the lower, of both together and of their squares. With a mask the sum of weights is last.
 SUMS, LOW, BOTH, SQUARES, ALL = 5, 5, 7, 10, 13
-#: Lines of sums along axis 2: the running sums, these from the beginning of the line, those before the first line; of
-#: triangles also by how much the sums grow, and those of boxes.
-RUNNING, AHEAD, BEGIN, SLOPE, BOXES = range(5)
+#: Lines of sums along axis 2: the running sums, and these from the beginning of the line; of triangles also by how much
+#: the sums grow, and those of boxes.
+RUNNING, AHEAD, SLOPE, BOXES = range(4)
 #: Added to a number, and subtracted again, to round it to an integer.
 SHIFT = 1 << 27
 
@@ -55,8 +55,8 @@ def quantise(
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
 def quantise_in_two(
-    t: Array, p: Array, weights: Array, z: int, y: int, centres: Any, scales: Any, limit: Any, word: Any, by_weight: Any,
-    out: Array, line: int,
+    t: Array, p: Array, weights: Array, z: int, y: int, centres: Any, scales: Any, limit: Any, word: Any,
+    by_weight: Any, out: Array, line: int,
 ) -> int:  # fmt: skip
     """Write a line of images as two integers each, of which the upper ones count ``word``; weights as integers."""
     (c, d), (e, f), zero, beyond = centres, scales, t.dtype.type(0.0), np.int32(0)
@@ -192,26 +192,53 @@ def box(sums: Array, width: Any, count: Any) -> None:
             sums[BOXES, m, x] = sums[AHEAD, m, width + x] - sums[AHEAD, m, x]
 
 
-@kernel(apart=True, inner=True)
-def count_weights(sums: Array, width: Any, counted: bool, share: int, along: Array, volume: Array, inverse: Array) -> None:
-    """Write what windows weigh: what the sums say, or ``share`` times what they weigh along the line."""
+@kernel(fastmath=ROUNDING, inner=True)
+def count_weights(
+    sums: Array, width: Any, counted: bool, share: int, along: Array, full: int, unit: float, outer: float,
+    volume: Array, inverse: Array, held: Array, border: Array,
+) -> None:  # fmt: skip
+    """Write what the voxels of windows weigh, and 1 by that; what windows weigh, and what part of it is the border's.
+
+    Voxels weigh what the sums say, or ``share`` times what they do along the line; they count ``unit``. What a window
+    lacks of ``full`` counts ``outer``.
+    """
     width, last = np.uintp(width), sums.shape[1] - 1
     for x in range(np.uintp(along.shape[0])):
-        volume[x] = sums[AHEAD, last, width + x] - sums[AHEAD, last, x] if counted else share * along[x]
+        there = share * along[x]
+        volume[x] = sums[AHEAD, last, width + x] - sums[AHEAD, last, x] if counted else there
         inverse[x] = 1.0 / volume[x] if volume[x] > 0 else 0.0
+        beyond = (full - there) * outer
+        held[x] = volume[x] * unit + beyond
+        border[x] = beyond / held[x] if beyond > 0.0 else 0.0
+
+
+@kernel(fastmath=ROUNDING, inner=True)
+def _with_border(
+    about: Any, rest: Any, seconds: Any, ends: Any, share: float, voxels: float, by: Any, facts: Array, x: Any
+) -> None:
+    """Write moments in the images' units, with those of the border, which is ``share`` of the window.
+
+    Means are given by an integer, and by what is left of them; it makes no difference to a window that is flat.
+    """
+    kind, (by_t, by_p, unit), (tt, pp, tp) = facts.dtype.type, by, seconds
+    to_t, to_p, weight = ends[0] - about[0] - rest[0], ends[1] - about[1] - rest[1], voxels * share
+    facts[0, 0, x] = kind((about[0] + (rest[0] + to_t * share)) * by_t)
+    facts[0, 1, x] = kind((about[1] + (rest[1] + to_p * share)) * by_p)
+    facts[0, 2, x] = kind((tt + weight * to_t * to_t) * (by_t * by_t * unit))
+    facts[0, 3, x] = kind((pp + weight * to_p * to_p) * (by_p * by_p * unit))
+    facts[0, 4, x] = kind((tp + weight * to_t * to_p) * (by_t * by_p * unit))
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
 def moments(
-    sums: Array, width: Any, volume: Array, inverse: Array, units: tuple[Any, Any], unit: float, facts: Array
+    sums: Array, width: Any, volume: Array, inverse: Array, border: Array, ends: Any, by: Any, facts: Array
 ) -> None:
     """Write the means and the centred second moments of windows.
 
-    Moments about a mean that is rounded to an integer are exact; the rest of the mean makes little difference.
+    Moments about a mean that is rounded to an integer are exact; the rest of the mean makes little difference. ``ends``
+    are the integers of what is beyond the border; ``by`` makes numbers of integers, and weights of those of windows.
     """
-    kind, (by_t, by_p), shift = facts.dtype.type, units, np.float64(SHIFT) + 0.5
-    by_tt, by_pp, by_tp = by_t * by_t * unit, by_p * by_p * unit, by_t * by_p * unit
-    width = np.uintp(width)
+    shift, width = np.float64(SHIFT) + 0.5, np.uintp(width)
     for x in range(np.uintp(facts.shape[2])):
         t = sums[AHEAD, 0, width + x] - sums[AHEAD, 0, x]
         p = sums[AHEAD, 1, width + x] - sums[AHEAD, 1, x]
@@ -225,22 +252,18 @@ def moments(
         tt -= about_t * (t + rest_t)
         pp -= about_p * (p + rest_p)
         dt, dp = np.float64(rest_t), np.float64(rest_p)
-        facts[0, 0, x] = kind(mean_t * by_t)
-        facts[0, 1, x] = kind(mean_p * by_p)
-        facts[0, 2, x] = kind((np.float64(tt) - dt * dt * inverse[x]) * by_tt)
-        facts[0, 3, x] = kind((np.float64(pp) - dp * dp * inverse[x]) * by_pp)
-        facts[0, 4, x] = kind((np.float64(tp) - dt * dp * inverse[x]) * by_tp)
+        about, rest = (np.float64(about_t), np.float64(about_p)), (dt * inverse[x], dp * inverse[x])
+        seconds = np.float64(tt) - dt * rest[0], np.float64(pp) - dp * rest[1], np.float64(tp) - dt * rest[1]
+        _with_border(about, rest, seconds, ends, border[x], np.float64(volume[x]), by, facts, x)
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
 def moments_in_two(
-    sums: Array, width: Any, volume: Array, inverse: Array, units: tuple[Any, Any], unit: float, word: float,
-    facts: Array,
-) -> None:  # fmt: skip
+    sums: Array, width: Any, volume: Array, inverse: Array, border: Array, ends: Any, by: Any, word: Any, facts: Array
+) -> None:
     """Write the same from sums of two integers a voxel; the mean is rounded to two integers, too."""
-    kind, zero, (by_t, by_p), shift = facts.dtype.type, facts.dtype.type(0.0), units, np.float64(SHIFT) + 0.5
-    by_tt, by_pp, by_tp = by_t * by_t * unit, by_p * by_p * unit, by_t * by_p * unit
-    width, words, upper = np.uintp(width), word * word, 1.0 / word
+    word, shift, width = np.float64(word), np.float64(SHIFT) + 0.5, np.uintp(width)
+    words, upper = word * word, 1.0 / word
     for x in range(np.uintp(facts.shape[2])):
         t = sums[AHEAD, 0, width + x] - sums[AHEAD, 0, x]
         p = sums[AHEAD, 1, width + x] - sums[AHEAD, 1, x]
@@ -265,11 +288,10 @@ def moments_in_two(
         low_tp = sums[AHEAD, 12, width + x] - sums[AHEAD, 12, x] - c * low_p - d * rest_low_t
         dt = np.float64(rest_t) * word + np.float64(rest_low_t)
         dp = np.float64(rest_p) * word + np.float64(rest_low_p)
-        of_t = np.float64(tt) * words + np.float64(both_tt) * (word + word) + np.float64(low_tt) - dt * dt * inverse[x]
-        of_p = np.float64(pp) * words + np.float64(both_pp) * (word + word) + np.float64(low_pp) - dp * dp * inverse[x]
-        of_both = np.float64(tp) * words + np.float64(both_tp) * word + np.float64(low_tp) - dt * dp * inverse[x]
-        facts[0, 0, x] = kind(mean_t * by_t)
-        facts[0, 1, x] = kind(mean_p * by_p)
-        facts[0, 2, x] = kind(of_t * by_tt) if of_t > 0.0 else zero
-        facts[0, 3, x] = kind(of_p * by_pp) if of_p > 0.0 else zero
-        facts[0, 4, x] = kind(of_both * by_tp)
+        about = np.float64(a) * word + np.float64(c), np.float64(b) * word + np.float64(d)
+        rest = dt * inverse[x], dp * inverse[x]
+        of_t = np.float64(tt) * words + np.float64(both_tt) * (word + word) + np.float64(low_tt) - dt * rest[0]
+        of_p = np.float64(pp) * words + np.float64(both_pp) * (word + word) + np.float64(low_pp) - dp * rest[1]
+        of_both = np.float64(tp) * words + np.float64(both_tp) * word + np.float64(low_tp) - dt * rest[1]
+        seconds = of_t if of_t > 0.0 else 0.0, of_p if of_p > 0.0 else 0.0, of_both
+        _with_border(about, rest, seconds, ends, border[x], np.float64(volume[x]), by, facts, x)

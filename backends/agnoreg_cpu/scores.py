@@ -45,13 +45,13 @@ def _smoothed(facts: Array, numbers: Any, signed: bool) -> None:
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
-def _exact(facts: Array, volume: Array, unit: float, offsets: Any, numbers: Any, squared: bool) -> None:
+def _exact(facts: Array, held: Array, offsets: Any, numbers: Any, squared: bool) -> None:
     """Write the same without constants, and which windows are not flat, as `correlation.exact` does."""
     kind = facts.dtype.type
     one, half, zero, flat_value, eps = kind(1.0), kind(0.5), kind(0.0), numbers[4], numbers[5]
     for x in range(facts.shape[2]):
-        tt, pp, whole = facts[0, 2, x], facts[0, 3, x], kind(volume[x] * unit)
-        edge_t, edge_p = (abs(facts[0, 0, x]) + offsets[0]) * eps, (abs(facts[0, 1, x]) + offsets[1]) * eps
+        tt, pp, whole = facts[0, 2, x], facts[0, 3, x], kind(held[x])
+        edge_t, edge_p = (abs(facts[0, 0, x]) + abs(offsets[0])) * eps, (abs(facts[0, 1, x]) + abs(offsets[1])) * eps
         flat = (tt <= edge_t * edge_t * whole) | (pp <= edge_p * edge_p * whole)
         both = one / (np.sqrt(tt) * np.sqrt(pp))
         value = facts[0, 4, x] * both
@@ -65,15 +65,15 @@ def _exact(facts: Array, volume: Array, unit: float, offsets: Any, numbers: Any,
 
 
 @kernel(inner=True)
-def score(facts: Array, volume: Array, unit: float, offsets: Any, numbers: Any, formula: int) -> None:
+def score(facts: Array, held: Array, offsets: Any, numbers: Any, formula: int) -> None:
     """Write the correlation of each window, and its derivatives.
 
     ``numbers`` are the constants in the numerator and the denominator, the least second moment, up to which product of
-    the two a window is flat, the value then, and the rounding error of 1. Without constants windows hold ``unit`` times
-    ``volume`` voxels, and images were shifted by ``offsets``.
+    the two a window is flat, the value then, and the rounding error of 1. Without constants it matters what windows
+    weigh, and by how much images were shifted.
     """
     if formula >= EXACT:
-        _exact(facts, volume, unit, offsets, numbers, formula == EXACT)
+        _exact(facts, held, offsets, numbers, formula == EXACT)
     else:
         _smoothed(facts, numbers, formula == SIGNED)
 
@@ -97,14 +97,17 @@ def total(facts: Array, m: int, start: int, stop: int) -> float:
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
-def factors(facts: Array, own: int, first: int, least: Any, count: Any, out: Array) -> None:
-    """Write what one image's gradient sums over windows: by the correlation, by its own variance, and by the means."""
-    other, zero = 1 - own, facts.dtype.type(0.0)
+def factors(facts: Array, own: int, first: int, least: Any, count: Any, start: Any, out: Array) -> None:
+    """Write what one image's gradient sums over windows: by the correlation, by its own variance, and by the means.
+
+    They are written from an entry on.
+    """
+    other, zero, start = 1 - own, facts.dtype.type(0.0), np.uintp(start)
     for x in range(np.uintp(count)):
         by_cross, of_other = facts[0, BY_CROSS, x], facts[0, SECONDS + other, x]
         by_variance = facts[0, BY_VARIANCE, x] * (of_other if of_other > least else least)
         # In a flat window every voxel is the mean, and a large factor of their difference is of no account.
         by_variance = by_variance if facts[0, SECONDS + own, x] > least else zero
-        out[0, 0, x] = by_cross
-        out[0, first, x] = by_variance
-        out[0, first + 1, x] = by_cross * facts[0, other, x] - by_variance * facts[0, own, x]
+        out[0, 0, start + x] = by_cross
+        out[0, first, start + x] = by_variance
+        out[0, first + 1, start + x] = by_cross * facts[0, other, x] - by_variance * facts[0, own, x]

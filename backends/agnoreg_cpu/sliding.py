@@ -4,8 +4,8 @@ Intensities less their centre become integers: they are multiplied by a power of
 bits for float32, which is finer than float32 is for large intensities, and twice as many for float64. Sums of these
 integers and of their products are exact. So nothing is lost by adding what enters a window and subtracting what leaves
 it, a flat window has moments of exactly 0, and the time does not depend on the width. Along axis 1 there is a running
-sum for each voxel of a plane, along axis 2 one for each entry of a line. Along axis 3 the sums from the beginning of the
-line are subtracted.
+sum for each voxel of a plane, along axis 2 one for each entry of a line. Along axis 3 the sums from the beginning of
+the line are subtracted. Zeros beyond the border are merged with what windows hold of the image.
 
 A triangle is a box of boxes: its sum grows by the sum of the box ahead, less that of the box behind.
 """
@@ -16,13 +16,12 @@ import numpy as np
 
 from agnoreg_cpu import adjoint, running, scores
 from agnoreg_cpu.compiling import kernel
-from agnoreg_cpu.running import BEGIN, BOXES, RUNNING, SLOPE
+from agnoreg_cpu.running import BOXES, RUNNING, SLOPE
 
 Array = Any
 
-#: Lines of voxels: of the planes that enter the windows, are at the middle of triangles and leave; beyond the border;
-#: zeros.
-NEW, MIDDLE, OLD, EDGE, ZEROS = range(5)
+#: Lines of voxels: of the planes that enter windows, are in the middle of triangles and leave, and beyond the border.
+NEW, MIDDLE, OLD, BEYOND, LINES = range(5)
 #: Lines have a multiple of so many entries, and before the first one as many as a window is wide.
 GRAIN = 16
 
@@ -41,7 +40,7 @@ def correlate(
     twice: bool,
     counts: tuple[Array, Array, Array],
     unit: float,
-    beyond_border: bool,
+    outer: float,
     formula: int,
     numbers: Any,
     tile: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
@@ -69,10 +68,9 @@ def correlate(
         Whether gradients are sums of two numbers; None: they are not.
     boxes, twice
         Widths of the boxes along each axis, and whether windows are boxes of boxes.
-    counts, unit
-        What windows hold along each axis, and by what the sums of squares are multiplied.
-    beyond_border
-        Whether there are zeros beyond the border, or nothing.
+    counts, unit, outer
+        What windows hold along each axis, and at the end what a full one does. That counts ``unit`` each, and ``outer``
+        where there are zeros beyond the border.
     formula, numbers
         See `scores.score`.
     work
@@ -80,7 +78,7 @@ def correlate(
     """
     (t, p), (by_t, by_p), (wz, wy, wx) = images, gradients, boxes
     (top, bottom), (left, right), (start, stop) = tile
-    voxels, sums, slopes, along, volume, inverse, facts, fresh, ring, back_z, slopes_z, back_y = work
+    voxels, sums, slopes, along, volume, inverse, held, border, facts, fresh, ring, back_z, slopes_z, back_y = work
     depth, height, width = t.shape
     # How far a window reaches: from its middle, and its last voxel from its first one that it leaves.
     all_z, all_y, all_x = (2 * wz - 1, 2 * wy - 1, 2 * wx - 1) if twice else (wz, wy, wx)
@@ -88,36 +86,29 @@ def correlate(
     after_z, after_y, after_x = all_z // 2, all_y // 2, all_x // 2
     past_z, past_y = (2 * wz, 2 * wy) if twice else (wz, wy)
     wants_t, wants_p, masked = by_t.shape[0] > 0, by_p.shape[0] > 0, weights.shape[0] > 0
-    back, exact, varied = wants_t or wants_p, formula >= scores.EXACT, masked or not beyond_border
+    back, exact = wants_t or wants_p, formula >= scores.EXACT
     first_of_t, first_of_p, kinds = np.int64(1), np.int64(1 + 2 * wants_t), fresh.shape[1]
+    # Numba compiles what it calls anew for each number that it knows.
+    rows: Any = np.int64(RUNNING), np.int64(SLOPE), np.int64(BOXES), np.int64(BEYOND), np.int64(0)
+    running_row, slope_row, boxes_row, beyond_border, nothing = rows
     # The windows that are wanted: a gradient collects from all that its voxel lies in.
     low_z, high_z, low_y, high_y, last_z, last_y = top, bottom, left, right, bottom, right
     if back:
         low_z, high_z, last_z = max(0, top - after_z), min(depth, bottom + before_z), bottom + before_z
         low_y, high_y, last_y = max(0, left - after_y), min(height, right + before_y), right + before_y
     from_z, from_y, to_y = max(0, low_z - before_z), max(0, low_y - before_y), min(height, high_y + after_y)
-    border, no_line = to_y - from_y, high_y - low_y
+    zeros, no_line = to_y - from_y, high_y - low_y
     lead, entries = -(-all_x // GRAIN) * GRAIN, width + all_x - 1
     # The images' units; the exact formula has its own, in which the largest intensity is about 1.
-    units: Any = (1.0, 1.0) if exact else (1.0 / np.float64(scales[0]), 1.0 / np.float64(scales[1]))
+    # The exact formula has units of its own, in which the largest intensity is about 1.
     one = t.dtype.type(1.0)
+    by: Any = (1.0, 1.0, unit) if exact else (1.0 / np.float64(scales[0]), 1.0 / np.float64(scales[1]), unit)
     weighing = scales if exact else (one, one)
     least = t.dtype.type(0.0) if exact else numbers[2]
-    offsets = abs(centres[0] * scales[0]), abs(centres[1] * scales[1])
-    running.count_weights(along, wx, False, counts[0][depth] * counts[1][height], counts[2], volume, inverse)
-
-    # All sums begin as those of what is beyond the border.
-    if word is None:
-        running.exchange(voxels, EDGE, ZEROS, sums, border)
-    else:
-        running.exchange_in_two(voxels, EDGE, ZEROS, by_weight is not None, sums, border)
-    for m in range(sums.shape[1]):
-        first = sums[border, m, 0] * counts[0][depth]
-        for line in range(border + 1):
-            for x in range(sums.shape[2]):
-                sums[line, m, x] = first
-        for x in range(along.shape[2]):
-            along[BEGIN, m, x] = first * counts[1][height]
+    offsets = -centres[0] * scales[0], -centres[1] * scales[1]
+    ends = np.trunc(np.float64(offsets[0])), np.trunc(np.float64(offsets[1]))
+    full, shared = counts[0][depth] * counts[1][height] * counts[2][width], -1
+    of_line = counts[2][:width]
 
     total, counted, beyond = 0.0, 0.0, 0
     for z in range(low_z - before_z, last_z + after_z):
@@ -128,8 +119,7 @@ def correlate(
         if here:
             for m in range(along.shape[1]):
                 for x in range(along.shape[2]):
-                    along[RUNNING, m, x] = along[BEGIN, m, x]
-                    along[SLOPE, m, x] = 0
+                    along[running_row, m, x] = along[slope_row, m, x] = 0
         else:
             for m in range(kinds):
                 for x in range(fresh.shape[2]):
@@ -137,12 +127,12 @@ def correlate(
         if finished:
             for m in range(back_y.shape[1]):
                 for x in range(back_y.shape[2]):
-                    back_y[RUNNING, m, x] = back_y[SLOPE, m, x] = 0.0
+                    back_y[running_row, m, x] = back_y[slope_row, m, x] = 0.0
         for y in range(low_y - before_y, last_y + after_y):
             middle_y = y - after_y
             inside = from_y <= y < to_y
             if inside and middle_z < high_z:
-                new, middle, old = EDGE, EDGE, EDGE
+                new = middle = old = beyond_border
                 for line in range(NEW, OLD + 1):
                     plane = z - (past_z if line == OLD else wz) if line != NEW else z
                     if not from_z <= plane < depth or (line == MIDDLE and not twice):
@@ -171,38 +161,43 @@ def correlate(
                     running.add(slopes, y - from_y, sums, y - from_y)
             if here and middle_y < high_y:
                 y_middle, y_old = y - wy, y - past_y
-                new = y - from_y if inside else border
-                middle = y_middle - from_y if from_y <= y_middle < to_y else border
-                old = y_old - from_y if y_old >= from_y else border
+                new = y - from_y if inside else zeros
+                middle = y_middle - from_y if from_y <= y_middle < to_y else zeros
+                old = y_old - from_y if y_old >= from_y else zeros
                 if twice:
-                    running.move(sums, new, middle, lead, along, SLOPE)
-                    running.move(sums, old, middle, lead, along, SLOPE)
-                    running.add(along, SLOPE, along, RUNNING)
+                    running.move(sums, new, middle, lead, along, slope_row)
+                    running.move(sums, old, middle, lead, along, slope_row)
+                    running.add(along, slope_row, along, running_row)
                 else:
-                    running.move(sums, new, old, lead, along, RUNNING)
+                    running.move(sums, new, old, lead, along, running_row)
                 if middle_y >= low_y:
-                    running.cumulate(along, RUNNING, lead - before_x, entries)
+                    running.cumulate(along, running_row, lead - before_x, entries)
                     if twice:
                         running.box(along, wx, width + wx - 1)
-                        running.cumulate(along, BOXES, 0, width + wx - 1)
-                    if varied:
-                        share = counts[0][middle_z] * counts[1][middle_y]
-                        running.count_weights(along, wx, masked, share, counts[2], volume, inverse)
+                        running.cumulate(along, boxes_row, nothing, width + wx - 1)
+                    share = counts[0][middle_z] * counts[1][middle_y]
+                    if masked or share != shared:
+                        running.count_weights(
+                            along, wx, masked, share, of_line, full, unit, outer, volume, inverse, held, border
+                        )
+                        shared = share
                     if word is None:
-                        running.moments(along, wx, volume, inverse, units, unit, facts)
+                        running.moments(along, wx, volume, inverse, border, ends, by, facts)
                     else:
-                        running.moments_in_two(along, wx, volume, inverse, units, unit, word, facts)
-                    scores.score(facts, volume, unit, offsets, numbers, formula)
+                        running.moments_in_two(along, wx, volume, inverse, border, ends, by, word, facts)
+                    scores.score(facts, held, offsets, numbers, formula)
                     if masked:
                         for m in range(scores.VALUE, scores.FACTS):
-                            scores.weigh(weights, middle_z, middle_y, facts, 0, m)
+                            scores.weigh(weights, middle_z, middle_y, facts, nothing, m)
                     if top <= middle_z < bottom and left <= middle_y < right:
                         total += scores.total(facts, scores.VALUE, start, stop)
                         if exact:
                             counted += scores.total(facts, scores.COUNTED, start, stop)
                     for index in range(2):
                         if (wants_t, wants_p)[index]:
-                            scores.factors(facts, index, first_of_p if index else first_of_t, least, width, fresh)
+                            scores.factors(
+                                facts, index, first_of_p if index else first_of_t, least, width, nothing, fresh
+                            )
             if not back or middle_y < low_y:
                 continue
             line = middle_y - low_y
@@ -229,18 +224,20 @@ def correlate(
             for turn in range(1 + twice):
                 first, second = (new, middle if twice else old) if turn == 0 else (old, middle)
                 if fine is None:
-                    running.move(back_z, first, second, lead, back_y, SLOPE if twice else RUNNING)
+                    running.move(back_z, first, second, lead, back_y, slope_row if twice else running_row)
                 else:
-                    adjoint.move_in_two(back_z, first, second, lead, back_y, SLOPE if twice else RUNNING)
+                    adjoint.move_in_two(back_z, first, second, lead, back_y, slope_row if twice else running_row)
             if twice:
                 if fine is None:
-                    running.add(back_y, SLOPE, back_y, RUNNING)
+                    running.add(back_y, slope_row, back_y, running_row)
                 else:
-                    adjoint.add_in_two(back_y, SLOPE, back_y, RUNNING)
+                    adjoint.add_in_two(back_y, slope_row, back_y, running_row)
             if not left <= y_back < right:
                 continue
             for turn in range(1 + twice):
-                row, first, count = (BOXES, 0, width + wx - 1) if turn else (RUNNING, lead - after_x, entries)
+                row, first, count = (
+                    (boxes_row, nothing, width + wx - 1) if turn else (running_row, lead - after_x, entries)
+                )
                 if turn:
                     running.box(back_y, wx, width + wx - 1)
                 if fine is None:
