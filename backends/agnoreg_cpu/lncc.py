@@ -123,8 +123,8 @@ def workspace(
 
 
 def bits_for(volume: float, words: int) -> int:
-    """Return how many bits an integer of a voxel may have: 26 at most, and sums of products in a window 63."""
-    return min(26, int((62.9 - (words - 1) - math.log2(volume)) / 2))
+    """Return how many bits an integer of a voxel may have: 29 at most, and sums of products in a window 63."""
+    return min(29, int((62.9 - (words - 1) - math.log2(volume)) / 2))
 
 
 def whole(measure: Any, shape: Any) -> Any:
@@ -323,16 +323,10 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
         wz, wy, wx = map(len, taps)
         around, kinds = (wy - 1) * (2 if wrt else 1), 1 + 2 * len(made)
         most = max(8, 4 * around, CACHE // (call.dtype.itemsize * kinds * wz * call.shape[3]) - around)
-        wide = -(-(call.shape[3] + wx - 1) // sliding.GRAIN) * sliding.GRAIN
 
         def body(i: int, planes: Part, lines: Part) -> float:
             gradients = tuple(made[index][i] if index in made else nothing for index in (0, 1))
-            count = lines[1] - lines[0]
-            shapes = (
-                (wy, 5, wide), (1, 5, wide), (1, scores.FACTS, wide), (1, kinds, wide), (count + wy - 1, kinds, wide),
-                (count * wz, kinds, wide), (1, kinds, wide),
-            )  # fmt: skip
-            work = (*(np.zeros(shape, call.dtype) for shape in shapes), np.ones(wide))
+            work = tapped.workspace(call.shape[1:], (wz, wy, wx), lines[1] - lines[0], len(made), call.dtype)
             return tapped.correlate(
                 tuple(image[i] for image in call.images), border, (call.constants[0][i], call.constants[1][i]), taps,
                 self._formula, self._numbers(number), (planes, lines, columns), factors[i], gradients, work,

@@ -26,7 +26,7 @@ SUMS, LOW, BOTH, SQUARES, ALL = 5, 5, 7, 10, 13
 #: the sums grow, and those of boxes.
 RUNNING, AHEAD, SLOPE, BOXES = range(4)
 #: Added to a number, and subtracted again, to round it to an integer.
-SHIFT = 1 << 27
+SHIFT = 1 << 30
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)

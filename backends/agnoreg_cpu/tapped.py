@@ -22,6 +22,14 @@ Array = Any
 MOMENTS = 5
 
 
+def workspace(shape: tuple[int, ...], widths: tuple[int, ...], lines: int, wrt: int, dtype: Any) -> Any:
+    """Return the memory that `correlate` needs for so many lines of an image, and gradients by ``wrt`` images."""
+    (wz, wy, wx), kinds = widths, 1 + 2 * wrt
+    rows = (wy, MOMENTS), (1, MOMENTS), (1, scores.FACTS), (1, kinds), (lines + wy - 1, kinds), (lines * wz, kinds)
+    shapes = [(*row, shape[2] + wx - 1) for row in (*rows, (1, kinds))]
+    return (*(np.zeros(each, dtype) for each in shapes), np.ones(shapes[0][2]))
+
+
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
 def _of_voxels(
     t: Array, p: Array, z: int, y: int, a: tuple[Array, Array, int, int], b: tuple[Array, Array, int, int], tap: Any,
