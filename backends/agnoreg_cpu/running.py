@@ -213,33 +213,38 @@ def count_weights(
 
 
 @kernel(fastmath=ROUNDING, inner=True)
-def _with_border(
-    about: Any, rest: Any, seconds: Any, ends: Any, share: float, voxels: float, by: Any, facts: Array, x: Any
-) -> None:
+def _write(
+    about: Any, rest: Any, seconds: Any, bordered: bool, ends: Any, share: float, voxels: int, by: Any, facts: Array,
+    x: Any,
+) -> None:  # fmt: skip
     """Write moments in the images' units, with those of the border, which is ``share`` of the window.
 
     Means are given by an integer, and by what is left of them; it makes no difference to a window that is flat.
     """
-    kind, (by_t, by_p, unit), (tt, pp, tp) = facts.dtype.type, by, seconds
-    to_t, to_p, weight = ends[0] - about[0] - rest[0], ends[1] - about[1] - rest[1], voxels * share
-    facts[0, 0, x] = kind((about[0] + (rest[0] + to_t * share)) * by_t)
-    facts[0, 1, x] = kind((about[1] + (rest[1] + to_p * share)) * by_p)
-    facts[0, 2, x] = kind((tt + weight * to_t * to_t) * (by_t * by_t * unit))
-    facts[0, 3, x] = kind((pp + weight * to_p * to_p) * (by_p * by_p * unit))
-    facts[0, 4, x] = kind((tp + weight * to_t * to_p) * (by_t * by_p * unit))
+    kind, (by_t, by_p, unit), (tt, pp, tp), (t, p) = facts.dtype.type, by, seconds, rest
+    if bordered:
+        to_t, to_p, weight = ends[0] - about[0] - t, ends[1] - about[1] - p, np.float64(voxels) * share
+        t, p = t + to_t * share, p + to_p * share
+        tt, pp, tp = tt + weight * to_t * to_t, pp + weight * to_p * to_p, tp + weight * to_t * to_p
+    facts[0, 0, x] = kind((about[0] + t) * by_t)
+    facts[0, 1, x] = kind((about[1] + p) * by_p)
+    facts[0, 2, x] = kind(tt * (by_t * by_t * unit))
+    facts[0, 3, x] = kind(pp * (by_p * by_p * unit))
+    facts[0, 4, x] = kind(tp * (by_t * by_p * unit))
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
 def moments(
-    sums: Array, width: Any, volume: Array, inverse: Array, border: Array, ends: Any, by: Any, facts: Array
-) -> None:
-    """Write the means and the centred second moments of windows.
+    sums: Array, width: Any, first: int, stop: int, bordered: bool, volume: Array, inverse: Array, border: Array,
+    ends: Any, by: Any, facts: Array,
+) -> None:  # fmt: skip
+    """Write the means and the centred second moments of some windows, which are ``bordered`` or in the image.
 
     Moments about a mean that is rounded to an integer are exact; the rest of the mean makes little difference. ``ends``
     are the integers of what is beyond the border; ``by`` makes numbers of integers, and weights of those of windows.
     """
     shift, width = np.float64(SHIFT) + 0.5, np.uintp(width)
-    for x in range(np.uintp(facts.shape[2])):
+    for x in range(np.uintp(first), np.uintp(stop)):
         t = sums[AHEAD, 0, width + x] - sums[AHEAD, 0, x]
         p = sums[AHEAD, 1, width + x] - sums[AHEAD, 1, x]
         tt = sums[AHEAD, 2, width + x] - sums[AHEAD, 2, x]
@@ -254,17 +259,18 @@ def moments(
         dt, dp = np.float64(rest_t), np.float64(rest_p)
         about, rest = (np.float64(about_t), np.float64(about_p)), (dt * inverse[x], dp * inverse[x])
         seconds = np.float64(tt) - dt * rest[0], np.float64(pp) - dp * rest[1], np.float64(tp) - dt * rest[1]
-        _with_border(about, rest, seconds, ends, border[x], np.float64(volume[x]), by, facts, x)
+        _write(about, rest, seconds, bordered, ends, border[x], volume[x], by, facts, x)
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
 def moments_in_two(
-    sums: Array, width: Any, volume: Array, inverse: Array, border: Array, ends: Any, by: Any, word: Any, facts: Array
-) -> None:
+    sums: Array, width: Any, first: int, stop: int, bordered: bool, volume: Array, inverse: Array, border: Array,
+    ends: Any, by: Any, word: Any, facts: Array,
+) -> None:  # fmt: skip
     """Write the same from sums of two integers a voxel; the mean is rounded to two integers, too."""
     word, shift, width = np.float64(word), np.float64(SHIFT) + 0.5, np.uintp(width)
     words, upper = word * word, 1.0 / word
-    for x in range(np.uintp(facts.shape[2])):
+    for x in range(np.uintp(first), np.uintp(stop)):
         t = sums[AHEAD, 0, width + x] - sums[AHEAD, 0, x]
         p = sums[AHEAD, 1, width + x] - sums[AHEAD, 1, x]
         low_t = sums[AHEAD, 5, width + x] - sums[AHEAD, 5, x]
@@ -294,4 +300,4 @@ def moments_in_two(
         of_p = np.float64(pp) * words + np.float64(both_pp) * (word + word) + np.float64(low_pp) - dp * rest[1]
         of_both = np.float64(tp) * words + np.float64(both_tp) * word + np.float64(low_tp) - dt * rest[1]
         seconds = of_t if of_t > 0.0 else 0.0, of_p if of_p > 0.0 else 0.0, of_both
-        _with_border(about, rest, seconds, ends, border[x], np.float64(volume[x]), by, facts, x)
+        _write(about, rest, seconds, bordered, ends, border[x], volume[x], by, facts, x)

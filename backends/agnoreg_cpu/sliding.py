@@ -91,6 +91,9 @@ def correlate(
     # Numba compiles what it calls anew for each number that it knows.
     rows: Any = np.int64(RUNNING), np.int64(SLOPE), np.int64(BOXES), np.int64(BEYOND), np.int64(0)
     running_row, slope_row, boxes_row, beyond_border, nothing = rows
+    of_t, of_p, weighted = np.int64(0), np.int64(1), by_weight is not None
+    # Another name for an array costs two atomic operations, so there is none further below.
+    growing = slopes if twice else sums
     # The windows that are wanted: a gradient collects from all that its voxel lies in.
     low_z, high_z, low_y, high_y, last_z, last_y = top, bottom, left, right, bottom, right
     if back:
@@ -109,6 +112,9 @@ def correlate(
     ends = np.trunc(np.float64(offsets[0])), np.trunc(np.float64(offsets[1]))
     full, shared = counts[0][depth] * counts[1][height] * counts[2][width], -1
     of_line = counts[2][:width]
+    # Entries near the border, those whose windows lie in the image, and those near the other border.
+    near, size = -(-before_x // GRAIN) * GRAIN, facts.shape[2]
+    pieces = nothing, min(near, size), max(min(near, size), (width - after_x) // GRAIN * GRAIN), size
 
     total, counted, beyond = 0.0, 0.0, 0
     for z in range(low_z - before_z, last_z + after_z):
@@ -149,16 +155,16 @@ def correlate(
                         middle = MIDDLE
                     else:
                         old = OLD
-                into = slopes if twice else sums
                 for turn in range(1 + twice):
                     first, second = (new, middle if twice else old) if turn == 0 else (old, middle)
-                    if first != second:
-                        if word is None:
-                            running.exchange(voxels, first, second, into, y - from_y)
-                        else:
-                            running.exchange_in_two(voxels, first, second, by_weight is not None, into, y - from_y)
+                    if first == second:
+                        continue
+                    if word is not None:
+                        running.exchange_in_two(voxels, first, second, weighted, growing, y - from_y)
+                    else:
+                        running.exchange(voxels, first, second, growing, y - from_y)
                 if twice:
-                    running.add(slopes, y - from_y, sums, y - from_y)
+                    running.add(growing, y - from_y, sums, y - from_y)
             if here and middle_y < high_y:
                 y_middle, y_old = y - wy, y - past_y
                 new = y - from_y if inside else zeros
@@ -181,10 +187,19 @@ def correlate(
                             along, wx, masked, share, of_line, full, unit, outer, volume, inverse, held, border
                         )
                         shared = share
-                    if word is None:
-                        running.moments(along, wx, volume, inverse, border, ends, by, facts)
-                    else:
-                        running.moments_in_two(along, wx, volume, inverse, border, ends, by, word, facts)
+                    for part in range(3):
+                        first, second = pieces[part], pieces[part + 1]
+                        bordered = outer > 0.0 and (part != 1 or share != counts[0][depth] * counts[1][height])
+                        if first == second:
+                            continue
+                        if word is None:
+                            running.moments(
+                                along, wx, first, second, bordered, volume, inverse, border, ends, by, facts
+                            )
+                        else:
+                            running.moments_in_two(
+                                along, wx, first, second, bordered, volume, inverse, border, ends, by, word, facts
+                            )
                     scores.score(facts, held, offsets, numbers, formula)
                     if masked:
                         for m in range(scores.VALUE, scores.FACTS):
@@ -193,11 +208,10 @@ def correlate(
                         total += scores.total(facts, scores.VALUE, start, stop)
                         if exact:
                             counted += scores.total(facts, scores.COUNTED, start, stop)
-                    for index in range(2):
-                        if (wants_t, wants_p)[index]:
-                            scores.factors(
-                                facts, index, first_of_p if index else first_of_t, least, width, nothing, fresh
-                            )
+                    if wants_t:
+                        scores.factors(facts, of_t, first_of_t, least, width, nothing, fresh)
+                    if wants_p:
+                        scores.factors(facts, of_p, first_of_p, least, width, nothing, fresh)
             if not back or middle_y < low_y:
                 continue
             line = middle_y - low_y
@@ -244,14 +258,14 @@ def correlate(
                     running.cumulate(back_y, row, first, count)
                 else:
                     adjoint.cumulate_in_two(back_y, row, first, count)
-            for index in range(2):
-                if (wants_t, wants_p)[index]:
-                    own, other, out = (p, t, by_p) if index else (t, p, by_t)
-                    adjoint.combine(
-                        back_y, wx, first_of_p if index else first_of_t, fine, own, other,
-                        z_back, y_back, centres[index], centres[1 - index], weighing[index], weighing[1 - index],
-                        factor, out,
-                    )  # fmt: skip
-                    if masked:
-                        scores.weigh(weights, z_back, y_back, out, z_back, y_back)
+            if wants_t:
+                adjoint.combine(back_y, wx, first_of_t, fine, t, p, z_back, y_back, centres[0], centres[1],
+                                weighing[0], weighing[1], factor, by_t)  # fmt: skip
+                if masked:
+                    scores.weigh(weights, z_back, y_back, by_t, z_back, y_back)
+            if wants_p:
+                adjoint.combine(back_y, wx, first_of_p, fine, p, t, z_back, y_back, centres[1], centres[0],
+                                weighing[1], weighing[0], factor, by_p)  # fmt: skip
+                if masked:
+                    scores.weigh(weights, z_back, y_back, by_p, z_back, y_back)
     return total, counted, beyond
