@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import plan
+from benchmarks.figures import label
 from benchmarks.first_screen import write_into
 from benchmarks.inputs import REFERENCE, inputs
-from benchmarks.report import label, write
+from benchmarks.report import write
 from benchmarks.results import Results, machine
+from benchmarks.whole import WHOLE
 
 ROOT = Path(__file__).parents[1]
 #: A subject whose call takes longer than this gets half as many runs.
@@ -105,7 +107,8 @@ def options_of(arguments):
         choices=[*plan.CPU_PEERS, *plan.OPTIONAL_PEERS, "none"],
         help="other libraries (default: all)",
     )
-    add("--section", action="extend", nargs="+", choices=plan.SECTIONS, help="parts of the benchmark (default: all)")
+    every = (*plan.SECTIONS, *WHOLE)
+    add("--section", action="extend", nargs="+", choices=every, help="parts of the benchmark (default: all)")
     add("--device", help="cuda: measure on the CUDA device")
     add("--size", type=int, nargs=3, help="another size than that of the reference work, and no other sizes")
     add("--runs", type=int, default=5, help="processes a figure (default 5)")
@@ -115,11 +118,14 @@ def options_of(arguments):
     gpu = options.device is not None or options.backend == ["cupy"]
     if gpu:
         options.device = options.device or "cuda"
+    # What is measured in whole processes is not of one loss, nor of one size.
+    narrowed = options.loss or options.backend or options.peer or options.size or gpu
     options.loss = options.loss or [{"name": name} for name in plan.LOSSES]
     options.backend = options.backend or (plan.GPU_BACKENDS if gpu else plan.CPU_BACKENDS)
     options.peer = [] if options.peer == ["none"] else options.peer or (plan.GPU_PEERS if gpu else plan.CPU_PEERS)
-    every = plan.ONE_SIZE if options.size else plan.GPU_SECTIONS if gpu else plan.SECTIONS
-    options.section = [s for s in plan.SECTIONS if s in (options.section or every)]
+    chosen = options.section or (plan.ONE_SIZE if options.size else plan.GPU_SECTIONS if gpu else plan.SECTIONS)
+    options.whole = [s for s in WHOLE if s in (options.section or (() if narrowed else WHOLE))]
+    options.section = [s for s in plan.SECTIONS if s in chosen]
     return options
 
 
@@ -146,6 +152,9 @@ def main(arguments=None):
             with tempfile.TemporaryDirectory() as folder:
                 for section, jobs in groups:
                     measure_group(section, jobs, results, here, options, folder)
+            for name in options.whole:
+                print(f"{name}:", flush=True)
+                results.put(here, name, WHOLE[name]())
         except KeyboardInterrupt:
             stopped = True
             print("stopped; what was measured is kept", flush=True)

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.tables import Table
+
 CASES = (("lncc", 64, 8), ("bending", 64, 8), ("gmi", 64, 4), ("dice", 128, 8))
 
 
@@ -49,19 +51,23 @@ def times(name, size, runs, threads):
     return found[1:]
 
 
-def table():
-    """Print the medians and the longest runs, in milliseconds."""
-    print("loss        size   cores  one thread, longest  two threads, longest  ratio")
+def measured():
+    """Return the table, of medians; print each row when it is there."""
+    rows = []
     for name, size, runs in CASES:
         for busy in (False, True):
             with loops(busy):
-                one, two = (times(name, size, runs, threads) for threads in (1, 2))
-            numbers = [1e3 * number for x in (one, two) for number in (statistics.median(x), max(x))]
-            row = "{:>12.1f}{:>9.1f}{:>13.1f}{:>9.1f}".format(*numbers)
-            print(
-                f"{name:<10}{size:>4}^3{'busy' if busy else 'quiet':>8}{row}{numbers[2] / numbers[0]:>7.2f}", flush=True
-            )
+                one, two = (statistics.median(times(name, size, runs, threads)) for threads in (1, 2))
+            cells = [f"{name}, {size}³", "busy" if busy else "quiet", f"{1e3 * one:.1f}", f"{1e3 * two:.1f}"]
+            rows.append([*cells, f"{two / one:.2f}"])
+            print(*rows[-1], flush=True)
+    return Table(
+        "Busy cores: PyTorch without kernels, one thread and two",
+        "Value and gradient, beside nothing and beside an endless loop on every core. The aim is at most 2.",
+        ["", "cores", "one thread ms", "two threads ms", "two beside one"],
+        rows,
+    )
 
 
 if __name__ == "__main__":
-    table()
+    measured()

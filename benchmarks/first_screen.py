@@ -1,7 +1,7 @@
 """The table of the README: one pair of images, five libraries, value, seconds and memory; from the last results."""
 
+from benchmarks.figures import Figures, figure, number, table
 from benchmarks.inputs import REFERENCE
-from benchmarks.report import Figures, figure, number, table
 
 #: Between these lines of the README the table is written.
 START, END = "<!-- The table is written by python -m benchmarks --report. -->\n", "<!-- End of the table. -->\n"

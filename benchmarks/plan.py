@@ -48,6 +48,9 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
         taken = loss["name"] == "lncc" and device is None
         return [job("agnoreg", WITHOUT_KERNELS[b], loss) for b in backends if taken and b in WITHOUT_KERNELS]
 
+    def instead_of_monai(loss):
+        return [job("compat", "torch", loss)] if "torch" in backends and "monai" in peers else []
+
     def others(loss, modes=("tensorflow", "tensorflow graph"), **keywords):
         return [
             job(peer, mode, loss, **keywords)
@@ -65,7 +68,9 @@ def plan(*, sections, losses, backends, peers, device, size, cores):
         return [job("plain", backend, {"name": name}, **keywords) for backend in backends]
 
     makers = {
-        "reference": lambda: [ours(loss) + by_the_core(loss) + others(loss) for loss in named(WINDOWED)],
+        "reference": lambda: [
+            ours(loss) + by_the_core(loss) + instead_of_monai(loss) + others(loss) for loss in named(WINDOWED)
+        ],
         "windows": lambda: [
             [j for window in WINDOWS for j in ours(loss | window, ("torch", "numpy", "cupy"), what=GRADIENT)]
             for loss in named(["lncc"])
@@ -120,7 +125,7 @@ def runs(section, job, most):
     """Return how many processes a job's figures are the median of: what an aim is set for gets all, sweeps get one."""
     if section in ("memory", "voxels", "cores"):
         return 1
-    if section == "reference" and job["subject"] in ("agnoreg", *CHARTED):
+    if section == "reference" and job["subject"] in ("agnoreg", "compat", *CHARTED):
         return most
     return (most + 1) // 2
 

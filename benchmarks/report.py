@@ -2,32 +2,28 @@
 
 import json
 import math
-from dataclasses import dataclass
-from statistics import median
 
+from benchmarks.aims import targets
 from benchmarks.charts import charts
-from benchmarks.inputs import FIELDS, REFERENCE
-from benchmarks.plan import CPU_BACKENDS, POINTWISE, SIZES
-from benchmarks.subjects import LIBRARIES
+from benchmarks.figures import (
+    Figures,
+    figure,
+    gradient_bytes,
+    input_bytes,
+    label,
+    measured,
+    number,
+    overheads,
+    ratio,
+    spread,
+    table,
+    title,
+    volume,
+)
 from benchmarks.titles import TITLES
 
-FRAMEWORKS = {
-    "torch": "PyTorch",
-    "numpy": "NumPy",
-    "cupy": "CuPy",
-    "tensorflow": "TensorFlow eager",
-    "tensorflow graph": "TensorFlow graph",
-    "torch plain": "PyTorch without kernels",
-    "numpy plain": "NumPy without kernels",
-    "jax": "JAX",
-    "jax plain": "JAX without kernels",
-}
 #: Relative difference up to which two values are the same.
 SAME = 1e-3
-#: Bytes that a value with its gradient has to move a voxel, in two passes of fused kernels, and the memory's speed.
-FLOORS = {"lncc": 44, "gmi": 20}
-BANDWIDTH = 4.3e12
-
 HEAD = """# Benchmarks
 
 Written by `make bench`, or `python -m benchmarks` in an environment with the extra `bench` and `benchmarks/peers.txt`;
@@ -68,74 +64,6 @@ HOW = """## How it is measured
 """
 
 
-def label(job):
-    """Return what a job's subject is called."""
-    name = LIBRARIES[job["subject"]][1]
-    if job["subject"] == "plain" and job["loss"]["name"] in ("pass", "scaled pass"):
-        name = {"pass": "t − p", "scaled pass": "(t − p) · a"}[job["loss"]["name"]]
-    framework = FRAMEWORKS.get(job["backend"])
-    return f"{name}, {framework}" if framework else name
-
-
-def number(x, digits=3):
-    """Return a number with so many significant digits, without an exponent where that is readable."""
-    if x == 0 or not math.isfinite(x):
-        return f"{x:g}"
-    places = max(digits - 1 - math.floor(math.log10(abs(x))), 0)
-    return f"{x:.{places}f}" if abs(x) >= 1e-4 else f"{x:.{digits - 1}e}"
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The records of one machine, CPU or GPU."""
-
-    records: tuple
-    gpu: bool
-
-    def find(self, section, subject=None, backend=None, **loss):
-        """Return the records of a section, with these properties."""
-        return [
-            record
-            for record in self.records
-            if record["section"] == section
-            and subject in (None, record["job"]["subject"])
-            and (backend is None or record["job"]["backend"] == backend)
-            and all(record["job"]["loss"].get(key) == value for key, value in loss.items())
-        ]
-
-    def one(self, section, subject, backend, loss, **where):
-        """Return the record of a loss (a configuration) at the reference size, or at what ``where`` says; or None."""
-        where = {"size": list(REFERENCE)} | where
-        for record in self.find(section, subject, backend):
-            job = record["job"]
-            if job["loss"] == loss and all(job[key] == value for key, value in where.items()) and measured(record):
-                return record
-        return None
-
-
-def measured(record):
-    """Say whether a record has figures."""
-    return any("gradient" in run or "value" in run for run in record["runs"])
-
-
-def figure(record, name):
-    """Return the median of a figure, or None."""
-    values = [run[name] for run in record["runs"] if run.get(name) is not None] if record else []
-    return median(values) if values else None
-
-
-def spread(record, name):
-    """Return the least and the greatest of a figure."""
-    values = [run[name] for run in record["runs"] if run.get(name) is not None]
-    return min(values), max(values)
-
-
-def table(header, rows):
-    """Return a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
 def agreement(record, reference):
     """Return what is to be said about a value beside ours, and whether it is an error."""
     run = record["runs"][0]
@@ -163,6 +91,7 @@ def write(machines, out):
                 # What someone wrote beside the records; measuring again drops it.
                 parts += [entry["note"] + "\n"] if "note" in entry else []
                 parts += part(entry["machine"], figures, out, f"{index + 1}-gpu" if gpu else str(index + 1), wrong)
+                parts += whole(entry.get("tables", {})) if not gpu else []
                 if rows := list(targets(figures)):
                     aims += [f"On {place(entry['machine'], gpu)}:\n", table(["", "aim", "measured", ""], rows)]
     if not on_gpu:
@@ -194,24 +123,20 @@ def part(machine, figures, out, name, wrong):
         yield from render(figures, figures.find(section), wrong)
 
 
+def whole(tables):
+    """Yield what was measured in whole processes."""
+    for one in tables.values():
+        yield f"### {one['heading']}\n"
+        yield f"{one['text']} Measured on {one['date']}.\n"
+        yield table(one["header"], one["rows"])
+
+
 def sizes(records):
     """Return the records by loss and size, in the order they have."""
     groups = {}
     for record in records:
         groups.setdefault((json.dumps(record["job"]["loss"]), tuple(record["job"]["size"])), []).append(record)
     return [(json.loads(loss), size, group) for (loss, size), group in groups.items()]
-
-
-def volume(size):
-    """Return a size in words."""
-    return f"{size[0]}³" if len(set(size)) == 1 else "×".join(map(str, size))
-
-
-def title(loss):
-    """Return what a configuration is called."""
-    rest = {key: value for key, value in loss.items() if key != "name"}
-    name = TITLES.get(loss["name"], loss["name"])
-    return f"{name.split(',')[0]}, {', '.join(f'{k} = {v}' for k, v in rest.items())}" if rest else name
 
 
 def unit(figures):
@@ -332,15 +257,6 @@ def pointwise(figures, records, wrong):
         yield table(header, rows)
 
 
-def overheads(figures):
-    """Yield the record of each call at 32³, and the seconds by which it is longer than the bare arithmetic."""
-    for record in figures.find("overhead", "agnoreg"):
-        job = record["job"]
-        bare = figures.one("overhead", "plain", job["backend"], job["loss"], size=job["size"])
-        if bare and measured(record):
-            yield record, figure(record, "gradient"), figure(bare, "gradient")
-
-
 def overhead(figures, records, wrong):
     """Yield the table of what a call costs beside its arithmetic."""
     rows = [
@@ -355,16 +271,6 @@ def overhead(figures, records, wrong):
         yield "### Call overhead: value+gradient at 32³\n"
         yield "Beside the same arithmetic, bare: with no check, no autodiff and no slabs.\n"
         yield table(["", "", "call ms", "bare arithmetic ms", "difference ms"], rows)
-
-
-def input_bytes(job):
-    """Return the size of a job's inputs."""
-    return math.prod(job["size"]) * (12 if job["loss"]["name"] in FIELDS else 8)
-
-
-def gradient_bytes(job):
-    """Return the size of a job's gradient."""
-    return math.prod(job["size"]) * (12 if job["loss"]["name"] in FIELDS else 4)
 
 
 def memory(figures, records, wrong):
@@ -427,166 +333,6 @@ SECTIONS = {
         "time and the number of cores", lambda job: job["cores"], lambda n: f"{n} cores" if n > 1 else "1 core"
     ),
 }
-
-
-def targets(figures):
-    """Yield the rows of what is aimed at: what, the aim, the figure, and whether it is met."""
-    yield from gpu_targets(figures) if figures.gpu else cpu_targets(figures)
-
-
-def row(text, figure, limit, most=True, words="{}", stretch=None):
-    """Return a row; ``most``: the figure may be at most the limit, else it must be at least that."""
-    bound = "at most" if most else "at least"
-    aim = f"{bound} {words.format(number(limit))}" + (f" (stretch {words.format(number(stretch))})" if stretch else "")
-    if figure is None:
-        return [text, aim, "not measured", ""]
-    met = figure <= limit if most else figure >= limit
-    verdict = "met" if met else "**not met**"
-    if met and stretch is not None and (figure <= stretch if most else figure >= stretch):
-        verdict = "met, stretch too"
-    return [text, aim, words.format(number(figure)), verdict]
-
-
-def ratio(a, b, name="gradient"):
-    """Return the ratio of two records' medians, or None."""
-    a, b = figure(a, name), figure(b, name)
-    return a / b if a and b else None
-
-
-def cpu_targets(figures):
-    """Yield the rows of the CPU."""
-
-    def ours(loss, backend, section="reference", **options):
-        return figures.one(section, "agnoreg", backend, {"name": loss} | options)
-
-    def faster(loss, backend, peer, mode, limit, stretch=None):
-        other = figures.one("reference", peer, mode, {"name": loss})
-        text = f"{TITLES[loss].split(',')[0]}, {FRAMEWORKS[backend]}: speed beside {LIBRARIES[peer][1]}"
-        text += f" ({FRAMEWORKS[mode]})" if mode else ""
-        return row(text, ratio(other, ours(loss, backend)), limit, False, "{} ×", stretch)
-
-    def beyond(loss, backend, limit):
-        record = ours(loss, backend)
-        extra = figure(record, "gradient_memory")
-        extra = None if extra is None else (extra - gradient_bytes(record["job"])) / 1e6
-        text = f"{TITLES[loss].split(',')[0]}, {FRAMEWORKS[backend]}: memory beyond the gradient"
-        return row(text, extra, limit, True, "{} MB")
-
-    def at_reference(section):
-        return any(record["job"]["size"] == list(REFERENCE) for record in figures.find(section))
-
-    graphs = ("tensorflow", "tensorflow graph")
-    if at_reference("reference"):
-        yield faster("lncc", "torch", "monai", None, 18, 25)
-        monai = figures.one("reference", "monai", None, {"name": "lncc"})
-        less = ratio(monai, ours("lncc", "torch"), "gradient_memory")
-        yield row("LNCC, PyTorch: memory, MONAI's divided by ours", less, 8, False, "{} ×")
-        yield faster("lncc", "numpy", "monai", None, 8, 15)
-        for mode in graphs:
-            yield faster("lncc", mode, "deepreg-formula", mode, 1, 1.5)
-        yield faster("gmi", "torch", "monai", None, 10)
-        yield faster("gmi", "numpy", "monai", None, 6)
-        for mode in graphs:
-            yield faster("gmi", mode, "deepreg-formula", mode, 1.6)
-        yield faster("lncc", "jax", "monai", None, 15)
-        yield faster("gmi", "jax", "monai", None, 20)
-        for backend in CPU_BACKENDS:
-            yield beyond("gmi", backend, 150)
-        for loss in ("bending", "gradient"):
-            yield faster(loss, "torch", "monai", None, 5)
-            for mode in graphs:
-                yield faster(loss, mode, "deepreg-formula", mode, 6)
-            for backend in CPU_BACKENDS:
-                yield beyond(loss, backend, 300)
-    if at_reference("windows"):
-        for backend in ("torch", "numpy"):
-            for options, limit in (
-                ({"kernel_type": "triangular"}, 2),
-                ({"kernel_type": "gaussian"}, 2.5),
-                ({"kernel_size": 31}, 3),
-            ):
-                time = ratio(ours("lncc", backend, "windows", **options), ours("lncc", backend, "windows"))
-                text = f"{title({'name': 'lncc'} | options)}, {FRAMEWORKS[backend]}: time beside the rectangular 9³"
-                yield row(text, time, limit, True, "{} ×")
-    if at_reference("masks"):
-        for loss in ("lncc", "gmi"):
-            for backend in CPU_BACKENDS:
-                time = ratio(ours(loss, backend, "masks", mask="ball"), ours(loss, backend, "masks"))
-                text = f"{TITLES[loss].split(',')[0]} with a mask, {FRAMEWORKS[backend]}: time beside the same without"
-                yield row(text, time, 1.5, True, "{} ×")
-    if at_reference("pointwise"):
-        for loss in POINTWISE:
-            for backend in CPU_BACKENDS:
-                time = ratio(
-                    ours(loss, backend, "pointwise"), figures.one("pointwise", "plain", backend, {"name": "pass"})
-                )
-                yield row(f"{TITLES[loss]}, {FRAMEWORKS[backend]}: time beside t − p", time, 1.5, True, "{} ×")
-    for backend in ("numpy", "torch"):
-        times = [time - bare for r, time, bare in overheads(figures) if r["job"]["backend"] == backend]
-        if times:
-            text = f"Call overhead at 32³, {FRAMEWORKS[backend]}, the greatest of {len(times)} losses"
-            yield row(text, max(times) * 1e3, 0.3, True, "{} ms")
-    if figures.find("memory"):
-        record = next((r for r in figures.find("memory", "agnoreg", num_bins=64) if measured(r)), None)
-        extra = figure(record, "gradient_memory")
-        volumes = extra / (input_bytes(record["job"]) / 2) if record else None
-        yield row("Mutual information of 64 bins at 256³, PyTorch: memory in volumes", volumes, 8)
-        for backend in ("torch", "numpy"):
-            wide, narrow = (
-                figures.one("memory", "agnoreg", backend, {"name": "lncc", "kernel_size": k}, size=[128] * 3)
-                for k in (21, 5)
-            )
-            yield row(
-                f"LNCC at 128³, {FRAMEWORKS[backend]}: time of width 21 over width 5",
-                ratio(wide, narrow),
-                5,
-                True,
-                "{} ×",
-            )
-    for backend, peer in (("tensorflow graph", "deepreg-formula"), ("jax", "jax-formula")):
-        for n in SIZES:
-            own, other = (
-                figures.one("voxels", subject, backend, {"name": "lncc"}, size=[n] * 3) for subject in ("agnoreg", peer)
-            )
-            if own and other:
-                text = f"LNCC at {n}³, {FRAMEWORKS[backend]}: speed beside {LIBRARIES[peer][1]}"
-                yield row(text, ratio(other, own), 1, False, "{} ×")
-    if figures.find("voxels", "agnoreg", name="gmi"):
-        yield row(
-            "Mutual information, PyTorch: memory beyond the gradient, 256³ less 128³",
-            _growth(figures),
-            20,
-            True,
-            "{} MB",
-        )
-
-
-def _growth(figures):
-    def beyond(n):
-        record = figures.one("voxels", "agnoreg", "torch", {"name": "gmi"}, size=[n] * 3)
-        return (figure(record, "gradient_memory") - gradient_bytes(record["job"])) / 1e6 if record else None
-
-    small, large = beyond(128), beyond(256)
-    return None if small is None or large is None else large - small
-
-
-def gpu_targets(figures):
-    """Yield the rows of a GPU: the aim, the memory's floor, and MONAI on the same card."""
-    for loss, limit in (("lncc", 0.6), ("gmi", 1.5)):
-        floor = FLOORS[loss] * math.prod(REFERENCE) / BANDWIDTH
-        monai = figures.one("reference", "monai", None, {"name": loss})
-        for backend in ("torch", "cupy"):
-            record = figures.one("reference", "agnoreg", backend, {"name": loss})
-            time = figure(record, "gradient")
-            line = row(
-                f"{TITLES[loss]}, {FRAMEWORKS[backend]}: value+gradient", time and time * 1e3, limit, True, "{} ms"
-            )
-            if time:
-                line[2] += f"; {number(time / floor)} times the floor of {number(floor * 1e3, 2)} ms"
-                line[2] += f" ({FLOORS[loss]} B a voxel at {BANDWIDTH / 1e12:g} TB/s)"
-                if monai:
-                    line[2] += f"; MONAI on this card takes {number(ratio(monai, record))} times as long"
-            yield line
 
 
 #: How long `make bench` takes on 2 cores.

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,10 +61,7 @@ class Results:
 
     def add(self, here, section, job, run, wanted):
         """Keep one more run of a job. Runs of an earlier session are replaced once there are as many new ones."""
-        entry = next((m for m in self.machines if m["machine"] == here), None)
-        if entry is None:
-            entry = {"machine": here, "records": []}
-            self.machines.append(entry)
+        entry = self._entry(here)
         key = json.dumps([section, job], sort_keys=True)
         if key not in self._fresh:
             self._fresh[key] = []
@@ -79,6 +77,20 @@ class Results:
             records[old] = record
         self.save()
 
+    def put(self, here, name, table):
+        """Keep a table of what was measured in whole processes, in the place of an earlier one."""
+        date = datetime.now(UTC).date().isoformat()
+        self._entry(here).setdefault("tables", {})[name] = asdict(table) | {"date": date}
+        self.save()
+
+    def _entry(self, here):
+        """Return what there is of this machine."""
+        entry = next((m for m in self.machines if m["machine"] == here), None)
+        if entry is None:
+            entry = {"machine": here, "records": []}
+            self.machines.append(entry)
+        return entry
+
     def save(self):
         """Write the file, all at once."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,5 +103,10 @@ class Results:
         machines = []
         for entry in self.machines:
             records = ",\n".join(json.dumps(record) for record in entry["records"])
-            machines.append(f'{{"machine": {json.dumps(entry["machine"])}, "records": [\n{records}\n]}}')
+            tables = ",\n".join(
+                f"{json.dumps(name)}: {json.dumps(one)}" for name, one in entry.get("tables", {}).items()
+            )
+            machines.append(
+                f'{{"machine": {json.dumps(entry["machine"])}, "records": [\n{records}\n], "tables": {{{tables}}}}}'
+            )
         return '{"machines": [\n' + ",\n".join(machines) + "\n]}\n"

@@ -18,6 +18,7 @@ from distributed import Client, LocalCluster
 
 import agnoreg
 from benchmarks.results import machine
+from benchmarks.tables import Table
 from benchmarks.worker import Host
 
 LOSSES = ("lncc", "gmi", "dice", "bending")
@@ -85,6 +86,19 @@ def table(rows):
         pair = 2 * 4 * int(np.prod(size)) / 2**20
         lines.append(f"| {'×'.join(map(str, size))} | {pair:.0f} MiB | {workers} | " + " | ".join(cells) + " |")
     return lines
+
+
+def measured():
+    """Return the table of the largest volume, with as many workers as there are cores."""
+    workers = len(os.sched_getaffinity(0))
+    rows = run(workers, SIZES[-1], "1GiB", LOSSES, 1)
+    return Table(
+        f"Dask: {workers} workers of one thread, {'×'.join(map(str, SIZES[-1]))}",
+        "Value and gradient of arrays in zarr; the gradient is written to zarr. Memory is the most that a worker held, "
+        "of which some 130 MiB are Python's and the libraries'. [Large images](scaling.md) has more volumes.",
+        ["", "value+gradient s", "memory of a worker MiB"],
+        [[name, f"{seconds:.1f}", f"{memory:.0f}"] for _, _, name, seconds, memory in rows],
+    )
 
 
 def main():

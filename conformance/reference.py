@@ -1,6 +1,6 @@
 """Every loss in float64 NumPy, written from its formula alone, for one sample after another, with its derivative.
 
-Nothing here is shared with the core: windows are cut out and centred one by one, bins are a dense table, a filter is a
+Nothing here is shared with the core: windows are cut out and each is centred, bins are a dense table, a filter is a
 matrix an axis. A function takes and returns float64 arrays; a loss returns ``(value, gradients)``, where ``value`` has
 shape ``(B,)`` and ``gradients`` holds the gradient of ``sum(value)`` for each input.
 
@@ -11,6 +11,7 @@ has no weight must be a number here; `evaluate` makes it one, and says what an e
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 EPS = 1e-5
 
@@ -212,59 +213,67 @@ def _mean_lncc(t, p, w, *options):
 
 
 def _local(cross, vt, vp, nr, dr, squared, flat_value, convention):
-    """Return a window's value, and its derivatives by its three moments."""
-    if flat_value is not None and vt * vp <= (np.finfo(np.float64).eps if convention == "ants" else 0.0):
-        return flat_value, 0.0, 0.0, 0.0
+    """Return the windows' values, and their derivatives by their three moments."""
     if convention == "monai":
-        a, b = max(vt, dr), max(vp, dr)
+        a, b = np.maximum(vt, dr), np.maximum(vp, dr)
         value = (cross**2 + nr) / (a * b)
-        return value, 2 * cross / (a * b), -value / a * (vt > dr), -value / b * (vp > dr)
-    below = vt * vp + dr
-    if not squared:
+        results = value, 2 * cross / (a * b), -value / a * (vt > dr), -value / b * (vp > dr)
+    elif squared:
+        below = vt * vp + dr
+        value = (cross**2 + nr) / below
+        results = value, 2 * cross / below, -value * vp / below, -value * vt / below
+    else:
+        below = vt * vp + dr
         value = (cross + nr) / np.sqrt(below)
-        return value, 1 / np.sqrt(below), -value * vp / below / 2, -value * vt / below / 2
-    value = (cross**2 + nr) / below
-    return value, 2 * cross / below, -value * vp / below, -value * vt / below
+        results = value, 1 / np.sqrt(below), -value * vp / below / 2, -value * vt / below / 2
+    if flat_value is None:
+        return results
+    flat = vt * vp <= (np.finfo(np.float64).eps if convention == "ants" else 0.0)
+    return tuple(np.where(flat, instead, x) for x, instead in zip(results, (flat_value, 0.0, 0.0, 0.0), strict=True))
 
 
 def _lncc(t, p, w, kernel_size, kernel_type, padding, local):
     """Return the local value of every window whose middle has a weight, 0 for others, and the sum's gradients."""
-    dims = t.ndim - 1
-    sizes = np.broadcast_to(kernel_size, (dims,))
+    sizes = np.broadcast_to(kernel_size, (t.ndim - 1,))
     taps = np.ones(())
     for size in sizes:
         taps = np.multiply.outer(taps, WINDOWS[kernel_type](int(size)))
     around = [(0, 0), *(((size - 1) // 2, size // 2) for size in sizes)]
-    shape, middles = t.shape[1:], w
+    middles, shape = w, t.shape[1:]
     t, p = (np.pad(x, around) for x in (t, p))
     # Beyond the border there are zeros that count, or nothing.
     w = np.pad(w, around, constant_values={"zero": 1.0, "truncate": 0.0}[padding])
-    ncc, gt, gp = np.zeros((len(t), *shape)), np.zeros(t.shape), np.zeros(p.shape)
-    for b in range(len(t)):
-        for place in np.ndindex(shape):
-            if middles[(b, *place)] == 0:
-                continue
-            window = (b, *(slice(i, i + size) for i, size in zip(place, sizes, strict=True)))
-            weights = taps * w[window]
-            # S[tp] - S[t]S[p]/V and S[tt] - S[t]^2/V, as sums of products of deviations: nothing cancels.
-            t0, p0 = (_deviations(x[window], weights) for x in (t, p))
-            wt, wp = weights * t0, weights * p0
-            cross, vt, vp = np.vdot(wt, p0), np.vdot(wt, t0), np.vdot(wp, p0)
-            ncc[(b, *place)], by_cross, by_vt, by_vp = local(cross, vt, vp)
-            # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
-            share = middles[(b, *place)]
-            gt[window] += share * (by_cross * wp + 2 * by_vt * wt)
-            gp[window] += share * (by_cross * wt + 2 * by_vp * wp)
+    ncc, gt, gp = np.zeros(middles.shape), np.zeros(t.shape), np.zeros(p.shape)
+    for b, sample in enumerate(middles):
+        there = sample != 0
+        # A row a window, a column a voxel of it.
+        ts, ps, ws = (sliding_window_view(x[b], sizes)[there].reshape(-1, taps.size) for x in (t, p, w))
+        ws = ws * taps.reshape(-1)
+        # S[tp] - S[t]S[p]/V and S[tt] - S[t]^2/V, as sums of products of deviations: nothing cancels.
+        t0, p0 = _deviations(ts, ws), _deviations(ps, ws)
+        wt, wp = ws * t0, ws * p0
+        ncc[b][there], *slopes = local((wt * p0).sum(-1), (wt * t0).sum(-1), (wp * p0).sum(-1))
+        by_cross, by_vt, by_vp = ((sample[there] * slope)[:, None] for slope in slopes)
+        # d cross / dt = w p0 and d vt / dt = 2 w t0: the means drop out, the deviations sum to zero.
+        by_t, by_p = by_cross * wp + 2 * by_vt * wt, by_cross * wt + 2 * by_vp * wp
+        for column, tap in enumerate(np.ndindex(*sizes)):
+            voxels = tuple(slice(i, i + n) for i, n in zip(tap, shape, strict=True))
+            gt[b][voxels][there] += by_t[:, column]
+            gp[b][voxels][there] += by_p[:, column]
     inside = (slice(None), *(slice(before, before + n) for (before, _), n in zip(around[1:], shape, strict=True)))
     return ncc, gt[inside], gp[inside]
 
 
 def _deviations(x, weights):
-    """Return ``x`` less its weighted mean, taken about one that has a weight: equal numbers deviate by exactly 0."""
-    if not np.any(weights > 0):
-        return np.zeros_like(x)
-    x = x - x[weights > 0][0]
-    return x - np.vdot(weights, x) / weights.sum()
+    """Return each row of ``x`` less its weighted mean; where nothing has a weight, 0.
+
+    It is taken about a number that has a weight: equal numbers deviate by exactly 0.
+    """
+    first = np.argmax(weights > 0, axis=1, keepdims=True)
+    x = x - np.take_along_axis(x, first, axis=1)
+    total = weights.sum(axis=1, keepdims=True)
+    empty = total == 0
+    return np.where(empty, 0.0, x - (weights * x).sum(axis=1, keepdims=True) / np.where(empty, 1.0, total))
 
 
 def gncc(
@@ -283,7 +292,7 @@ def gncc(
     nr, dr = (small if x is None else x for x in (smooth_nr, smooth_dr))
     w = _weights(mask, t.shape)
     n = _weighted_sum(w, np.ones_like(t))
-    t0, p0 = (np.stack([_deviations(*pair) for pair in zip(x, w, strict=True)]) for x in (t, p))
+    t0, p0 = (_deviations(x.reshape(len(x), -1), w.reshape(len(w), -1)).reshape(x.shape) for x in (t, p))
     cov, vt, vp = (_weighted_sum(w, a * b) / n for a, b in ((t0, p0), (t0, t0), (p0, p0)))
     flat = (vt * vp + dr) == 0
     below = np.where(flat, 1.0, vt * vp + dr)

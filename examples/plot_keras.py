@@ -38,8 +38,7 @@ fixed, moving = discs(64), discs(64)
 
 
 # %%
-# The spatial transform as a layer. ``warp`` takes the arrays of whatever backend Keras runs on. It must know all sizes,
-# and TensorFlow leaves the batch size open while it traces the model. So the layer warps sample by sample.
+# The spatial transform as a layer. ``warp`` takes the arrays of whatever backend Keras runs on.
 
 
 @keras.saving.register_keras_serializable(package="example")
@@ -52,7 +51,7 @@ class Warp(keras.layers.Layer):
 
     def call(self, inputs):
         """Return the warped image."""
-        return keras.ops.map(lambda pair: warp(pair[0][None], pair[1][None])[0], inputs)
+        return warp(*inputs)
 
 
 pair = keras.Input((SIZE, SIZE, 1), name="fixed"), keras.Input((SIZE, SIZE, 1), name="moving")

@@ -114,8 +114,8 @@ class Evaluation:
         """Return the value and ``scale`` times the gradient of its sum over the batch."""
         with self.active():
             self._read_constants()
-            sums, made = self._in_one_go(wrt, scale)
-            return self.memory.give(self._finish(sums)[0]), self._restored(made, wrt)
+            _, value, made = self._in_one_go(wrt, scale)
+            return self.memory.give(value), self._restored(made, wrt)
 
     def compute_forward(self, backend: Backend, arrays: Arrays, wrt: tuple[int, ...]) -> tuple[Array, Arrays]:
         """Return the value, and what to save: coefficients and constants, or the gradients if these suffice."""
@@ -182,7 +182,7 @@ class Evaluation:
         """Return the sums of a block, and ``scale`` times the gradients, where these need not wait for the sums."""
         with self.active():
             self._read_constants()
-            sums, made = self._in_one_go(wrt, scale)
+            sums, _, made = self._in_one_go(wrt, scale)
             return tuple(map(self.memory.give, sums)), self._restored(made, wrt)
 
     def gradients(self, coefficients: Sequence[Array], wrt: tuple[int, ...]) -> Arrays:
@@ -192,13 +192,15 @@ class Evaluation:
             made = {index: self.measure.slope(self, coefficients, index) for index in set(wrt)}
             return self._restored(made, wrt)
 
-    def _in_one_go(self, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
+    def _in_one_go(self, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, Array, dict[int, Array]]:
+        """Return the sums, the value, and ``scale`` times the gradients."""
         sums, made = self.measure.in_one_go(self, wrt, scale)
+        value, coefficients = self._finish(sums)
         more = set(wrt) - made.keys()
         if more:
-            scaled = [self.xp.astype(c * scale, self.dtype) for c in self._finish(sums)[1]]
+            scaled = [self.xp.astype(c * scale, self.dtype) for c in coefficients]
             made |= {index: self.measure.slope(self, scaled, index) for index in more}
-        return sums, made
+        return sums, value, made
 
     def _read_constants(self) -> None:
         if self.mask is None:

@@ -61,15 +61,31 @@ class _Wrapping(Differentiable):
 
 @dataclass(frozen=True)
 class Negated(_Wrapping):
-    """``offset - function``; the offset defaults to 0."""
+    """``offset - function``; the offset defaults to 0.
 
-    composed: ClassVar[bool] = True
+    It is attached to autodiff as a whole, so that the sign is in the gradient's factor and costs no pass of its own.
+    """
 
     offset: float = 0.0
 
+    @property
+    def composed(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped function is composed of others."""
+        return self.function.composed
+
+    @property
+    def backward_needs_inputs(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped function's `backward` reads the arrays."""
+        return self.function.backward_needs_inputs
+
+    @property
+    def fused_value_and_gradient(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped function computes both in one pass."""
+        return self.function.fused_value_and_gradient
+
     def value(self, backend: Backend, arrays: tuple[Array, ...]) -> Array:
         """Return ``offset - value``."""
-        return self._turned(apply(self.function, backend, arrays))
+        return self._turned(self.function.value(backend, arrays))
 
     def value_and_gradients(
         self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...], scale: float = 1.0
@@ -77,6 +93,25 @@ class Negated(_Wrapping):
         """Return ``offset - value`` and its gradient."""
         value, gradients = self.function.value_and_gradients(backend, arrays, wrt, -scale)
         return self._turned(value), gradients
+
+    def forward(
+        self, backend: Backend, arrays: tuple[Array, ...], wrt: tuple[int, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return ``offset - value``, and what the wrapped function saves."""
+        value, saved = self.function.forward(backend, arrays, wrt)
+        return self._turned(value), saved
+
+    def backward(
+        self,
+        backend: Backend,
+        arrays: tuple[Array, ...],
+        wrt: tuple[int, ...],
+        of: tuple[int, ...],
+        saved: tuple[Array, ...],
+        cotangent: Array,
+    ) -> tuple[Array, ...]:
+        """Return the gradients for ``wrt`` times a cotangent, which is negated for the wrapped function."""
+        return self.function.backward(backend, arrays, wrt, of, saved, -cotangent)
 
     def _turned(self, value: Array) -> Array:
         return self.offset - value if self.offset else -value

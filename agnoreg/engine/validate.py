@@ -65,6 +65,8 @@ def check_integer(name: str, value: Any, least: int) -> int:
 def check_rank(name: str, shape: tuple[int | None, ...], least: int, layout: str = "(batch, ...)") -> None:
     """Raise ValueError if an array has fewer than ``least`` axes, or an axis of size 0 other than the batch."""
     if len(shape) < least:
-        raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.")
+        hint = " Give a single sample an axis of the batch, array[None]; planes and lines need spatial_dims=2 or 1."
+        hint = hint if len(shape) == least - 1 > 2 else ""
+        raise ValueError(f"{name} must have at least {least} axes, {layout}, got shape {shape}.{hint}")
     if 0 in shape[1:]:
         raise ValueError(f"{name} must not be empty, got shape {shape}.")

@@ -101,7 +101,7 @@ def _app() -> Any:
             str | None, typer.Argument(help="One of them: its formula, range and arguments.", autocompletion=_losses)
         ] = None,
     ) -> None:
-        """List every registered loss and its metric: range, direction, value for equal images, arguments."""
+        """List every registered loss and its metric: range, direction, best value, arguments."""
         from agnoreg.evaluate.lists import print_loss, print_losses
 
         print_losses() if name is None else print_loss(name)
@@ -140,6 +140,6 @@ def _losses(incomplete: str) -> list[str]:
 
 
 def _metrics(incomplete: str) -> list[str]:
-    from agnoreg.evaluate.quantities import QUANTITIES
+    from agnoreg.evaluate.quantities import ALIASES, GROUPS, QUANTITIES
 
-    return [name for name in QUANTITIES if name.startswith(incomplete)]
+    return [name for name in dict.fromkeys((*QUANTITIES, *GROUPS, *ALIASES)) if name.startswith(incomplete)]

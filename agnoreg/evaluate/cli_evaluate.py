@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from agnoreg.evaluate.cli_messages import activity, warn
+from agnoreg.evaluate.cli_messages import activity, inform, warn
 
 #: In place of a file's name: the standard output.
 STDOUT = Path("-")
@@ -254,7 +254,7 @@ def add_evaluate(app: Any) -> None:
             from agnoreg.evaluate.cli_pairs import check_many, evaluate_many
 
             if dry_run:
-                raise typer.Exit(check_many(pairs, out, **settings))
+                raise typer.Exit(check_many(pairs, out, report_dir, **settings))
             how = {"scheduler": scheduler, "workers": workers, "memory_limit": memory_limit, "keep_parts": keep_parts}
             raise typer.Exit(evaluate_many(pairs, out, quiet, report_dir=report_dir, **settings, **how))
         _none_of(batch, "of many pairs: it needs --pairs")
@@ -299,10 +299,12 @@ def _evaluate_one(
         return
     with activity(quiet) as say:
         result = evaluation.evaluate_pair(**sources, **settings, progress=say)
-        say("writing")
+        say("drawing the report" if outputs["--report"] is not None else "writing")
         evaluation.write_files({path: write(result) for path, write in wanted.items() if path != STDOUT})
     for warning in result.warnings:
         warn(warning)
+    if outputs["--report"] is not None and not quiet:
+        inform(f"the report is written to {outputs['--report']}")
     if to_stdout:
         print(wanted[STDOUT](result), end="")
     else:

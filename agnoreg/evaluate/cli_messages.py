@@ -20,6 +20,11 @@ def warn(message: str) -> None:
     print(f"agnoreg: warning: {' '.join(message.split())}", file=sys.stderr)
 
 
+def inform(message: str) -> None:
+    """Print what is good to know as one line: on stderr, as stdout may hold JSON alone."""
+    print(f"agnoreg: {' '.join(message.split())}", file=sys.stderr)
+
+
 @contextmanager
 def activity(quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """Yield what takes the words for what is being done: on a terminal they are shown after two seconds."""

@@ -55,7 +55,7 @@ class FieldQuantities:
     def value(self, quantity: Quantity) -> tuple[float, float]:
         """Return the number, and the seconds that it took."""
         if quantity.name == "ndv" and len(self.spacing) < 3:
-            raise ValueError("a slice has an area, of which NDV in % says the share.")
+            raise ValueError("a slice has no volume but an area, of which there is the share.")
         found, seconds = self.found(quantity)
         return self._scaled(quantity, getattr(found, quantity.part)), seconds
 

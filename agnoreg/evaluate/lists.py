@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from agnoreg.evaluate.nifti import InputError
@@ -45,24 +46,49 @@ def print_losses() -> None:
 
 
 def print_loss(name: str) -> None:
-    """Print the formula, the range and the arguments of a loss.
+    """Print the formula, the range and the arguments of a loss; of a metric without a gradient its own page.
 
     Raises
     ------
     InputError
         If there is none of that name.
     """
-    from agnoreg.evaluate.metric import Metric, arguments_of, measured_on, metric_of
-    from agnoreg.objects.documentation import sections
+    from agnoreg.evaluate.metric import Metric
+    from agnoreg.evaluate.metrics import CENTROID_NAMES
+    from agnoreg.evaluate.quantities import GROUPS, QUANTITIES
     from agnoreg.objects.registry import loss_class
 
+    console = make_console()
+    if name in CENTROID_NAMES:
+        one = Metric(None)
+        print_line(console, f"{name}: {one.name}, of labels")
+        print_line(console, one.definition)
+        print_line(console, f"Range {range_text(one.value_range)} mm, lower is better; best 0. No arguments.")
+        return
     try:
         kind = loss_class(name)
     except ValueError as error:
+        if name in {**QUANTITIES, **GROUPS}:
+            print_line(console, f"{name} has no gradient: it is no loss, but a metric: agnoreg metrics {name}")
+            console.print()
+            print_metric(name)
+            return
         raise InputError(one_line(error)) from error
+    _print_loss(console, name, kind)
+    if (counted := _counted(kind)) is not None:
+        console.print()
+        print_line(
+            console,
+            f"agnoreg metrics {counted} prints the same of label maps, whose voxels are counted, without a gradient.",
+        )
+
+
+def _print_loss(console: Any, name: str, kind: Any) -> None:
+    from agnoreg.evaluate.metric import Metric, arguments_of, measured_on, metric_of
+    from agnoreg.objects.documentation import sections
+
     # A class's own name means that class alone; any other name, an alias too, the loss with its metric.
     metric = kind if name == kind.__name__ else metric_of(kind)
-    console = make_console()
     said = sections(metric.__doc__ or "")
     same = metric is kind
     print_line(
@@ -75,15 +101,27 @@ def print_loss(name: str) -> None:
     for cls in dict.fromkeys((metric, kind)):
         one = Metric(cls())
         unit = f" {one.unit}" if one.unit else ""
-        best = "" if one.identity_value is None else f"; {one.identity_value + 0.0:.4g} for equal inputs"
+        on = measured_on(cls)
+        perfect = "displacements of zero" if cls.inputs == 1 else f"two equal {' or '.join(on)}"
+        best = "" if one.identity_value is None else f"; {one.identity_value + 0.0:.4g} for {perfect}"
         ends = range_text(one.value_range)
-        print_line(
-            console, f"{cls.__name__}: {ends}{unit}, {one.direction} is better{best}; of {', '.join(measured_on(cls))}"
-        )
+        print_line(console, f"{cls.__name__}: {ends}{unit}, {one.direction} is better{best}; of {', '.join(on)}")
     console.print()
     defaults = arguments_of(kind)
     print_line(console, f"Arguments: {arguments_text(defaults)}" if defaults else "No arguments.")
     _print_text(console, sections(kind.__doc__ or "").get("Parameters", ""), indented=True)
+
+
+def _counted(kind: Any) -> str | None:
+    """Return the metric that counts voxels of what a loss is of, by its name; None where there is none."""
+    from agnoreg.evaluate.quantities import ALIASES
+    from agnoreg.objects.mixins import metric_of
+    from agnoreg.objects.registry import registered_losses
+
+    losses = registered_losses()
+    return next(
+        (ALIASES[name] for name in ALIASES if name in losses and metric_of(losses[name]) is metric_of(kind)), None
+    )
 
 
 def print_metrics() -> None:
@@ -108,26 +146,38 @@ def print_metrics() -> None:
 
 
 def print_metric(name: str) -> None:
-    """Print the definition, the range, the arguments and the conventions of a metric, or of a group of them.
+    """Print the definition, range, arguments and conventions of a metric, or of a group; of a loss its own page.
 
     Raises
     ------
     InputError
         If there is none of that name.
     """
-    from agnoreg.evaluate.quantities import GROUPS, QUANTITIES
+    from agnoreg.evaluate.metrics import CENTROID_NAMES
+    from agnoreg.evaluate.quantities import ALIASES, GROUPS, QUANTITIES
+    from agnoreg.objects.registry import loss_class, registered_losses
 
-    members = GROUPS.get(name, (name,) if name in QUANTITIES else ())
+    console = make_console()
+    meant = ALIASES.get(name, name)
+    members = GROUPS.get(meant, (meant,) if meant in QUANTITIES else ())
     if not members:
+        with suppress(ValueError):
+            if name in CENTROID_NAMES or loss_class(name):
+                print_line(console, f"{name} is described by agnoreg losses {name}:")
+                console.print()
+                print_loss(name)
+                return
         known = ", ".join((*QUANTITIES, *(group for group in GROUPS if group not in QUANTITIES)))
         raise InputError(f"There is no metric {name!r}: there are {known}. agnoreg losses lists those with a gradient.")
-    console = make_console()
+    losses = registered_losses()
+    if meant != name:
+        print_line(console, f"{name} means {meant} among the metrics.")
     for place, member in enumerate(members):
         one = QUANTITIES[member]
         if place:
             console.print()
         unit = f" {one.unit}" if one.unit else ""
-        print_line(console, f"{one.name}: {one.title}, of {', '.join(one.measures)}")
+        print_line(console, f"{one.name}: {one.title}; of {', '.join(one.measures)}")
         print_line(console, one.definition)
         best = "" if one.identity_value is None else f"; best {one.identity_value:.4g}"
         print_line(console, f"Range {range_text(one.value_range)}{unit}, {one.direction} is better{best}.")
@@ -135,6 +185,11 @@ def print_metric(name: str) -> None:
             print_line(console, f"Arguments: {arguments_text(one.known)}")
         for convention in one.conventions:
             print_line(console, f"- convention={convention}: {one.given(convention=convention).definition}")
+        if loss := next((name for name, found in ALIASES.items() if found == member and name in losses), None):
+            print_line(
+                console,
+                f"agnoreg losses {loss} prints the loss, of soft labels, too; --loss {loss} computes its metric.",
+            )
 
 
 def _print_text(console: Any, text: str, indented: bool = False) -> None:

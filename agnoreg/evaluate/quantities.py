@@ -143,15 +143,15 @@ _FIELD = (
     _field(
         "nondiffeomorphic_volume",
         "ndv_percent",
-        "NDV",
+        "NDV, share",
         "percent",
-        "the volume of the tetrahedra that the map turns inside out, by that of the voxels that count",
+        "the volume of the tetrahedra that the map turns inside out, as a share of that of the voxels that count",
         "%",
     ),
     _field(
         "nondiffeomorphic_volume",
         "ndv",
-        "NDV",
+        "NDV, volume",
         "volume",
         "the volume of the tetrahedra that the map turns inside out",
         "mm^3",
@@ -185,6 +185,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "nondiffeomorphic_volume": [one.name for one in _FIELD if one.function == "nondiffeomorphic_volume"],
     "tre": [one.name for one in _LANDMARKS],
 }
+#: Other names, by which the losses go: what is meant where a metric of labels is.
+ALIASES: Mapping[str, str] = {"dice": "overlap_dice", "jaccard": "overlap_jaccard", "hd": "hausdorff"}
 #: What is reported unless something else is asked for.
 DEFAULT: Mapping[str, Sequence[str]] = {
     "labels": ("sensitivity", "precision", "volume_similarity", "hd95", "masd", "assd"),

@@ -2,20 +2,28 @@
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from agnoreg.evaluate.found import FoundMean, found_means
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from agnoreg.evaluate.batch.figures import Figures
     from agnoreg.evaluate.evaluation import Checked, Evaluation, Record
-    from agnoreg.metrics import Summary
 
 BEST = "- best: the value of two equal images or labels, or of a field of zero displacement."
+FOUND = (
+    "- n of N found: the mean over the n labels that both maps have. A distance between surfaces of any other is inf, "
+    "and so is the mean of all N in JSON and CSV."
+)
 #: How wide names of metrics and of labels may be, the widest that fits the terminal first.
 WIDTHS = (60, 34, 26, 20, 16)
+#: Room for names beside numbers that is enough, though longer ones are folded.
+MOST = 24
 
 
 def print_evaluation(result: "Evaluation", verbose: bool = False, quiet: bool = False) -> None:
@@ -40,7 +48,7 @@ def print_evaluation(result: "Evaluation", verbose: bool = False, quiet: bool = 
         console.print()
     records = [record for record in result.records if not quiet or not isinstance(record.label, int)]
     for width in WIDTHS:
-        table = _records(records, console, width, verbose)
+        table = _records(records, result.records, console, width, verbose)
         if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
             break
     console.print(table)
@@ -49,6 +57,8 @@ def print_evaluation(result: "Evaluation", verbose: bool = False, quiet: bool = 
     console.print()
     for note in result.notes:
         print_line(console, f"- {note}")
+    if any(found for record in records for found in found_means(result.records, record)):
+        print_line(console, FOUND)
     print_line(console, BEST)
     console.print()
     for line in _definitions(result.records):
@@ -68,7 +78,9 @@ def _definitions(records: "Sequence[Record]") -> list[str]:
     ]
 
 
-def _records(records: "Sequence[Record]", console: "Console", width: int, verbose: bool) -> "Table":
+def _records(
+    records: "Sequence[Record]", all_records: "Sequence[Record]", console: "Console", width: int, verbose: bool
+) -> "Table":
     from rich.text import Text
 
     labelled = any(record.label is not None for record in records)
@@ -86,12 +98,13 @@ def _records(records: "Sequence[Record]", console: "Console", width: int, verbos
         name = _folded(f"{record.title or record.metric} ({record.unit})" if record.unit else record.title, width)
         if record.arguments:
             name += f"\n{_folded('(' + arguments_text(record.arguments) + ')', width)}"
+        before, after = found_means(all_records, record)
         cells: list[Text | str] = [
             # A name is printed once for all labels.
             Text("" if record.label is not None and name == previous else name),
             *([Text(_folded(_label(record), width))] if labelled else []),
-            *(["" if record.before is None else _digits(record, record.before)] if compared else []),
-            _digits(record, record.value),
+            *(["" if record.before is None else _value(record, record.before, before)] if compared else []),
+            _value(record, record.value, after),
             *([range_text(record.value_range)] if ranges else []),
             record.direction,
             best_text(record.identity_value, console),
@@ -123,32 +136,72 @@ def print_checked(checked: "Checked", outputs: Sequence[Path]) -> None:
     print_line(console, "Nothing was computed, and nothing was written.")
 
 
-def print_figures(figures: "Mapping[str, Summary]") -> None:
-    """Print the figures of each metric over pairs."""
-    from rich.text import Text
-
-    if not figures:
+def print_figures(figures: "Figures") -> None:
+    """Print the figures of each metric over pairs: no name and no number is cut, however narrow the terminal."""
+    if not figures.all:
         return
     console = make_console()
-    table = make_table("over all pairs", "pairs", "mean", "SD", "median", "least", "greatest")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, one in figures.items():
-        numbers = (f"{x:.4g}" for x in (one.mean, one.sd, one.median, one.minimum, one.maximum))
-        table.add_row(Text(_folded(name, WIDTHS[1])), str(one.values), *numbers)
+    rows = {}
+    for name, whole in figures.all.items():
+        one = figures.found.get(name, whole)
+        numbers = (one.mean, one.sd, one.median, one.minimum, one.maximum)
+        rows[name] = [str(one.values), *(f"{x:.4g}" for x in numbers)]
     console.print()
-    console.print(table)
-    for name, one in figures.items():
-        if one.infinite:
-            rest = f"; the mean of the others is {one.mean_finite:.4g}" if one.values > one.infinite else ""
-            text = f"- {name}: inf in {one.infinite} pairs{rest}."
-            print_line(console, text)
+    _print_numbers(console, [figures.titles[name] for name in rows], list(rows.values()))
+    console.print()
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name, one in figures.found.items():
+        whole = figures.all[name]
+        alike.setdefault((whole.infinite, whole.values - one.values), []).append(figures.titles[name])
+    for (count, nothing), titles in alike.items():
+        pairs = f"{count} pair{'s' * (count != 1)}"
+        none = f", of {nothing} of which nothing was found" if nothing else ""
+        text = f"{'; '.join(titles)}: inf in {pairs}, as a structure was missed{none}. The figures are of those found."
+        print_line(console, f"- {text}")
+    if any(name.endswith("[mean]") or "[mean] (" in name for name in rows):
+        print_line(console, "- Of labels, the value of a pair is the mean over its labels.")
+
+
+HEADS = ("pairs", "mean", "SD", "median", "least", "greatest")
+
+
+def _print_numbers(console: "Console", names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of names and numbers; where there is no room, with each name on a line of its own."""
+    sizes = [max(map(len, (head, *column))) for head, *column in zip(HEADS, *rows, strict=True)]
+    room = console.width - sum(sizes) - len(sizes)
+    folded = [_folded(name, width := max(room, 1)).split("\n") for name in names]
+    beside = room >= min(MOST, max(map(len, names))) and all(len(x) <= width for lines in folded for x in lines)
+    wide = max(len("over all pairs"), *(len(line) for lines in folded for line in lines)) if beside else 2
+
+    def line(name: str, cells: Sequence[str]) -> str:
+        return name.ljust(wide) + "".join(" " + cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))
+
+    def show(text: str) -> None:
+        console.print(text.rstrip(), markup=False, soft_wrap=True)
+
+    show(line("over all pairs", HEADS) if beside else "over all pairs\n" + line("", HEADS))
+    show(("─" if console.encoding.startswith("utf") else "-") * min(console.width, len(line("", HEADS))))
+    for name, lines, cells in zip(names, folded, rows, strict=True):
+        if beside:
+            show(line(lines[0], cells))
+            for rest in lines[1:]:
+                show(f"  {rest}")
+        else:
+            show(name)
+            show(line("", cells))
 
 
 def _label(record: "Record") -> str:
     if record.label is None:
         return ""
     return f"{record.label} {record.label_name}" if record.label_name else str(record.label)
+
+
+def _value(record: "Record", value: float, found: FoundMean | None) -> str:
+    """Return a value; of a mean over labels that of those found, where these are not all, with their number below."""
+    if found is None or not found.found:
+        return _digits(record, value)
+    return f"{_digits(record, found.value)}\n{found.found} of {found.of} found"
 
 
 def _digits(record: "Record", value: float) -> str:

@@ -51,7 +51,7 @@ def warp(image: Array, ddf: Array) -> Array:
     ------
     ValueError
         If the rank of the image or of the field is wrong, the field has not a component for each axis, or their sizes
-        differ.
+        differ. While a function is traced, the batch size alone may be unknown.
 
     Examples
     --------
@@ -107,11 +107,17 @@ def warp_adjoint(image: Array, ddf: Array, cotangent: Array, wrt: tuple[int, ...
     Raises
     ------
     ValueError
-        As `warp`; also if the cotangent's shape is not the image's, or ``wrt`` names something other than 0 and 1.
+        As `warp`; also if the cotangent's shape is not the image's, or ``wrt`` names something other than 0 and 1, or
+        the batch size is unknown while a function is traced.
     NotImplementedError
         If the image's gradient is wanted and the backend has no ``scatter_add``.
     """
     backend, arrays = _checked(image, ddf, cotangent)
+    if None in arrays[0].shape:
+        raise ValueError(
+            f"The gradients of a warp need a batch size that is known while the function is traced, got "
+            f"{tuple(image.shape)}: state it, or differentiate `warp` by the framework's own autodiff."
+        )
     with backend.execution.at(arrays[0]):
         image, ddf, cotangent = (backend.autodiff.detach(array) for array in arrays)
         return _gradients(backend, image, ddf, cotangent, wrt)
@@ -189,7 +195,7 @@ class _Cells(NamedTuple):
     rows
         The image with its zero border: a row a voxel, a column a channel.
     grid
-        Shape of the slab, ``(samples, planes, d2, d3)``.
+        Shape of the slab, ``(samples, planes, d2, d3)``, to reshape to: -1 where the number of samples is unknown.
     index
         Row of the lowest of the 8 voxels, 1-D.
     offsets
@@ -212,13 +218,17 @@ class _Cells(NamedTuple):
 def _locate(backend: Backend, rows: Array, sizes: tuple[int, ...], u: Array, start: Any) -> _Cells:
     """Find the cells of a slab of displacements ``u`` whose first plane is the image's plane ``start``."""
     xp, dtype, device = backend.xp, u.dtype, backend.device(u)
-    grid = tuple(u.shape[:4])
+    grid = _open(tuple(u.shape[:4]))
     bordered = [size + 2 * _BORDER for size in sizes]
     strides = [bordered[1] * bordered[2], bordered[2], 1]
     nan, zero = (xp.asarray(value, dtype=dtype, device=device) for value in (math.nan, 0.0))
 
     def positions(axis: int, dtype: Any) -> Array:
-        return xp.reshape(xp.arange(grid[axis], dtype=dtype, device=device), (-1,) + (1,) * (3 - axis))
+        if grid[axis] == -1:
+            numbers = xp.cumulative_sum(xp.ones_like(u[:, 0, 0, 0, 0], dtype=dtype)) - 1
+        else:
+            numbers = xp.arange(grid[axis], dtype=dtype, device=device)
+        return xp.reshape(numbers, (-1,) + (1,) * (3 - axis))
 
     # Infinity less its floor would warn, and so would NaN as an integer: a displacement with either becomes a NaN point
     # of the image's first cell.
@@ -280,12 +290,17 @@ def _over_slabs(
     return totals, pieces
 
 
+def _open(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Return a shape to reshape to: -1 for a batch size that is unknown while a function is traced."""
+    return tuple(-1 if size is None else size for size in shape)
+
+
 def _as_volumes(xp: Any, image: Array, ddf: Array, *cotangent: Array) -> tuple[Array, ...]:
     """Give images and a field of fewer axes single planes and lines, and the field components of 0 along them."""
     dims = len(ddf.shape) - 2
     if dims == 3:
         return image, ddf, *cotangent
-    batch, *sizes = ddf.shape[:-1]
+    batch, *sizes = _open(tuple(ddf.shape[:-1]))
     grid = (batch, *(1,) * (3 - dims), *sizes)
     zeros = xp.zeros_like(ddf[..., :1])
     ddf = xp.concat([zeros] * (3 - dims) + [ddf], axis=-1)
@@ -304,7 +319,10 @@ def _checked(image: Array, ddf: Array, *cotangent: Array) -> tuple[Backend, tupl
     if len(of_image) not in (dims + 1, dims + 2):
         raise ValueError(f"The image must have shape (B, {axes}) or (B, {axes}, ch), got {of_image}.")
     if of_ddf[-1] != dims:
-        raise ValueError(f"The displacement field must have {dims} components on its last axis, got shape {of_ddf}.")
+        hint = " A single field lacks the axis of the batch: ddf[None]." if of_ddf[-1] == dims + 1 else ""
+        raise ValueError(
+            f"The displacement field must have {dims} components on its last axis, got shape {of_ddf}.{hint}"
+        )
     if of_image[: dims + 1] != of_ddf[: dims + 1]:
         raise ValueError(
             f"The image of shape {of_image} and the displacement field of shape {of_ddf} must agree in (B, {axes})."
@@ -312,11 +330,6 @@ def _checked(image: Array, ddf: Array, *cotangent: Array) -> tuple[Backend, tupl
     for shape in of_cotangent:
         if shape != of_image:
             raise ValueError(f"The cotangent of shape {shape} must have the image's shape {of_image}.")
-    if None in of_image:
-        raise ValueError(
-            f"The warp needs sizes that are known while it is traced, got {of_image} and {of_ddf}. State the "
-            "batch size, or map the warp over the samples, one at a time."
-        )
     if 0 in of_image:
         raise ValueError(f"The image must not be empty, got shape {of_image}.")
     return backend, arrays

@@ -117,7 +117,7 @@ def folding(
 
     References
     ----------
-    Y. Liu et al., IJCV 2024, arXiv 2212.06060 (digital diffeomorphisms).
+    Liu et al., IJCV 2024, arXiv 2212.06060 (digital diffeomorphisms).
     """
     field, values = _gathered("folding", Folds, ddf, mask, spacing, units, convention, data_format)
     voxels, count, digital_count, least, percentile, greatest = values
@@ -166,7 +166,7 @@ def nondiffeomorphic_volume(
 
     References
     ----------
-    Y. Liu et al., IJCV 2024, arXiv 2212.06060.
+    Liu et al., IJCV 2024, arXiv 2212.06060.
     """
     field, values = _gathered(
         "nondiffeomorphic_volume", NegativeVolume, ddf, mask, spacing, units, convention, data_format, least_dims=2

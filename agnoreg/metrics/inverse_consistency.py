@@ -79,7 +79,7 @@ def inverse_consistency_error(
 
     References
     ----------
-    G. E. Christensen, H. J. Johnson, IEEE TMI 20(7), 2001.
+    Christensen and Johnson, IEEE TMI 20(7), 2001.
     """
     there, back = read_field(
         u,

@@ -129,7 +129,7 @@ def target_registration_error(
 
     References
     ----------
-    K. K. Brock et al., AAPM task group 132, Medical Physics 44(7), 2017.
+    Brock et al., AAPM task group 132, Medical Physics 44(7), 2017.
     """
     field_convention("target_registration_error", convention)
     check_choice("point_units", point_units, UNITS)

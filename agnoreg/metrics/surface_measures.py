@@ -57,7 +57,7 @@ def hausdorff(
 
     References
     ----------
-    S. Nikolov et al., arXiv 1809.04430, for surfels; G. Podobnik and T. Vrtovec, arXiv 2410.02630, for how tools
+    Nikolov et al., arXiv 1809.04430, for surfels; G. Podobnik and T. Vrtovec, arXiv 2410.02630, for how tools
     differ.
     """
     found = surface_distances(
@@ -224,7 +224,7 @@ def nsd(
 
     References
     ----------
-    S. Nikolov et al., arXiv 1809.04430.
+    Nikolov et al., arXiv 1809.04430.
     """
     found = surface_distances(
         y_true,

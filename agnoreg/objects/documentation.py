@@ -54,7 +54,7 @@ def value_text(options: Any) -> str:
         said.append(f"in {'[' if math.isfinite(low) else '('}{low:g}, {high:g}{']' if math.isfinite(high) else ')'}")
     said.append(f"{'higher' if options.higher_is_better else 'lower'} is better")
     if options.identity is not None:
-        said.append(f"{options.identity:g} for equal inputs")
+        said.append(f"{options.identity:g} for {'equal inputs' if options.inputs > 1 else 'displacements of zero'}")
     return "; ".join(said) + "."
 
 

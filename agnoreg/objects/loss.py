@@ -68,6 +68,11 @@ class Loss(Options):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Make every subclass a frozen dataclass, whose `call` and `measure` agree."""
+        if "__init__" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} must not have an __init__: the arguments of a loss are annotated attributes of its "
+                "class, as in a dataclass, such as eps: float = 0.1; __post_init__ may check them."
+            )
         super().__init_subclass__(**keywords)
         options = [one for one in cls.__mro__ if issubclass(one, Options) and not issubclass(one, Loss)]
         cls._measured = options[0].parameter_names

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -44,6 +45,38 @@ def _mixed(one: int, other: int) -> Term:
     return Term(tuple(tuple(map(sum, pair)) for pair in pairs), (one, other), share=2.0)  # type: ignore[misc]
 
 
+class Table(NamedTuple):
+    """The terms of a regulariser as the kernel reads them; places are in planes, lines and entries."""
+
+    taps: Array
+    lost: Array
+    groups: Array
+    #: Factors of each term's difference, and of its energy.
+    by: Array
+    shares: Array
+    #: The axes whose factors are multiplied by each difference.
+    axes: list[tuple[int, ...]]
+    #: How far each term's neighbours are along each axis.
+    reach: Array
+
+
+@lru_cache(maxsize=64)
+def table(measure: "FieldKernels") -> Table:
+    """Return the table of a measure's terms, which depends on nothing but its parameters."""
+    terms = list(measure.terms(range(3 - measure.spatial_dims, 3)))
+    sizes = np.asarray((1, 1, measure.step_size))
+    taps = np.asarray([term.taps for term in terms]) * sizes
+    return Table(
+        taps,
+        np.asarray([measure.lost(term) for term in terms]) * sizes[:, None],
+        np.asarray([measure.group(term) for term in terms]),
+        np.asarray([term.by for term in terms]),
+        np.asarray([term.share for term in terms]),
+        [term.axes for term in terms],
+        differences.reaches(taps),
+    )
+
+
 class FieldKernels(Kernels, FieldMeasure):
     """A regulariser by kernels."""
 
@@ -82,34 +115,30 @@ class FieldKernels(Kernels, FieldMeasure):
 
     def in_one_go(self, call: HostEvaluation, wrt: tuple[int, ...], scale: float) -> tuple[Arrays, dict[int, Array]]:
         """Return the sum of the energies, and ``scale`` times the gradient."""
-        step, number = self.step_size, call.dtype.type
-        terms = list(self.terms(range(3 - self.spatial_dims, 3)))
-        sizes = np.asarray((1, 1, step))
-        taps = np.asarray([term.taps for term in terms]) * sizes
-        lost = np.asarray([self.lost(term) for term in terms]) * sizes[:, None]
-        groups = np.asarray([self.group(term) for term in terms])
+        step, known = self.step_size, table(self)
         along = self.along_axes(call)
-        by = np.stack([np.prod(along[:, term.axes], axis=1) * term.by for term in terms], axis=1)
+        by = np.stack([np.prod(along[:, axes], axis=1) for axes in known.axes], axis=1) * known.by
         # Of a sample of which nothing counts there is no gradient.
         counts = np.broadcast_to(np.asarray(call.count, np.float64), (call.samples,))
         share = np.where(counts > 0, self.units[1] * scale / call.parts / np.where(counts > 0, counts, 1.0), 0.0)
-        back = by * np.asarray([term.share for term in terms]) * share[:, None]
-        box = np.asarray([(part.start, part.stop) for part in call.box()])
-        own = box * sizes[:, None]
+        back = by * known.shares * share[:, None]
+        own = np.asarray([(part.start, part.stop) for part in call.box()])
+        own[2] *= step
         out = call.room(tuple(own[:, 1] - own[:, 0])) if wrt else np.empty((call.samples, 0, 0, 0), call.dtype)
         weights = np.empty((call.samples, 0, 0, 0, 0), call.dtype) if call.weights is None else call.weights
         weights = read_only(weights)
         by, back = by.astype(call.dtype), back.astype(call.dtype)
-        shares = np.asarray([number(term.share) for term in terms])
-        field = call.images[0]
+        shares, field = known.shares.astype(call.dtype), call.images[0]
 
         def body(i: int, planes: Part, lines: Part) -> float:
             return differences.energy(
-                field[i], weights[i], step, taps, lost, groups, by[i], back[i], shares, not self.quadratic,
-                own, planes, lines, out[i],
+                field[i], weights[i], step, known.taps, known.lost, known.groups, by[i], back[i], shares,
+                not self.quadratic, own, planes, lines, out[i],
             )  # fmt: skip
 
-        jobs = list(itertools.product(range(call.samples), *self._tiles(call, taps, own, bool(wrt))))
+        jobs = list(
+            itertools.product(range(call.samples), *self._tiles(call, own, known.reach if wrt else 0 * known.reach))
+        )
         sums = np.asarray(run(body, jobs, call.threads)).reshape(call.samples, -1).sum(axis=1)
         return (sums,), {0: out} if wrt else {}
 
@@ -117,9 +146,8 @@ class FieldKernels(Kernels, FieldMeasure):
         """Return which of the weights are a term's."""
         return 0
 
-    def _tiles(self, call: HostEvaluation, taps: Array, own: Array, back: bool) -> tuple[list[Part], list[Part]]:
+    def _tiles(self, call: HostEvaluation, own: Array, reach: Array) -> tuple[list[Part], list[Part]]:
         """Return parts of the box's planes and lines: lines whose differences stay in cache, a few for each thread."""
-        reach = differences.reaches(taps) if back else np.zeros((len(taps), 3), np.int64)
         line = call.shape[3] * call.dtype.itemsize * (2 * reach[:, 0] + 1).sum()
         count = max(LINES, CACHE // int(line) - 2 * int(reach[:, 1].max()))
         (x, end), (y, stop), _ = own.tolist()

@@ -16,6 +16,7 @@ _is_batched = names.find("torch._C._functorch.is_batchedtensor")
 _is_legacy_batched = names.find("torch._C._functorch.is_legacy_batchedtensor")
 _innermost_transform = names.find("torch._C._functorch.peek_interpreter_stack")
 _count_modes = names.find("torch._C._len_torch_dispatch_stack")
+_keeps_graph = names.find("torch._C._autograd._get_current_graph_task_keep_graph")
 _no_subclasses = names.find("torch._C.DisableTorchFunctionSubclass")
 
 
@@ -27,6 +28,11 @@ def transformed() -> bool:
 def dispatched() -> bool:
     """Return whether a mode sees each operation, such as one that records them; yes where nobody knows."""
     return _count_modes is None or _count_modes() > 0
+
+
+def graph_is_kept() -> bool:
+    """Return whether this backward pass keeps its graph, so that there may be another; yes where nobody knows."""
+    return _keeps_graph is None or _keeps_graph()
 
 
 def without_subclasses() -> AbstractContextManager[Any]:

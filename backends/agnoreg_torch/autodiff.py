@@ -8,7 +8,7 @@ from array_api_compat import torch as xp
 
 from agnoreg.backend import Autodiff, broadcast_samples
 from agnoreg_torch import _private, compiled
-from agnoreg_torch._state import batched, mapped, recorded, traced, without_autocast
+from agnoreg_torch._state import batched, mapped, recorded, traced, untouched, without_autocast
 
 Array = torch.Tensor
 
@@ -23,23 +23,25 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, backend: Any, function: Any, wrt: tuple[int, ...], *arrays: Array) -> Array:
-        if function.fused_value_and_gradient and function.backward_needs_inputs:
-            # A gradient that costs no pass of its own is made now, and given away at the first time it is asked for.
-            value, gradients = function.value_and_gradients(backend, arrays, wrt)
-            _Value.keep(ctx, backend, function, wrt, arrays, ())
-            ctx.gradients = gradients
-        else:
-            value, saved = function.forward(backend, arrays, wrt)
-            _Value.keep(ctx, backend, function, wrt, arrays, saved)
+        # A gradient that costs no pass of its own is made now: then the inputs need not be kept.
+        made = function.fused_value_and_gradient
+        value, saved = (function.value_and_gradients if made else function.forward)(backend, arrays, wrt)
+        _Value.keep(ctx, backend, function, wrt, arrays, saved, made)
         return value
 
     @staticmethod
     def keep(
-        ctx: Any, backend: Any, function: Any, wrt: tuple[int, ...], arrays: Sequence[Array], saved: Sequence[Array]
+        ctx: Any,
+        backend: Any,
+        function: Any,
+        wrt: tuple[int, ...],
+        arrays: Sequence[Array],
+        saved: Sequence[Array],
+        made: bool = False,
     ) -> None:
-        """Keep what the gradients need, or at least those arrays whose dtype they get."""
-        ctx.backend, ctx.function, ctx.wrt, ctx.count = backend, function, wrt, len(arrays)
-        ctx.kept = tuple(range(len(arrays))) if function.backward_needs_inputs else wrt
+        """Keep what the gradients need, or where they are ``made`` the arrays whose dtype they get."""
+        ctx.backend, ctx.function, ctx.wrt, ctx.count, ctx.made = backend, function, wrt, len(arrays), made
+        ctx.kept = tuple(range(len(arrays))) if function.backward_needs_inputs and not made else wrt
         ctx.save_for_backward(*(arrays[index] for index in ctx.kept), *saved)
 
     @staticmethod
@@ -51,18 +53,15 @@ class _Value(torch.autograd.Function):
         # An array that is not kept is not read.
         arrays = tuple(kept[ctx.kept.index(i)] if i in ctx.kept else cotangent for i in range(ctx.count))
         with torch.no_grad(), without_autocast(cotangent.device.type):
-            if saved and batched(cotangent):
+            if ctx.made:
+                gradients = _scaled(saved, cotangent, given_away=not _private.graph_is_kept())
+            elif batched(cotangent):
                 # Of many cotangents at once the gradient is made once, at unit cotangent: they are factors of samples.
                 unit = torch.ones(cotangent.shape, dtype=cotangent.dtype, device=cotangent.device)
                 made = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, unit)
-                gradients = _scaled(backend, made, cotangent)
-            elif saved:
-                gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
+                gradients = _scaled(made, cotangent, given_away=False)
             else:
-                made, ctx.gradients = ctx.gradients, None
-                if made is None:
-                    _, made = ctx.function.value_and_gradients(backend, arrays, ctx.wrt)
-                gradients = _scaled(backend, made, cotangent)
+                gradients = ctx.function.backward(backend, arrays, ctx.wrt, ctx.wrt, saved, cotangent)
         results: list[Array | None] = [None] * ctx.count
         for index, gradient in zip(ctx.wrt, gradients, strict=True):
             result = gradient.to(arrays[index].dtype)
@@ -116,13 +115,20 @@ class _Gradient(torch.autograd.Function):
         raise RuntimeError(SECOND_DERIVATIVE)
 
 
-def _scaled(backend: Any, gradients: Sequence[Array], cotangent: Array) -> Sequence[Array]:
-    """Return gradients times a cotangent ``(B,)``, in their own memory where that is known to be no batch of them."""
-    unchanged = backend.autodiff.known(lambda: cotangent == 1.0)
-    if unchanged:
-        return gradients
-    multiply = torch.mul if unchanged is None else torch.Tensor.mul_
+def _scaled(gradients: Sequence[Array], cotangent: Array, given_away: bool) -> Sequence[Array]:
+    """Return gradients times a cotangent ``(B,)``; those that are given away, in their own memory where that can be."""
+    multiply: Callable[[Array, Array], Array] = torch.mul
+    if given_away and untouched(cotangent) and _apart(gradients):
+        # On a card nobody looks: that would wait for it.
+        if cotangent.device.type == "cpu" and all(factor == 1.0 for factor in cotangent.tolist()):
+            return gradients
+        multiply = torch.Tensor.mul_
     return [multiply(gradient, broadcast_samples(xp, cotangent, gradient)) for gradient in gradients]
+
+
+def _apart(gradients: Sequence[Array]) -> bool:
+    """Return whether no two gradients share memory, as those of a symmetric function of both images may."""
+    return len({gradient.untyped_storage().data_ptr() for gradient in gradients}) == len(gradients)
 
 
 class TorchAutodiff(Autodiff):

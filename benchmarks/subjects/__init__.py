@@ -11,6 +11,7 @@ from typing import Any
 #: The module of each library, and what it is called in tables.
 LIBRARIES = {
     "agnoreg": ("ours", "agnoreg"),
+    "compat": ("compat", "agnoreg.compat.monai"),
     "monai": ("monai", "MONAI"),
     "voxelmorph": ("voxelmorph", "VoxelMorph (neurite)"),
     "fireants": ("fireants", "FireANTs"),
@@ -24,6 +25,7 @@ LIBRARIES = {
 #: The distribution whose version is stated, of each library that needs one beside its framework.
 DISTRIBUTIONS = {
     "agnoreg": "agnoreg",
+    "compat": "agnoreg",
     "monai": "monai",
     "voxelmorph": "neurite",
     "fireants": "fireants",

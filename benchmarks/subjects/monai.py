@@ -1,30 +1,26 @@
 """MONAI's losses of registration, on PyTorch."""
 
+from importlib import import_module
+
 from benchmarks.inputs import FIELDS
 from benchmarks.subjects import NotOfferedError, by_autograd
 
 COMPACT = "second differences are x[i+1] - 2 x[i] + x[i-1] (ours and DeepReg's: central differences applied twice)"
 
 
-def build(loss, arrays, backend, device):
-    """Return MONAI's loss, with the constants of ours where it has them as arguments."""
+def build(loss, arrays, backend, device, module="monai.losses"):
+    """Return MONAI's loss, with the constants of ours where it has them as arguments; or that of another module."""
     import torch
-    from monai.losses import (
-        BendingEnergyLoss,
-        DiceLoss,
-        DiffusionLoss,
-        GlobalMutualInformationLoss,
-        LocalNormalizedCrossCorrelationLoss,
-    )
 
+    theirs = import_module(module)
     options = {key: value for key, value in loss.items() if key != "name"}
     makers = {
-        "lncc": lambda: LocalNormalizedCrossCorrelationLoss(**{"kernel_size": 9} | options, smooth_nr=1e-5),
-        "gmi": lambda: GlobalMutualInformationLoss(**options, smooth_nr=1e-5, smooth_dr=1e-5),
-        "bending": BendingEnergyLoss,
-        "gradient": DiffusionLoss,
-        "dice": DiceLoss,
-        "jaccard": lambda: DiceLoss(jaccard=True),
+        "lncc": lambda: theirs.LocalNormalizedCrossCorrelationLoss(**{"kernel_size": 9} | options, smooth_nr=1e-5),
+        "gmi": lambda: theirs.GlobalMutualInformationLoss(**options, smooth_nr=1e-5, smooth_dr=1e-5),
+        "bending": theirs.BendingEnergyLoss,
+        "gradient": theirs.DiffusionLoss,
+        "dice": theirs.DiceLoss,
+        "jaccard": lambda: theirs.DiceLoss(jaccard=True),
     }
     if loss["name"] not in makers:
         raise NotOfferedError("MONAI has no such loss")

@@ -1,9 +1,9 @@
 """What one process of the tests of Keras does, for Keras chooses its backend when it is imported.
 
 ``train`` fits one step of losses and compares it with the NumPy adapter's gradient, in slabs of four planes, and saves
-compiled models, which ``load`` evaluates in a process of its own, where it also fits a step of 96^3; ``distribute``
-fits one on two devices; ``vary`` fits steps of volumes of several sizes, with weights of voxels, too. What they find
-is printed as a line of JSON.
+compiled models, which ``load`` evaluates in a process of its own. There it also fits a step of 96^3, and steps of
+volumes of several sizes, with weights of voxels, too. ``distribute`` fits one on two devices. What they find is printed
+as a line of JSON.
 """
 
 import dataclasses
@@ -134,7 +134,7 @@ def load(folder):
         assert type(model.loss) is type(loss)
         assert model.loss.get_config() == loss.get_config()
         results[name] = model.evaluate(x, y, sample_weight=weights, verbose=0)
-    return {"saved": results, "large": large()}
+    return {"saved": results, "large": large(), "varied": vary()}
 
 
 SIZES = ((8, 9, 7), (7, 6, 9))
@@ -207,7 +207,7 @@ def steps(loss, weights=None, unknown=False, **compile_options):
     return abs(found - np.mean(values)) / abs(np.mean(values)), abs(float(own) - offset) / abs(offset)
 
 
-def vary(folder):
+def vary():
     """Return what `steps` finds."""
     graphs = keras.config.backend() == "tensorflow"
     # TensorFlow takes long to trace windows and fields, of each size once more.
@@ -243,5 +243,5 @@ if __name__ == "__main__":
     # Keras's own variables raise it while a model is saved.
     warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
     command, folder = sys.argv[1:]
-    commands = {"train": train, "load": load, "distribute": distribute, "vary": vary}
+    commands = {"train": train, "load": load, "distribute": distribute}
     print(json.dumps(commands[command](Path(folder))))

@@ -124,9 +124,10 @@ def test_two_devices_make_the_step_of_one(tmp_path):
     check(found)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_volumes_of_several_sizes_and_weights_of_voxels_are_fitted_as_numpy_does(backend, tmp_path):
-    found = run(backend, "vary", tmp_path)
+@started_together
+def test_volumes_of_several_sizes_and_weights_of_voxels_are_fitted_as_numpy_does(processes):
+    backend, _, loaded = processes
+    found = loaded["varied"]
     assert len(found["errors"]) == (4 if backend == "tensorflow" else 3)
     check(found["errors"])
     if backend == "tensorflow":

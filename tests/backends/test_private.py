@@ -67,7 +67,7 @@ def test_without_pytorchs_private_names_numbers_and_gradients_stay(name, monkeyp
 
     expected = computed()
     chosen = all_but(_private)
-    assert len(chosen) == 1 + len(_private.names.missing) + 7
+    assert len(chosen) == 1 + len(_private.names.missing) + 8
     for vanished in chosen:
         with monkeypatch.context() as patch:
             for one in vanished:

@@ -125,21 +125,6 @@ def test_backward_can_be_called_twice_and_with_another_cotangent():
     torch.testing.assert_close(weighted, ones * weights[:, None, None, None])
 
 
-@pytest.mark.parametrize("kernels", [True, False])
-@pytest.mark.parametrize("name", ["ssd", "cross-entropy"])
-def test_a_gradient_that_is_made_with_the_value_is_given_away_once(name, kernels, monkeypatch):
-    monkeypatch.setattr(agnoreg.get_backend("torch"), "kernels", kernels)
-    t, p = torch.rand(2, 3, 4, 5, 4)
-    loss = agnoreg.build_loss({"name": name, "reduction": "none"})
-    _, expected = agnoreg.value_and_grad(loss, t, p)
-    value = loss(t, p.requires_grad_())
-    for cotangent in (torch.ones(3), torch.tensor([1.0, -2.0, 0.5]), torch.ones(3)):
-        (gradient,) = torch.autograd.grad(value, p, cotangent, retain_graph=True)
-        torch.testing.assert_close(gradient, expected * cotangent[:, None, None, None])
-        # It is the caller's, who may write to it: the next one is another.
-        gradient.zero_()
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_is_computed_in_float32(name, dtype):

@@ -89,7 +89,15 @@ def test_the_table_shows_the_values_of_the_api(files, run):
     assert (code, err) == (0, "")
     table = rows(out)
     result = evaluate_pair(*PAIR, ddf="ddf.nii.gz")
-    folds = ["folded voxels", "folding (%)", "digital folding (%)", "min det(J)", "NDV (%)", "NDV (mm^3)", "SDlogJ"]
+    folds = [
+        "folded voxels",
+        "folding (%)",
+        "digital folding (%)",
+        "min det(J)",
+        "NDV, share (%)",
+        "NDV, volume (mm^3)",
+    ]
+    folds.append("SDlogJ")
     assert list(table) == ["metric", *NAMES[:4], "gradient norm", "bending energy (1/mm^2)", *folds]
     for cells, record in zip(list(table.values())[1:], result.records, strict=True):
         assert float(cells[0]) == pytest.approx(record.value, rel=0.005)

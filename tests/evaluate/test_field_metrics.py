@@ -84,7 +84,7 @@ def test_a_slice_has_a_share_and_no_volume(rng):
     expected = nondiffeomorphic_volume(flat[:, :, 0, :2][None], spacing=SIZES[:2])
     assert found["ndv_percent"] == expected.percent[0]
     assert "ndv" not in found
-    assert "NDV left out: a slice has an area, of which NDV in % says the share." in result.notes
+    assert "NDV, volume left out: a slice has no volume but an area, of which there is the share." in result.notes
 
 
 def learn2reg_field(field, mask=None):

@@ -13,6 +13,8 @@ import pytest
 import surface_distance
 
 from agnoreg.evaluate.evaluation import InputError, evaluate_pair, planned, to_csv, to_json
+from agnoreg.evaluate.found import FoundMean, found_means, mean_of_found
+from agnoreg.evaluate.tables import print_evaluation
 from agnoreg.metrics import overlap, surface_distances
 
 SHAPE = (18, 16, 14)
@@ -158,6 +160,37 @@ def test_a_missed_label_never_drops_out_unseen(evaluated, maps):
         None,
         [],
     )
+
+
+def test_the_table_shows_the_mean_of_the_labels_found_and_of_how_many(evaluated, maps, capsys):
+    """Of two labels one is missed; before the registration both are there."""
+    fixed, moved = maps
+    zeros = nifti(np.zeros(SHAPE, np.float32))
+    missing = np.where(moved == 7, 0, moved).astype(np.uint8)
+    result = evaluated(fixed, missing, moved_before=zeros, moved_label_before=nifti(moved))
+    found = columns(result)
+    (mean,) = (record for record in result.records if (record.metric, record.label) == ("hd95", "mean"))
+    before, after = found_means(result.records, mean)
+    assert (before, after) == (None, FoundMean(found["hd95"][3], 1, 2))
+    print_evaluation(result)
+    printed = capsys.readouterr().out
+    # HD95, MASD, ASSD, and the distance of centroids, which is undefined.
+    assert printed.count("1 of 2 found") == 4
+    assert "- n of N found: the mean over the n labels that both maps have." in printed
+    assert "found" not in quiet_table(evaluated(fixed, moved), capsys)
+    assert "1 of 2 found" in quiet_table(result, capsys)
+
+
+def quiet_table(result, capsys):
+    print_evaluation(result, quiet=True)
+    return capsys.readouterr().out
+
+
+def test_nothing_found_is_no_mean():
+    assert mean_of_found(math.inf, [math.inf, math.inf]) == FoundMean(math.inf, 0, 2)
+    assert mean_of_found(math.nan, [math.nan]) is None
+    assert mean_of_found(None, [math.inf]) is None
+    assert mean_of_found(1.0, [0.5, 1.5]) is None
 
 
 def test_where_a_tool_raises_an_error_the_other_labels_have_values(evaluated, maps):

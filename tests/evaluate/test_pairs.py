@@ -702,14 +702,39 @@ def test_before_landmarks_and_names_of_labels_are_in_the_table(folder, run, tmp_
         assert row[f"before: {name}"] == record.before
     columns = list(row)
     assert columns.index("before: DiceScore[1 Left L]") == columns.index("DiceScore[1 Left L]") - 1
-    figures = [line.split() for line in out.splitlines() if line.startswith("tre_mean (mm)")]
-    assert figures[0][2:4] == ["1", f"{row['tre_mean (mm)']:.4g}"]
+    figures = [line.split() for line in out.splitlines() if line.startswith("TRE, mean (mm)")]
+    assert figures[0][3:5] == ["1", f"{row['tre_mean (mm)']:.4g}"]
     # The table says what is finished, with names of labels or without.
     for path in Path("out.csv.parts").glob("*.json"):
         path.unlink()
     code, out, _ = run(*command[:5], "--loss", "dice", "--loss", "hd95", "--loss", "tre_mean")
     assert out.startswith("out.csv: 1 of 1 pairs evaluated, 1 of them before; 0 failed.\n")
     assert "DiceScore[1]" in pd.read_csv("out.csv").columns
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_the_figures_of_all_pairs_cut_no_name_and_no_number(folder, run, monkeypatch, columns):
+    """The third pair misses its label; losses of one title are told apart by their arguments."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    save(folder / "moved_label2.nii", np.zeros(SHAPE, np.uint8))
+    losses = ("ssd", "lncc:kernel_size=3", "lncc:kernel_size=5", "LocalNormalizedCrossCorrelationLoss", "hd95", "dice")
+    options = [word for loss in losses for word in ("--loss", loss)]
+    code, out, err = run("--pairs", folder / "pairs.csv", "--out", "out.csv", *options)
+    assert code == 0, err
+    assert "…" not in out
+    table = pd.read_csv("out.csv")
+    assert math.isinf(table["hd95[mean] (mm)"].max())
+    flat = " ".join(out.split())
+    for name in ("SSD", "LNCC kernel_size=3", "LNCC kernel_size=5", "LNCC loss", "Dice"):
+        assert name in flat
+    finite = table["hd95[mean] (mm)"][np.isfinite(table["hd95[mean] (mm)"])]
+    cells = [str(len(finite)), *(f"{x:.4g}" for x in (finite.mean(), finite.std(), finite.median(), min(finite)))]
+    assert f"HD95 (mm) {' '.join(cells)}" in flat
+    assert "HD95 (mm): inf in 1 pair, as a structure was missed, of 1 of which nothing was found." in flat
+    ssd = table["SumSquaredDifference"]
+    assert f"SSD 5 {ssd.mean():.4g} {ssd.std():.4g} {ssd.median():.4g} {ssd.min():.4g} {ssd.max():.4g}" in flat
+    if columns >= 60:
+        assert max(map(len, out.splitlines())) <= columns
 
 
 def test_every_file_that_evaluate_pair_takes_is_a_column(tmp_path, monkeypatch):

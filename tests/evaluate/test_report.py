@@ -22,9 +22,9 @@ from agnoreg.evaluate.evaluation import InputError, evaluate_pair, to_csv, to_js
 from agnoreg.evaluate.records import Record
 from agnoreg.evaluate.report import report_html
 from agnoreg.evaluate.report.case import read_case
-from agnoreg.evaluate.report.fields import volumes
+from agnoreg.evaluate.report.fields import counted_by, determinants, grids, volumes
 from agnoreg.evaluate.report.orientation import PLANES, Orientation, planes_of
-from agnoreg.evaluate.report.pictures import Slices, threshold_of
+from agnoreg.evaluate.report.pictures import Slices, smooth, threshold_of
 from agnoreg.evaluate.report.places import agreement, worst_place, worst_slices
 from agnoreg.evaluate.report.points import around, worst_points
 from agnoreg.evaluate.report.structures import structures
@@ -70,6 +70,7 @@ def test_a_volume_is_turned_as_nibabel_turns_it(order, flips, rng):
     ddf = rng.random((3, 4, 5, 3))
     in_mm = orientation.volume(ddf @ affine[:3, :3].T)
     np.testing.assert_allclose(orientation.field(ddf) @ turned.affine[:3, :3].T, in_mm)
+    np.testing.assert_array_equal(orientation.file_field(orientation.field(ddf)), ddf)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,39 @@ def test_slices_and_the_worst_place_are_where_the_images_differ(tmp_path, rng):
     found = agreement(case, case.moved)
     for place in (worst_slices(found.disagreement), worst_place(found.disagreement)):
         np.testing.assert_allclose(place, (8, 18, 11), atol=2.5)
+    # The voxel that a close-up is of lies in what differs, or next to it.
+    place = np.array(worst_place(found.disagreement))
+    assert (place >= (4, 14, 7)).all()
+    assert (place <= (12, 22, 15)).all()
     assert worst_slices(np.zeros((5, 6, 7))) == (2, 3, 3)
+
+
+def test_what_the_moved_image_lacks_altogether_is_where_they_disagree(tmp_path, rng):
+    """A part of the moved image is 0, as beyond its field of view: its windows are flat and have no correlation."""
+    fixed = rng.random((30, 28, 26)).astype(np.float32)
+    moved = fixed.copy()
+    moved[18:] = 0
+    files = {"fixed": tmp_path / "fixed.nii", "moved": tmp_path / "moved.nii"}
+    for name, array in (("fixed", fixed), ("moved", moved)):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), files[name])
+    case = read_case(files)
+    found = agreement(case, case.moved)
+    assert worst_place(found.disagreement)[0] >= 18
+    assert worst_slices(found.disagreement)[0] >= 18
+    assert (found.correlation[23:] == 0).all()
+    assert (found.disagreement[:13] < 1e-3).all()
+
+
+def test_images_that_are_alike_have_no_worst_place(tmp_path):
+    file = tmp_path / "image.nii"
+    nib.save(nib.Nifti1Image(np.indices((9, 8, 7))[0].astype(np.float32), np.eye(4)), file)
+    alike = {"fixed": file, "moved": file}
+    flat = tmp_path / "flat.nii"
+    nib.save(nib.Nifti1Image(np.ones((9, 8, 7), np.float32), np.eye(4)), flat)
+    for given, there in (({"fixed": flat, "moved": flat}, False), ({"fixed": file, "moved": flat}, True)):
+        assert ("The worst place" in Page(report_html(evaluate_pair(**given), given)).text) == there
+    found = agreement(read_case(alike), read_case(alike).moved)
+    assert found.disagreement.max() < 1e-3
 
 
 def test_contrast_is_the_deviation_in_a_window_that_ends_at_the_border(tmp_path, rng):
@@ -134,6 +167,44 @@ def test_contrast_is_the_deviation_in_a_window_that_ends_at_the_border(tmp_path,
     for place in ((0, 0, 0), (13, 11, 5), (7, 6, 3), (2, 9, 1)):
         window = image[tuple(slice(max(0, at - 4), at + 5) for at in place)]
         assert contrast[place] == pytest.approx(window.std(), rel=1e-4)
+
+
+def test_an_outline_stays_at_the_edge_of_what_has_few_thick_voxels():
+    """A bar two thick voxels high: its outline crosses between them and their neighbours, and is smooth across."""
+    bar = np.zeros((9, 30), np.float32)
+    bar[4:6, 8:22] = 1
+    thick = smooth(bar, (1.0, 4.0))
+    np.testing.assert_array_equal(thick[:, 15], bar[:, 15])
+    assert 0 < thick[4, 7] < 0.5 < thick[4, 8] < 1
+    cubes = smooth(bar, (1.0, 1.0))
+    assert 0 < cubes[3, 15] < 0.5 < cubes[4, 15] < 1
+    assert cubes.sum() == pytest.approx(bar.sum())
+
+
+def test_a_close_up_shows_what_is_inside_the_volume(tmp_path, rng):
+    """The worst place lies in a corner: the picture has no empty part beyond it."""
+    files = {name: tmp_path / f"{name}.nii" for name in ("fixed", "moved")}
+    for file in files.values():
+        nib.save(nib.Nifti1Image((1 + rng.random((80, 70, 60))).astype(np.float32), np.eye(4)), file)
+    slices = Slices(read_case({**files, "scale": False}))
+    for row in slices.close_ups((0, 69, 59)):
+        for picture in row:
+            image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.split(",")[1]))).convert("L"))
+            assert all((side > 0).mean() > 0.5 for side in (image[0], image[-1], image[:, 0], image[:, -1]))
+
+
+def test_grids_are_drawn_where_the_image_is_and_not_at_its_dark_border(folding_pair):
+    ddf = np.zeros((16, 14, 12, 3), np.float32)
+    ddf[0] = 5
+    ddf[8, 7, 6] = 1
+    given = folding_pair(ddf)
+    bright = np.zeros(ddf.shape[:3], np.float32)
+    bright[5:11, 4:10, 3:9] = 1
+    nib.save(nib.Nifti1Image(bright, AFFINE), given["fixed"])
+    case = read_case(given)
+    _, places = grids(Slices(case))
+    np.testing.assert_array_equal(np.linalg.norm(case.ddf[places], axis=-1) > 1, True)
+    assert case.fixed[places] == 1
 
 
 def test_planes_of_volumes_slices_and_lines():
@@ -162,6 +233,67 @@ def test_det_j_of_a_linear_field_and_its_folds(tmp_path, rng):
         assert found.counted.sum() == 4 * 3 * 5
 
 
+def alternating(shape, where, by=1.2):
+    """A field that central differences do not see: every second plane of a block is moved."""
+    ddf = np.zeros((*shape, 3), np.float32)
+    ddf[where][..., 0] = by * (np.indices(ddf[where].shape[:3])[0] % 2)
+    return ddf
+
+
+@pytest.fixture
+def folding_pair(tmp_path, rng):
+    """Writes a field; returns the arguments of `evaluate_pair`."""
+
+    def write(ddf, **given):
+        files = {name: tmp_path / f"{name}.nii" for name in ("fixed", "ddf")}
+        nib.save(nib.Nifti1Image(rng.random(ddf.shape[:3]).astype(np.float32), AFFINE), files["fixed"])
+        nib.save(nib.Nifti1Image(ddf, AFFINE), files["ddf"])
+        return {**files, "moved": files["fixed"], "losses": ["folding", "ndv_percent"], **given}
+
+    return write
+
+
+@pytest.mark.parametrize("convention", [None, "voxelmorph", "icon", "learn2reg"])
+def test_folds_are_marked_where_the_metrics_count_them(folding_pair, convention, rng, tmp_path):
+    shape = (12, 11, 10)
+    mask = (rng.random(shape) < 0.8).astype(np.uint8)
+    nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / "mask.nii")
+    ddf = rng.normal(0, 0.45, (*shape, 3)).astype(np.float32)
+    losses = ["folding", "ndv"] if convention is None else [f"folding:convention={convention}"]
+    given = folding_pair(ddf, mask=tmp_path / "mask.nii", losses=losses)
+    result = evaluate_pair(**given)
+    values = {record.metric: record for record in result.records}
+    found = volumes(read_case(given), counted_by(result.records)[0])
+    assert counted_by(result.records)[0] == convention
+    if convention == "learn2reg":  # It adds 3 and counts none; those that there are are marked.
+        assert values["folding_count"].value == 0 < found.folds
+        return
+    assert found.counted.sum() == values["folding_count"].counted
+    assert 0 < found.folds == values["folding_count"].value
+    if convention is None:
+        percent = values["digital_folding_percent"].value
+        assert 100 * found.digital_folds / found.counted.sum() == pytest.approx(percent)
+        assert found.digital_folds > found.folds
+
+
+def test_a_fold_that_central_differences_do_not_see_is_marked_and_said(folding_pair):
+    given = folding_pair(alternating((14, 13, 12), np.s_[4:10, 4:9, 4:8]))
+    result = evaluate_pair(**given)
+    values = {record.metric: record.value for record in result.records}
+    assert values["folding_count"] == 0 < values["ndv_percent"]
+    found = volumes(read_case(given))
+    assert (found.folds, found.only_digital) == (0, found.digital_folds)
+    assert found.digital_folds > 50
+    slices = Slices(read_case(given))
+    pictures, places, _ = determinants(slices, found)
+    assert all("0 folded voxels marked, and" in picture.alt for picture in pictures)
+    assert found.digital[places[0]].any()
+    text = " ".join(Page(report_html(result, given)).text.split())
+    assert "No voxel is folded by the determinant: det J ≤ 0 by central differences." in text
+    assert f"{found.digital_folds} fold digitally: one of the determinants around them" in text
+    assert "Counted by the determinant: folded voxels, folding. Counted digitally: digital folding, NDV, share." in text
+
+
 # --- what the tables say ----------------------------------------------------------------------------------------------
 
 
@@ -183,7 +315,7 @@ def record(value, before=None, metric="m", title="", unit="", direction="lower",
         (record(0.0, title="folding"), "pass", ""),
         (record(1e-6, title="folding", unit="%"), "look", "beyond the threshold"),
         (record(math.nan), "look", "undefined"),
-        (record(math.inf, title="HD95"), "look", "a structure was missed"),
+        (record(math.inf, title="HD95"), "look", "missed: 1"),
         (record(0.5, before=0.7), "better", "than before"),
         (record(0.5, before=0.4), "look", "worse than before"),
         (record(0.5, before=0.4, direction="higher"), "better", "than before"),
@@ -195,6 +327,21 @@ def record(value, before=None, metric="m", title="", unit="", direction="lower",
 def test_a_verdict_is_by_the_threshold_of_the_field_else_by_the_value_before(one, verdict, why, result):
     (row,) = verdict_rows(replace(result, records=(one,)))
     assert (row.verdict, row.why) == (verdict, why)
+
+
+def test_the_mean_of_a_missed_structure_is_that_of_those_found_with_their_number(result, page):
+    """The label 3 is missed: its HD95 is inf, and its centroid has no distance."""
+    rows = {row.title: row for row in verdict_rows(result)}
+    for title in ("HD95", "MASD", "ASSD", "centroid distance"):
+        own = [one for one in result.records if one.title == title]
+        finite = [one.value for one in own if one.label in (1, 2)]
+        row = rows[title]
+        assert float(row.after) == pytest.approx(np.mean(finite), rel=1e-3)
+        assert (row.of_before, row.of_after, row.verdict, row.why) == ("2 of 3", "2 of 3", "look", "missed: 1")
+        (mean,) = (one.value for one in own if one.label == "mean")
+        assert math.isinf(mean) == (title != "centroid distance")
+    assert (rows["Dice"].of_after, rows["SSD"].of_after) == ("", "")
+    assert "2 of 3 found" in Page(page).text
 
 
 @pytest.mark.parametrize("title", ["SSD", "LNCC", "Pearson's r", "HD95", "scaffold Dice", "TRE, median", "extremes"])
@@ -352,6 +499,19 @@ def test_the_command_writes_a_report(pair, tmp_path, capsys):
     )
     text = Page(file.read_text("utf-8")).text
     assert all(words in text for words in ("SSD", "Structures", "Deformed grid"))
+
+
+def test_the_report_is_named_on_stderr(pair, tmp_path, capsys):
+    file = tmp_path / "report.html"
+    command = ("evaluate", pair["fixed"], pair["moved"], "--loss", "ssd", "--report", file)
+    assert run(*command) == 0
+    assert f"agnoreg: the report is written to {file}\n" in capsys.readouterr().err
+    assert run(*command, "--json", "-") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["metrics"]
+    assert str(file) in printed.err
+    assert run(*command, "--quiet") == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_report_takes_no_inputs_place(pair, tmp_path, capsys):

@@ -7,7 +7,9 @@ import pytest
 from chromium import Chromium, executable
 from report_pages import NASTY, write_pair
 
-from agnoreg.evaluate.report.folder import Job, write_folder
+from agnoreg.evaluate.evaluation import evaluate_pair
+from agnoreg.evaluate.report import Listed, ReportFolder, report_html
+from agnoreg.evaluate.report.folder import INDEX
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,11 +22,12 @@ pytestmark = [
 def pages(tmp_path_factory):
     """The page of a pair and that of all."""
     there = tmp_path_factory.mktemp("browser")
-    jobs = []
-    for index, name in enumerate((NASTY, "second")):
+    names, folder = (NASTY, "second"), ReportFolder(there)
+    for index, name in enumerate(names):
         (there / str(index)).mkdir()
-        jobs.append(Job(name, write_pair(there / str(index), seed=index), str(index)))
-    index = write_folder(there, jobs, f"Pairs {NASTY}", workers=1)
+        pair = write_pair(there / str(index), seed=index)
+        folder.write(name, report_html(evaluate_pair(**pair), pair, name, INDEX), "")
+    index = folder.write_index([Listed(name) for name in names], f"Pairs {NASTY}")
     pair = next(page for page in there.glob("*.html") if page.name not in ("index.html", "second.html"))
     return {"pair": pair, "group": index}
 

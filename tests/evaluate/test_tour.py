@@ -125,6 +125,37 @@ def test_another_name_of_a_loss_has_the_same_page(run):
         assert second[2] == first[2]
 
 
+def test_a_metric_is_found_by_the_name_of_its_loss_and_each_page_names_the_other(run):
+    for name, metric in (("dice", "overlap_dice"), ("jaccard", "overlap_jaccard"), ("hd", "hausdorff")):
+        code, out, err = run("metrics", name)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"{name} means {metric} among the metrics.\n{metric}: ")
+    for name, metric in (("dice", "overlap_dice"), ("DiceScore", "overlap_dice"), ("jaccard", "overlap_jaccard")):
+        assert f"agnoreg metrics {metric} prints" in run("losses", name)[1]
+        assert f"agnoreg losses {metric.removeprefix('overlap_')} prints" in run("metrics", metric)[1]
+    for name in ("bending", "lncc", "centroid_distance"):
+        code, out, err = run("metrics", name)
+        assert (code, err, out.partition("\n\n")[2]) == (0, "", run("losses", name)[1])
+    for name in ("hd95", "tre"):
+        code, out, err = run("losses", name)
+        assert (code, err, out.partition("\n\n")[2]) == (0, "", run("metrics", name)[1])
+        assert out.startswith(f"{name} has no gradient: it is no loss, but a metric")
+
+
+def test_the_best_value_says_of_what_it_is(run):
+    for name in ("bending", "gradient"):
+        assert "0 for displacements of zero; of field" in run("losses", name)[1]
+        assert "equal" not in run("losses", name)[1].partition("Arguments")[0]
+    assert "0 for two equal images or labels; of images, labels" in run("losses", "ssd")[1]
+    assert "1 for two equal images; of images" in run("losses", "lncc")[1]
+
+
+def test_each_title_has_one_definition():
+    quantities = list(QUANTITIES.values())
+    assert len({one.title for one in quantities}) == len(quantities)
+    assert [QUANTITIES[name].title for name in ("ndv_percent", "ndv")] == ["NDV, share", "NDV, volume"]
+
+
 def test_a_name_that_nobody_has_is_answered_by_those_that_there_are(run):
     code, out, err = run("metrics", "hd96")
     assert (code, out) == (2, "")

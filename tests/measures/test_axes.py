@@ -73,6 +73,16 @@ def test_channels_are_not_guessed(images):
         functional.lncc(t, p, data_format="last")
 
 
+def test_a_missing_axis_is_explained(images):
+    t, p = images(2, 7, 8)
+    with pytest.raises(
+        ValueError, match=r"shape \(2, 7, 8\)\. Give a single sample .*, array\[None\]; planes .*=2"
+    ):
+        functional.lncc(t, p)
+    with pytest.raises(ValueError, match=r"ddf\[None\]"):
+        functional.warp(np.zeros((5, 6, 7)), np.zeros((5, 6, 7, 3)))
+
+
 def test_the_map_has_the_images_own_shape(images):
     for shape, options in (
         ((2, 2, 6, 7, 8), {"data_format": "channels_first"}),

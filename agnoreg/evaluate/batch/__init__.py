@@ -4,7 +4,8 @@
 - `rows`: finished rows on disk, each in a file of its own, and what an earlier run left behind.
 - `work`: one pair, wherever it is computed.
 - `here`, `cluster`: where pairs are computed: a few in this process, many by the processes of a cluster.
-- `table_out`: the table.
+- `table_out`: the table. `pages`: a page for each pair, and one of all.
+- `figures`: the figures over all pairs.
 - `run`: all of them in order.
 - `checks`: a try, without computing.
 """

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from agnoreg.evaluate.batch.table_in import Pair
-from agnoreg.evaluate.batch.work import evaluate_on_worker, failed, ready
+from agnoreg.evaluate.batch.work import PAGE, evaluate_on_worker, failed, ready, with_page
 from agnoreg.evaluate.evaluation import InputError
 from agnoreg.files import one_line
 
@@ -62,7 +62,7 @@ def _sent(
         # Of a cluster that grows and shrinks. Where it has no thread, one pair waits for the first.
         room = at_once or max(1, sum(client.nthreads().values()))
         for pair in itertools.islice(waiting, max(0, room - len(away))):
-            future = client.submit(evaluate_on_worker, dict(pair.paths), settings, pure=False)
+            future = client.submit(evaluate_on_worker, dict(pair.paths), with_page(settings, pair.id), pure=False)
             away[future] = pair, pair.files()
             future.add_done_callback(ended.put)
 
@@ -176,16 +176,17 @@ def _knock(scheduler: str) -> None:
         ) from error
 
 
-def check_workers(client: Any, backend: str, device: str | None, tell: Callable[[str], None] | None) -> None:
+def check_workers(client: Any, settings: Mapping[str, Any], tell: Callable[[str], None] | None) -> None:
     """Wait for the first worker, and check that it can compute, before every row fails for the same reason."""
     from distributed import KilledWorker
 
+    backend = settings["backend"]
     if not client.nthreads():
         if tell is not None:
             tell("the scheduler has no worker yet; waiting for the first.")
         client.wait_for_workers(1)
     try:
-        found = client.submit(ready, backend, device, pure=False).result()
+        found = client.submit(ready, backend, settings["device"], PAGE in settings, pure=False).result()
     except InputError:
         raise
     except KilledWorker as error:

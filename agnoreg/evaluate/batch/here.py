@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from agnoreg.evaluate.batch.table_in import Pair
-from agnoreg.evaluate.batch.work import evaluate_row, failed
+from agnoreg.evaluate.batch.work import evaluate_row, failed, with_page
 from agnoreg.files import one_line
 
 __all__ = ["FEW", "computed"]
@@ -33,7 +33,7 @@ def computed(
                 return
             files = pair.files()
             try:
-                result = evaluate_row(pair.paths, settings)
+                result = evaluate_row(pair.paths, with_page(settings, pair.id))
             except BaseException as error:  # The caller would wait for the result forever.
                 result = failed(f"{type(error).__name__}: {one_line(error)}")
             ended.put((pair, files, result))

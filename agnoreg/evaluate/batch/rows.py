@@ -50,6 +50,8 @@ class RowStore:
         self.earlier = earlier
         #: Whether the files of rows are kept when the run ends.
         self.kept = True
+        #: Returns what else a run that was killed may have left behind.
+        self.left_behind: Callable[[], list[Path]] = list
         if why := hidden(self.folder):
             raise InputError(f"Finished rows cannot be kept in {named(self.folder)}: {why}.")
         if self.folder.exists() and not (self.folder.is_dir() and os.access(self.folder, os.W_OK | os.X_OK)):
@@ -124,6 +126,7 @@ class RowStore:
         table = self.out.resolve()
         _remove(path for path in _listed(self.folder) if PART.fullmatch(target_of(path)))
         _remove(path for path in _listed(table.parent) if target_of(path) == table.name)
+        _remove(self.left_behind())
 
     def _leave(self) -> None:
         """Remove the files of rows where they are not needed any more, and the folder where it is empty then."""

@@ -1,6 +1,5 @@
 """Every pair of a CSV: read, computed here or on a cluster, kept, and written as a table."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.batch import cluster, here
+from agnoreg.evaluate.batch.figures import Figures, figures_of
 from agnoreg.evaluate.batch.interrupts import ended_pairs
+from agnoreg.evaluate.batch.pages import Pages
 from agnoreg.evaluate.batch.rows import RowStore
 from agnoreg.evaluate.batch.table_in import Pair, likely_misspelt, read_pairs
 from agnoreg.evaluate.batch.table_out import FORMATS, Columns, TableRows, row, value_columns, write_table
-from agnoreg.evaluate.batch.work import FILES, OPTIONS, PLANNING
+from agnoreg.evaluate.batch.work import FILES, OPTIONS, PAGE, PLANNING
 from agnoreg.evaluate.evaluation import InputError, check_backend, check_outputs, library_warnings
 from agnoreg.evaluate.label_names import label_names as names_of_labels
-from agnoreg.evaluate.report import Job, check_packages, write_folder
+from agnoreg.evaluate.report import check_packages
 from agnoreg.files import one_line
-from agnoreg.metrics import Summary as Figures
-from agnoreg.metrics import summarise
 
 __all__ = ["Summary", "checked", "evaluate_pairs"]
 
@@ -48,11 +47,13 @@ class Summary:
     lost
         Why the cluster ended it; empty where it did not.
     lines
-        The line of the CSV of each pair that failed, by its id.
+        The line of the CSV of each pair that failed or has no page, by its id.
     figures
-        The figures of each column of values over all pairs that were evaluated; of labels, those of their means.
+        The figures of each column of values over all pairs that were evaluated.
     reports
         The page that links to the reports of all pairs; None where none were asked for.
+    undrawn
+        Why a pair that was evaluated has no page, by its id; empty where no pages were asked for.
     """
 
     total: int
@@ -62,8 +63,9 @@ class Summary:
     interrupted: bool = False
     lost: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
-    figures: Mapping[str, Figures] = field(default_factory=dict)
+    figures: Figures = field(default_factory=Figures)
     reports: Path | None = None
+    undrawn: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate_pairs(
@@ -78,6 +80,7 @@ def evaluate_pairs(
     label_names: Any = None,
     report_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
+    page_progress: Callable[[int, int], None] | None = None,
     tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Summary:
@@ -104,10 +107,13 @@ def evaluate_pairs(
     label_names
         Names of labels, as `agnoreg.evaluate.label_names.label_names` takes them: columns of labels have them.
     report_dir
-        A folder for a report of each pair, and of all, ``index.html``; None: no reports. Each page evaluates its pair
-        once more, here, on as many processes as `workers` says. Pages that are still true stay.
+        A folder for a report of each pair, and of all, ``index.html``; None: no reports. A page is drawn where its pair
+        is evaluated, and written when that has ended. Pages that are still true stay; a pair whose row is finished and
+        whose page is not is evaluated for the page.
     progress
         Is called with how many pairs are finished, how many failed and how many there are, after each change.
+    page_progress
+        Is called with how many pages were read for ``index.html``, and how many there are.
     tell
         Is called with a sentence where the run waits for something, or the CSV is probably not what is meant.
     **options
@@ -137,13 +143,19 @@ def evaluate_pairs(
     columns = replace(columns, names=names)
     if report_dir is not None:
         check_packages()
+        report_dir = Path(os.path.expanduser(report_dir))
+        if Path(os.path.abspath(out)) in ((there := Path(os.path.abspath(report_dir))), *there.parents):
+            raise InputError(f"The reports cannot be written to {report_dir}: {out} is the table.")
     store = RowStore(out, settings, TableRows(out, columns).part)
-    # The rows of the table. What failed in an earlier run is tried again.
-    done = {
+    pages = Pages(report_dir, names)
+    store.left_behind = pages.left_behind
+    # The rows of earlier runs. What failed in one is tried again.
+    finished = {
         pair.id: row(pair, store.key(pair), part)
         for pair in rows
         if (part := store.read(pair)) is not None and not part["error"]
     }
+    done = {name: one for name, one in finished.items() if not pages.lacks(one)}
     todo = [pair for pair in rows if pair.id not in done]
     before, failed, interrupted, lost = len(done), 0, False, ""
     report = progress or (lambda finished, failed, total: None)
@@ -151,16 +163,20 @@ def evaluate_pairs(
     few = len(todo) <= here.FEW and (scheduler, workers, memory_limit) == (None, None, None)
     if todo and not few:
         _check_packages("distributed")
+    asked = {**settings, **pages.settings}
     with store.held():
         try:
             if todo:
-                with (
-                    _here(todo, settings) if few else _cluster(todo, settings, scheduler, workers, limit, tell) as ended
-                ):
+                with _here(todo, asked) if few else _cluster(todo, asked, scheduler, workers, limit, tell) as ended:
                     for pair, files, result in ended:
-                        part = store.write(pair, files, result)
-                        done[pair.id] = row(pair, store.key(pair), part)
-                        failed += bool(result["error"])
+                        page = result.pop(PAGE, None)
+                        if (one := finished.get(pair.id)) is not None:  # It was evaluated for its page alone.
+                            page = page or {"error": result["error"]}
+                        else:
+                            one = row(pair, store.key(pair), store.write(pair, files, result))
+                            failed += bool(result["error"])
+                        pages.write(one, page)
+                        done[pair.id] = one
                         report(len(done) - failed, failed, len(rows))
         except KeyboardInterrupt:
             interrupted = True
@@ -175,32 +191,11 @@ def evaluate_pairs(
             write_table(out, columns, table)
         failures = {one["id"]: one["error"] for one in table if one["error"]}
         store.kept = keep_parts or len(table) < len(rows) or bool(failures)
-    lines = {pair.id: pair.line for pair in rows if pair.id in failures}
-    figures = _figures(columns, [one for one in table if not one["error"]])
-    reports = None
-    if report_dir is not None and table and not interrupted:
-        jobs = [
-            Job(
-                pair.id, {**pair.paths, **settings, "label_names": names}, f"{one['fingerprint']} {names}", one["error"]
-            )
-            for pair, one in _both(rows, done)
-        ]
-        reports = write_folder(Path(os.path.expanduser(report_dir)), jobs, pairs.name, workers)
-    return Summary(len(rows), len(table) - len(failures), before, failures, interrupted, lost, lines, figures, reports)
-
-
-def _figures(columns: Columns, table: Sequence[Mapping[str, Any]]) -> dict[str, Figures]:
-    """Return the figures of the columns that are not of single labels."""
-    names = list(columns.kinds(()))
-    measures = [name for name in names if columns.value_of(name) is not None]
-    records = [{name: one.get(name, math.nan) for name in measures} for one in table]
-    there = [name for name in measures if any(not math.isnan(record[name]) for record in records)]
-    # Nothing shows an interval, so that one draw is enough.
-    return summarise(records, measures=there, resamples=1) if there else {}
-
-
-def _both(rows: Sequence[Pair], done: Mapping[str, Any]) -> Iterator[tuple[Pair, Mapping[str, Any]]]:
-    return ((pair, done[pair.id]) for pair in rows if pair.id in done)
+    lines = {pair.id: pair.line for pair in rows if pair.id in {**failures, **pages.undrawn}}
+    figures = figures_of(columns, [one for one in table if not one["error"]])
+    index = pages.write_index(table, pairs.name, page_progress)
+    ended_so = (before, failures, interrupted, lost, lines, figures, index, pages.undrawn)
+    return Summary(len(rows), len(table) - len(failures), *ended_so)
 
 
 def _check_packages(*names: str) -> None:
@@ -270,6 +265,6 @@ def _cluster(
     tell: Callable[[str], None] | None,
 ) -> Iterator[Computed]:
     with cluster.connected(scheduler, min(workers or cluster.cpus(), len(todo)), limit) as client:
-        cluster.check_workers(client, settings["backend"], settings["device"], tell)
+        cluster.check_workers(client, settings, tell)
         with ended_pairs() as ended:
             yield cluster.computed(client, todo, settings, ended)

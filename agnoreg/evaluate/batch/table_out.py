@@ -110,6 +110,13 @@ class Columns:
                     return one, label
         return None
 
+    def single(self, column: str, labels: Iterable[int]) -> list[str]:
+        """Return the columns of single labels to a column of their mean; none where it is of no labels."""
+        if (found := self.value_of(column)) is None or found[1] != "mean":
+            return []
+        before = BEFORE if column.startswith(BEFORE) else ""
+        return [before + _name(vars(found[0]), label) for label in labels]
+
 
 def value_columns(losses: Sequence[Any], inputs: Sequence[str], **options: Any) -> dict[str, Series]:
     """Return what is computed, by the name of its column.

@@ -6,16 +6,20 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from agnoreg.backend import get_backend
 from agnoreg.evaluate.evaluation import INPUTS, PLANNING, InputError, check_backend, check_pair, evaluate_pair
+from agnoreg.evaluate.records import Evaluation
+from agnoreg.evaluate.report import check_packages, report_html
 from agnoreg.files import one_line
 
 __all__ = [
     "FILES",
     "OPTIONS",
+    "PAGE",
     "PLANNING",
     "REQUIRED",
     "TOGETHER",
@@ -24,6 +28,7 @@ __all__ = [
     "evaluate_row",
     "failed",
     "ready",
+    "with_page",
 ]
 
 _PARAMETERS = inspect.signature(evaluate_pair).parameters
@@ -38,6 +43,10 @@ _ASIDE = ("label_names", "progress")
 #: The other arguments of `evaluate_pair`, which are the same for all pairs, and their defaults.
 OPTIONS: Mapping[str, Any] = {name: one.default for name, one in _PARAMETERS.items() if name not in (*FILES, *_ASIDE)}
 
+#: Among the settings of a pair: the title of its page, the page of all pairs, and the names of labels. Among what is
+#: returned of it: the page. Neither is part of its row.
+PAGE = "page"
+
 _OPTION = re.compile("--(" + "|".join(name.replace("_", "-") for name in FILES) + r")\b(?!-)(?: FILE\b)?")
 
 
@@ -46,13 +55,19 @@ def in_columns(message: str) -> str:
     return _OPTION.sub(lambda found: f"the column {found[1].replace('-', '_')}", message)
 
 
+def with_page(settings: Mapping[str, Any], title: str) -> Mapping[str, Any]:
+    """Return the settings of one pair: where pages are wanted, with the title of its own."""
+    return {**settings, PAGE: {**settings[PAGE], "title": title}} if PAGE in settings else settings
+
+
 def evaluate_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluate one pair: plain numbers and text; whatever goes wrong is text, too."""
+    """Evaluate one pair: plain numbers and text, and its page where that is wanted; what goes wrong is text, too."""
     start = time.perf_counter()
     content = failed("")
+    result = None
+    arguments: dict[str, Any] = {**paths, **{name: value for name, value in settings.items() if name != PAGE}}
     try:
         _check_cells(paths)
-        arguments: dict[str, Any] = {**paths, **settings}
         result = evaluate_pair(**arguments)
         content["values"] = [
             {
@@ -72,7 +87,26 @@ def evaluate_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> dict[
         content["error"] = in_columns(one_line(error))
     except Exception as error:  # However a row fails, the others go on.
         content["error"] = f"{type(error).__name__}: {one_line(error)}"
-    return {**content, "seconds": time.perf_counter() - start}
+    content["seconds"] = time.perf_counter() - start
+    if PAGE in settings and result is not None and not content["error"]:
+        content[PAGE] = _page(result, arguments, **settings[PAGE])
+    return content
+
+
+def _page(
+    result: Evaluation, arguments: Mapping[str, Any], title: str, index: str, label_names: Mapping[int, str]
+) -> dict[str, str]:
+    """Return a pair's page, or why there is none: a picture that cannot be drawn costs no row."""
+    named = (
+        replace(record, label_name=label_names.get(record.label, "")) if isinstance(record.label, int) else record
+        for record in result.records
+    )
+    try:
+        return {"html": report_html(replace(result, records=tuple(named)), arguments, title=title, index=index)}
+    except InputError as error:
+        return {"error": in_columns(one_line(error))}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {one_line(error)}"}
 
 
 def check_row(paths: Mapping[str, str], settings: Mapping[str, Any]) -> str:
@@ -121,7 +155,9 @@ def _take_one_core(name: str) -> None:
         backend.threads = 1
 
 
-def ready(backend: str, device: str | None) -> str:
-    """Return which agnoreg a worker has, once the backend is known to work there."""
+def ready(backend: str, device: str | None, pages: bool = False) -> str:
+    """Return which agnoreg a worker has, once the backend is known to work there, and pages can be drawn if wanted."""
     check_backend(backend, device)
+    if pages:
+        check_packages()
     return version("agnoreg")

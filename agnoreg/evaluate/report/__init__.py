@@ -7,8 +7,8 @@
 - `page`, `pair`, `group`, `folder`: the pages. `notebook`: a plain table.
 """
 
-from agnoreg.evaluate.report.folder import Job, write_folder
+from agnoreg.evaluate.report.folder import INDEX, Listed, ReportFolder
 from agnoreg.evaluate.report.page import check_packages
 from agnoreg.evaluate.report.pair import report_html
 
-__all__ = ["Job", "check_packages", "report_html", "write_folder"]
+__all__ = ["INDEX", "Listed", "ReportFolder", "check_packages", "report_html"]

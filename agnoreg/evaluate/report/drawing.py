@@ -91,6 +91,10 @@ class SliceFigure:
 
     def __init__(self, plane: Plane, spacing: Sequence[float], scale: float, shape: tuple[int, int]) -> None:
         self.plane, self.spacing, self.shape = plane, plane.along(spacing), shape
+        #: Of a voxel's shorter side.
+        self.pixels = min(self.spacing) * scale
+        #: Whether what is drawn is light, so that letters must be dark.
+        self.light = False
         self.size = (shape[1] * self.spacing[0], shape[0] * self.spacing[1])
         width, height = (max(24, round(side * scale)) for side in self.size)
         self.figure = figure_of(width, height)
@@ -127,6 +131,7 @@ class SliceFigure:
         from matplotlib.patheffects import withStroke
 
         left, right, bottom, top = self.plane.letters
+        ink, rim = ("black", "white") if self.light else ("white", "black")
         inches = self.figure.get_size_inches()
         x, y = 0.05 / inches[0], 0.05 / inches[1]
         for letter, place, across, up in (
@@ -142,10 +147,10 @@ class SliceFigure:
                 transform=self.axes.transAxes,
                 ha=across,
                 va=up,
-                color="white",
+                color=ink,
                 fontsize=11,
                 fontweight="bold",
-                path_effects=[withStroke(linewidth=2.5, foreground="black")],
+                path_effects=[withStroke(linewidth=2.5, foreground=rim)],
             )
 
     def picture(self, alt: str, caption: str = "", kind: str = "") -> Picture:

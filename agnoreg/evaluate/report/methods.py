@@ -1,28 +1,27 @@
 """What a paper has to say of an evaluation, and from which files and versions the numbers are."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.metric import HEADER
-from agnoreg.evaluate.records import Evaluation, Input
+from agnoreg.evaluate.records import Evaluation
 from agnoreg.evaluate.report.verdicts import unit_text
 
 #: Digits of a hash that are printed in a sentence; the table has all.
 SHORT = 12
 
 
-def hashes(inputs: Sequence[Input]) -> dict[str, str]:
+def hashes(files: Mapping[str, str]) -> dict[str, str]:
     """Return the SHA-256 of each file, by its role; none of an image that is no file."""
     found = {}
-    for entry in inputs:
-        path = Path(entry.path)
-        if entry.path.startswith("<") and not path.exists():
+    for role, name in files.items():
+        if name.startswith("<") and not Path(name).exists():
             continue
         try:
-            with open(path, "rb") as file:
-                found[entry.role] = hashlib.file_digest(file, "sha256").hexdigest()
+            with open(name, "rb") as file:
+                found[role] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:  # It was there when it was read.
             continue
     return found

@@ -107,3 +107,10 @@ class Orientation:
         for axis, (ras, sign) in enumerate(self.axes):
             components[ras] = turned[..., axis] * sign
         return np.stack(components, axis=-1)
+
+    def file_field(self, field: Array) -> Array:
+        """Return displacements in RAS order as the file has them: what `field` undoes."""
+        order = [ras for ras, _ in self.axes]
+        turned = np.transpose(field, (*order, 3))
+        flipped = turned[tuple(slice(None, None, sign) for _, sign in self.axes)]
+        return np.stack([flipped[..., ras] * sign for ras, sign in self.axes], axis=-1)

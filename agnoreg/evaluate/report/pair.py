@@ -1,5 +1,6 @@
 """The report of one pair: what `evaluate_pair` measured, and pictures of where."""
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from agnoreg.evaluate.report.verdicts import LOOK, PASS, verdict_rows
 
 Array = Any
 
+#: Files of a pair that are text, by `evaluate_pair`'s arguments.
+TEXTS = ("fixed_landmarks", "moving_landmarks", "label_names")
 #: Structures that are listed at once; the others unfold.
 LISTED = 12
 
@@ -56,7 +59,11 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
     case = read_case(pair)
     rows = verdict_rows(evaluation)
     fixed, moved = evaluation.inputs[:2]
-    digests = hashes(evaluation.inputs)
+    digests = hashes({entry.role: entry.path for entry in evaluation.inputs})
+    given = {name.replace("_", " "): pair.get(name) for name in TEXTS}
+    named = {role: os.fspath(path) for role, path in given.items() if isinstance(path, str | os.PathLike)}
+    texts = {role: (named[role], digest) for role, digest in hashes(named).items()}
+    read = [(entry.role, entry.path, entry.stored_as, digests.get(entry.role, "")) for entry in evaluation.inputs]
     view: dict[str, Any] = {
         "title": title or f"{Path(moved.path).name} on {Path(fixed.path).name}",
         "index": index,
@@ -66,9 +73,9 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         "judged": any(row.verdict for row in rows),
         "passes": sum(row.verdict == PASS for row in rows),
         "thresholds": any(row.threshold for row in rows),
-        "inputs": [(entry, digests.get(entry.role, "")) for entry in evaluation.inputs],
+        "inputs": read + [(role, path, "text", digest) for role, (path, digest) in texts.items()],
         "evaluation": evaluation,
-        "methods": methods_text(evaluation, digests),
+        "methods": methods_text(evaluation, digests | {role: digest for role, (_, digest) in texts.items()}),
         "downloads": [
             ("CSV", "evaluation.csv", data_uri(to_csv(evaluation), "text/csv")),
             ("JSON", "evaluation.json", data_uri(to_json(evaluation), "application/json")),
@@ -88,7 +95,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
         found = structures(evaluation, case)
         view["images"] = _images(slices)
         view["labels"] = None if found is None else _labels(slices, found)
-        view["field"] = None if case.ddf is None else _field(slices)
+        view["field"] = None if case.ddf is None else _field(slices, evaluation)
         view["points"] = _points(slices, evaluation) if evaluation.landmarks else None
     return render("pair.html", view)
 
@@ -112,7 +119,7 @@ def _images(slices: Slices) -> dict[str, Any]:
         "checkerboards": [slices.checkerboard(plane, places[plane.normal]) for plane in case.planes],
         "correlations": correlations,
         "correlation_bar": gradient("inferno", 0.25),
-        "close_ups": slices.close_ups(worst),
+        "close_ups": slices.close_ups(worst) if found.disagreement.any() else [],
         "worst": _mm(case, worst),
         "joint": _joint(case),
     }
@@ -149,18 +156,19 @@ def _labels(slices: Slices, found: Structures) -> dict[str, Any]:
     }
 
 
-def _field(slices: Slices) -> dict[str, Any]:
+def _field(slices: Slices, evaluation: Evaluation) -> dict[str, Any]:
     case = slices.case
     grids, places = fields.grids(slices)
     return {
         "grids": grids,
         "where": [slices.where(plane, places[plane.normal]) for plane in case.planes],
-        "volumes": _volumes(slices),
+        "volumes": _volumes(slices, evaluation),
     }
 
 
-def _volumes(slices: Slices) -> dict[str, Any] | None:
-    found = fields.volumes(slices.case)
+def _volumes(slices: Slices, evaluation: Evaluation) -> dict[str, Any] | None:
+    convention, plain, digitally = fields.counted_by(evaluation.records)
+    found = fields.volumes(slices.case, convention)
     if found is None:
         return None
     maps, places, limit = fields.determinants(slices, found)
@@ -171,6 +179,11 @@ def _volumes(slices: Slices) -> dict[str, Any] | None:
         "low": f"{2**-limit:.2g}",
         "high": f"{2**limit:.2g}",
         "folds": found.folds,
+        "digital_folds": found.digital_folds,
+        "only_digital": found.only_digital,
+        "definition": found.definition,
+        "plain": ", ".join(plain),
+        "digitally": ", ".join(digitally),
         "statistics": fields.statistics(found),
         "histogram": charts.determinant_histogram(found.determinant[found.counted], found.folds),
     }

@@ -92,12 +92,16 @@ class Slices:
         figure.image(self.grey(plane, index, name) * brightness, cmap="gray", vmin=0, vmax=1)
         return figure
 
+    def edges(self, plane: Plane, index: int) -> Array:
+        """Return the slice of the fixed image of which outlines are drawn."""
+        return smooth(plane.cut(self.case.fixed, index), plane.along(self.case.spacing))
+
     def compared(self, plane: Plane, index: int) -> list[Picture]:
         """Return the slice of each image, with the outlines of what is bright in the fixed one."""
         pictures = []
         for name in self.windows:
             figure = self.on_image(plane, index, name)
-            figure.outline(_smooth(plane.cut(self.case.fixed, index)), self.threshold, FIXED, 1.1)
+            figure.outline(self.edges(plane, index), self.threshold, FIXED, 1.1)
             alt = f"The {TITLES[name]} image, {self.where(plane, index)}, with the outlines of the fixed image."
             pictures.append(figure.picture(alt, TITLES[name], name))
         return pictures
@@ -118,6 +122,7 @@ class Slices:
         for plane in self.case.planes:
             index = places[plane.normal]
             figure = self.blank(plane)
+            figure.light = True
             figure.image(self._difference(plane, index, name), cmap="RdBu_r", vmin=-limit, vmax=limit)
             alt = f"The {TITLES[name]} image minus the fixed one, {self.where(plane, index)}."
             pictures.append(figure.picture(alt))
@@ -159,11 +164,16 @@ class Slices:
         rows = []
         for plane in self.case.planes:
             sizes = plane.along(self.case.spacing)
-            middle = [(place[axis] + 0.5) * mm for axis, mm in zip((plane.across, plane.up), sizes, strict=True)]
+            # As far inside as there is room, so that a place at the border does not show what is beyond.
+            sides = [self.case.fixed.shape[axis] * mm for axis, mm in zip((plane.across, plane.up), sizes, strict=True)]
+            middle = [
+                side / 2 if side <= 2 * reach else float(np.clip((place[axis] + 0.5) * mm, reach, side - reach))
+                for axis, mm, side in zip((plane.across, plane.up), sizes, sides, strict=True)
+            ]
             row = []
             for name in self.windows:
                 figure = self.on_image(plane, place[plane.normal], name)
-                figure.outline(_smooth(plane.cut(self.case.fixed, place[plane.normal])), self.threshold, FIXED, 1.1)
+                figure.outline(self.edges(plane, place[plane.normal]), self.threshold, FIXED, 1.1)
                 figure.figure.set_size_inches(2.2, 2.2)
                 figure.axes.set_xlim(middle[0] - reach, middle[0] + reach)
                 figure.axes.set_ylim(middle[1] - reach, middle[1] + reach)
@@ -182,8 +192,23 @@ class Slices:
 TITLES = {"fixed": "fixed", "moved": "moved", "before": "moving, before"}
 
 
-def _smooth(values: Array) -> Array:
-    """Return a slice averaged over 3 x 3 voxels, so that an outline follows edges and not noise."""
-    padded = np.pad(values.astype(np.float32), 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
+def smooth(values: Array, sizes: Sequence[float]) -> Array:
+    """Return a slice ``(up, across)`` smoothed a little, so that an outline follows edges and not noise.
+
+    Along an axis whose voxels are longer than the others by half nothing is smoothed: an outline would leave the edge
+    by millimetres.
+
+    Parameters
+    ----------
+    values
+        The slice.
+    sizes
+        Of its voxels, across and up.
+    """
+    values = values.astype(np.float32)
+    for axis, size in enumerate(reversed(sizes)):
+        if size <= 1.5 * min(sizes):
+            padded = np.pad(values, [(1, 1) if other == axis else (0, 0) for other in range(2)], mode="edge")
+            low, middle, high = (np.take(padded, np.arange(values.shape[axis]) + step, axis) for step in range(3))
+            values = (low + 2 * middle + high) / 4
+    return values

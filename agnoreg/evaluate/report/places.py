@@ -12,6 +12,8 @@ Array = Any
 
 #: The window of local correlation, in voxels along each axis.
 WINDOW = 9
+#: The window of a voxel and its neighbours.
+NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,12 @@ class Agreement:
     Attributes
     ----------
     correlation
-        Squared local correlation in [0, 1]; 1 where a window is flat in an image, or does not count.
+        Squared local correlation in [0, 1]; 0 where a window is flat in an image, 1 where a voxel does not count.
     contrast
-        The fixed image's local standard deviation.
+        The fixed image's local standard deviation, in the same window.
     disagreement
-        What is left of the contrast where the images do not correlate: ``(1 - correlation) * contrast``.
+        ``(1 - correlation)`` times the deviation of the fixed image among a voxel's neighbours alone: it lies at edges,
+        and not half a window beside them.
     """
 
     correlation: Array
@@ -42,21 +45,22 @@ def agreement(case: Case, moved: Array) -> Agreement:
     size = tuple(min(WINDOW, 2 * ((n - 1) // 2) + 1) for n in flat)
     with np.errstate(all="ignore"):
         found = lncc_map(fixed, moved, kernel_size=size, convention="exact", spatial_dims=len(axes))
-    correlation = np.nan_to_num(np.asarray(found).reshape(shape), nan=1.0)
+    # What is flat in one image alone is not alike. Where it is so in the fixed image, there is no contrast to lose.
+    correlation = np.nan_to_num(np.asarray(found).reshape(shape), nan=0.0)
     if "images" in case.counts:
         correlation = np.where(case.counts["images"], correlation, 1.0)
-    contrast = _deviation(fixed, len(axes)).reshape(shape)
-    return Agreement(correlation, contrast, (1 - correlation) * contrast)
+    contrast, near = (_deviation(fixed, len(axes), size).reshape(shape) for size in (WINDOW, NEIGHBOURS))
+    return Agreement(correlation, contrast, (1 - correlation) * near)
 
 
-def _deviation(image: Array, dims: int) -> Array:
+def _deviation(image: Array, dims: int, window: int) -> Array:
     """Return the standard deviation in a window around each voxel, ``(1, ...)``; a window ends at the border."""
-    taps = np.ones(WINDOW)
+    taps = np.ones(window)
     centred = image - image.mean()
     sums, squares = (np.asarray(separable_filter(x, taps, spatial_dims=dims)) for x in (centred, centred * centred))
     for axis in range(1, dims + 1):
         inside = np.convolve(
-            np.ones(image.shape[axis], np.float32), taps, "same" if image.shape[axis] >= WINDOW else "full"
+            np.ones(image.shape[axis], np.float32), taps, "same" if image.shape[axis] >= window else "full"
         )
         inside = inside[(len(inside) - image.shape[axis]) // 2 :][: image.shape[axis]]
         across = inside.reshape([-1 if other == axis else 1 for other in range(image.ndim)]).astype(np.float32)

@@ -50,7 +50,8 @@ def sorted_errors(landmarks: Sequence[Landmark]) -> Picture:
         axes.step(np.sort(distances), share, where="post", color=colour, linestyle=style, linewidth=2, label=name)
     for limit, text in ((MEAN, "2 mm"), (LARGEST, "5 mm")):
         axes.axvline(limit, color="#767d8c", linewidth=1, linestyle="dotted")
-        axes.text(limit, 3, f" {text}", fontsize=10, color="#555d6e")
+        # Above the frame, where no curve and no legend is.
+        axes.text(limit, 102, text, fontsize=10, color="#555d6e", ha="center", va="bottom")
     axes.set_xlim(0, None)
     axes.set_ylim(0, 101)
     axes.set_xlabel("error, mm", fontsize=11)

@@ -8,7 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 #: Sizes in units of the picture.
-WIDTH, ROW, LEFT, RIGHT = 560, 40, 130, 24
+WIDTH, ROW, LEFT, RIGHT = 560, 40, 220, 24
+#: Of a character of a strip's name, at most on average.
+CHARACTER = 7.2
 #: Outliers whose names are printed, at each strip.
 NAMED = 2
 
@@ -52,9 +54,13 @@ def outliers(strip: Strip) -> dict[str, Dot]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A strip in units of the picture: its height, its dots as one path, its outliers, quartiles and names."""
+    """A strip in units of the picture: its name, whole and short, its height, its dots as one path, and the others.
+
+    ``outside`` are its outliers, ``named`` those whose names are printed, ``box`` the quartiles.
+    """
 
     name: str
+    short: str
     y: float
     path: str
     outside: list[tuple[float, float, Dot]]
@@ -79,7 +85,7 @@ def strip_plot(strips: Sequence[Strip]) -> Plot | None:
     values = [dot.value for strip in strips for dot in strip.dots]
     if not values:
         return None
-    left = min(LEFT, 20 + 8 * max(len(strip.name) for strip in strips))
+    left = min(LEFT, round(20 + CHARACTER * max(len(strip.name) for strip in strips)))
     low, high = min(values), max(values)
     if high - low < 1e-12 * max(abs(high), 1e-300):
         low, high = low - (abs(low) or 1.0) * 0.05, high + (abs(high) or 1.0) * 0.05
@@ -113,13 +119,19 @@ def _drawn(strip: Strip, y: float, x) -> Drawn:  # type: ignore[no-untyped-def]
     for dot in list(apart.values())[:NAMED]:
         if all(abs(x(dot.value) - place) > 90 for place, _, _ in named):
             named.append((x(dot.value), dot, "end" if x(dot.value) > WIDTH / 2 else "start"))
-    return Drawn(strip.name, y, "".join(path), outside, named, box)
+    return Drawn(strip.name, _short(strip.name), y, "".join(path), outside, named, box)
+
+
+def _short(name: str) -> str:
+    """Return a name as it fits beside a strip: of a long one both ends, which tell it from others."""
+    room = int((LEFT - 20) / CHARACTER)
+    return name if len(name) <= room else f"{name[: room // 2]}…{name[len(name) - (room - 1) // 2 :]}"
 
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return about five round numbers within a range."""
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first = math.ceil(low / step)
-    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.75 * rough)
+    first = math.ceil(low / step - 1e-6)
+    return [index * step for index in range(first, math.floor(high / step + 1e-6) + 1)]

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from agnoreg.evaluate.found import FoundMean, found_means, states
 from agnoreg.evaluate.records import Evaluation, Record
 from agnoreg.evaluate.report.explanations import Explanation, explanation
 
@@ -55,7 +56,9 @@ class Row:
     title, arguments, of
         The metric, what was asked for of its arguments, and on what it was measured.
     before, after, unit
-        Its values; ``before`` is empty where there is none.
+        Its values; ``before`` is empty where there is none. Of a mean over labels that of those found.
+    of_before, of_after
+        Of how many structures such a mean is, as ``"2 of 3"``; else empty.
     better
         ``"higher"`` or ``"lower"``.
     threshold, source
@@ -75,6 +78,8 @@ class Row:
     of: str
     before: str
     after: str
+    of_before: str
+    of_after: str
     unit: str
     better: str
     threshold: str
@@ -87,7 +92,19 @@ class Row:
 
 def verdict_rows(evaluation: Evaluation) -> list[Row]:
     """Return a row for each metric: of labels the mean over them."""
-    return [_row(record) for record in evaluation.records if not isinstance(record.label, int)]
+    missing = _missing(evaluation)
+    return [
+        _row(record, found_means(evaluation.records, record), missing)
+        for record in evaluation.records
+        if not isinstance(record.label, int)
+    ]
+
+
+def _missing(evaluation: Evaluation) -> str:
+    """Return how many structures were missed, and how many are false alarms, in words."""
+    missed, false_alarms = states(evaluation)
+    said = [f"missed: {missed}"] if missed else []
+    return ", ".join([*said, *([f"false alarms: {false_alarms}"] if false_alarms else [])])
 
 
 def threshold_of(record: Record) -> Threshold | None:
@@ -99,16 +116,20 @@ def threshold_of(record: Record) -> Threshold | None:
     return None
 
 
-def _row(record: Record) -> Row:
+def _row(record: Record, found: tuple[FoundMean | None, FoundMean | None], missing: str) -> Row:
     threshold = threshold_of(record)
-    verdict, why = _verdict(record, threshold)
+    before, after = found
+    verdict, why = _verdict(record, threshold, after is not None, missing)
+    was = record.before if before is None else before.value
     arguments = ", ".join(f"{key}={value}" for key, value in record.arguments.items())
     return Row(
         title=record.title or record.metric,
         arguments=arguments,
         of="mean over labels" if record.label == "mean" else record.measured,
-        before="" if record.before is None else number(record, record.before),
-        after=number(record, record.value),
+        before="" if was is None else number(record, was),
+        after=number(record, record.value if after is None else after.value),
+        of_before=_of(before),
+        of_after=_of(after),
         unit=unit_text(record.unit),
         better=record.direction,
         threshold=threshold.text if threshold else "",
@@ -120,16 +141,20 @@ def _row(record: Record) -> Row:
     )
 
 
-def _verdict(record: Record, threshold: Threshold | None) -> tuple[str, str]:
+def _of(found: FoundMean | None) -> str:
+    return f"{found.found} of {found.of}" if found is not None and found.found else ""
+
+
+def _verdict(record: Record, threshold: Threshold | None, incomplete: bool, missing: str) -> tuple[str, str]:
     if math.isnan(record.value):
         return LOOK, "undefined"
     if threshold is not None:
         passed = record.value <= threshold.limit
         return (PASS, "") if passed else (LOOK, "beyond the threshold")
-    if math.isinf(record.value):
-        return LOOK, "a structure was missed"
+    if math.isinf(record.value) or incomplete:
+        return LOOK, missing or "a structure was missed"
     if record.before is None or math.isnan(record.before) or record.value == record.before:
-        return "", ""
+        return (LOOK, missing) if record.label == "mean" and missing else ("", "")
     better = (record.value > record.before) == (record.direction == "higher")
     return (BETTER, "than before") if better else (LOOK, "worse than before")
 
