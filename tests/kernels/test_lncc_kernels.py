@@ -1,13 +1,14 @@
-"""LNCC by running sums is what the core computes in float64, on images where sums of squares would lose digits."""
+"""LNCC's kernels are what the core computes in float64, and float64's what a wider type does, where digits are lost."""
 
 import numpy as np
 import pytest
-from agnoreg_cpu import lncc, sliding
+from agnoreg_cpu import lncc, running
 from agnoreg_cpu.lncc import CpuLocalCorrelation
 from agnoreg_cpu.measures import HostEvaluation
 from core_path import NUMPY, core
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 
 import agnoreg
 from agnoreg.engine.chosen import evaluator_of
@@ -21,6 +22,14 @@ FORMULAS = {
     "exact": LocalCorrelation(convention="exact"),
     "exact and signed": LocalCorrelation(convention="exact", squared=False, flat_value=0.5),
     "signed": LocalCorrelation(squared=False, flat_value=0.25),
+    "triangular": LocalCorrelation(kernel_type="triangular"),
+    "exact and triangular": LocalCorrelation(kernel_type="triangular", convention="exact"),
+    "monai's triangles": LocalCorrelation(kernel_size=7, kernel_type="triangular", convention="monai"),
+}
+GAUSSIANS = {
+    "deepreg": LocalCorrelation(kernel_type="gaussian"),
+    "monai": LocalCorrelation(kernel_type="gaussian", convention="monai"),
+    "signed": LocalCorrelation(kernel_type="gaussian", squared=False, flat_value=0.25),
 }
 
 
@@ -113,7 +122,7 @@ def test_running_sums_lose_no_digits(name, data, rng, monkeypatch):
 
 @given(
     sizes=st.tuples(*(st.integers(1, 12),) * 3),
-    widths=st.tuples(*(st.integers(1, 12),) * 3).filter(lambda widths: max(widths) > 1),
+    widths=st.tuples(*(st.integers(1, 12),) * 3).filter(lambda widths: max(widths) > 2),
     name=st.sampled_from(sorted(FORMULAS)),
     masked=st.booleans(),
     wrt=st.sampled_from(((0,), (1,), (0, 1))),
@@ -125,15 +134,17 @@ def test_windows_of_any_size_agree(sizes, widths, name, masked, wrt, seed):
     measure = FORMULAS[name]
     if measure.convention in ("monai", "ants"):
         widths = tuple(width // 2 * 2 + 1 for width in widths)
-    # Voxels that are near each other differ by 1/11 or more: two that are nearly alike, alone in a window, have a
-    # gradient that is nothing but roundings, as large as they are alike.
-    levels = (1 + np.tensordot((1, 2, 3), np.indices(sizes), 1) % 5) / 5.5
-    arrays = tuple((levels + image / 11.0).astype(np.float32) for image in rng.random((2, 2, *sizes)))
+    if measure.kernel_type == "triangular":
+        widths = tuple(max(width // 2 * 2 + 1, 3) for width in widths)
+    # Voxels of a line differ by 1/28 or more: two that are nearly alike, alone in a window, have a gradient that is
+    # nothing but roundings, as large as they are alike.
+    levels = (1 + np.tensordot((1, 2, 3), np.indices(sizes), 1) % 13) / 14
+    arrays = tuple((levels + image / 28.0).astype(np.float32) for image in rng.random((2, 2, *sizes)))
     if masked:
         arrays = (*arrays, rng.random((2, *sizes)) > 0.3)
     measure = LocalCorrelation(
         kernel_size=widths, convention=measure.convention, padding=measure.padding, squared=measure.squared,
-        flat_value=measure.flat_value,
+        flat_value=measure.flat_value, kernel_type=measure.kernel_type,
     )  # fmt: skip
     if max(widths) > 1:
         assert isinstance(evaluator_of(measure, NUMPY, arrays), HostEvaluation)
@@ -172,14 +183,14 @@ def test_parts_of_an_image_make_the_whole(name, masked, rng, monkeypatch):
 
 def test_lines_are_cut_so_that_sums_stay_in_cache(rng, monkeypatch):
     measure, seen = FORMULAS["deepreg"], []
-    arrays = tuple(image.astype(np.float32) for image in rng.random((2, 1, 12, 60, 70)))
+    arrays = tuple(image.astype(np.float32) for image in rng.random((2, 1, 12, 150, 70)))
     whole = measure.value_and_gradients(NUMPY, arrays, (1,))
     run = lncc.run
     monkeypatch.setattr(NUMPY, "_threads", 1)
     monkeypatch.setattr(lncc, "CACHE", 40 * 70 * 40)
     monkeypatch.setattr(lncc, "run", lambda body, jobs, threads: seen.extend(jobs) or run(body, jobs, threads))
     value, (gradient,) = measure.value_and_gradients(NUMPY, arrays, (1,))
-    assert [lines for _, _, lines in seen] == [(0, 20), (20, 40), (40, 60)]
+    assert [lines for _, _, lines in seen] == [(0, 50), (50, 100), (100, 150)]
     np.testing.assert_array_equal(gradient, whole[1][0])
     np.testing.assert_allclose(value, whole[0], rtol=1e-6)
 
@@ -227,14 +238,113 @@ def test_masked_voxels_may_be_anything(name, rng):
         np.testing.assert_array_equal(found[~mask], 0)
 
 
-@pytest.mark.parametrize("name", ["deepreg", "truncated", "signed"])
-def test_weights_between_0_and_1_are_no_running_sums_and_right(name, rng):
+@pytest.mark.parametrize("most", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_weights_between_0_and_1_and_others(name, most, rng, monkeypatch):
     measure = FORMULAS[name]
+    if measure.kernel_type == "rectangular":
+        monkeypatch.setattr(CpuLocalCorrelation, "_by_the_core", None)
     arrays = tuple(image.astype(np.float32) for image in rng.random((3, 1, 17, 12, 14)))
-    value, (gradient,) = measure.value_and_gradients(NUMPY, arrays, (1,))
-    expected, (wanted,) = in_float64(measure, (*arrays[:2], arrays[2].astype(np.float64)), (1,))
+    arrays[2][...] *= most
+    arrays[2][:, :3] = 0.0
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+    expected, wanted = in_float64(measure, arrays, (0, 1))
     np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6)
-    assert np.abs(gradient - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    for found, gradient in zip(gradients, wanted, strict=True):
+        assert np.abs(found - gradient).max() <= 1e-5 * np.abs(gradient).max()
+
+
+def test_weights_below_0_are_the_cores(rng):
+    measure = FORMULAS["deepreg"]
+    arrays = tuple(image.astype(np.float32) for image in rng.random((3, 1, 9, 10, 18)))
+    arrays[2][0, 3, 4, 5] = -0.01
+    value, (gradient,) = measure.value_and_gradients(NUMPY, arrays, (1,))
+    expected, (wanted,) = core(measure.value_and_gradients, arrays, (1,))
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(gradient, wanted)
+
+
+def wide(t, p, taps):
+    """Return LNCC's value and its gradient by the second image, window by window, in the platform's widest type."""
+    kind, reach = np.longdouble, len(taps) // 2
+    taps = np.asarray(taps, kind)
+    window = taps[:, None, None] * taps[:, None] * taps
+    t, p = t.astype(kind), p.astype(kind)
+
+    def around(image):
+        return sliding_window_view(np.pad(image, reach), window.shape)
+
+    def about_mean(image):
+        views = around(image)
+        means = (views * window).sum((3, 4, 5)) / window.sum()
+        return means, views - means[..., None, None, None]
+
+    (mean_t, dt), (mean_p, dp) = about_mean(t), about_mean(p)
+    tt, pp, tp = ((a * b * window).sum((3, 4, 5)) for a, b in ((dt, dt), (dp, dp), (dt, dp)))
+    denominator = tt * pp + kind(1e-5)
+    value = (tp * tp + kind(1e-5)) / denominator
+    by_cross, by_variance = around(tp / denominator), around(value * tt / denominator)
+    t, p = (image[..., None, None, None] - around(means) for image, means in ((t, mean_t), (p, mean_p)))
+    return value.mean(), 2 * ((by_cross * t - by_variance * p) * window).sum((3, 4, 5)) / value.size
+
+
+FINE = DATA | {
+    "an offset of 10000": lambda rng: tuple(x + 1e4 for x in smooth_pair(rng)),
+    "noise of 0.001 on 10000": lambda rng: tuple(1e-3 * x + 1e4 for x in smooth_pair(rng)),
+}
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="this platform has no type wider than float64")
+@pytest.mark.parametrize("kernel_type", ["rectangular", "triangular", "gaussian"])
+@pytest.mark.parametrize("data", FINE)
+def test_float64_keeps_its_digits(data, kernel_type, monkeypatch):
+    monkeypatch.setattr(CpuLocalCorrelation, "_by_the_core", None)
+    measure = LocalCorrelation(kernel_size=5, kernel_type=kernel_type)
+    arrays = tuple(image[:, 8:, 10:25, 14:32] for image in FINE[data](np.random.default_rng(1)))
+    value, (found,) = measure.value_and_gradients(NUMPY, arrays, (1,))
+    _, (others,) = core(measure.value_and_gradients, arrays, (1,))
+    expected, gradient = wide(*(image[0] for image in arrays), measure.own_taps[0])
+    np.testing.assert_allclose(value, np.float64(expected), rtol=1e-14)
+    error, usual = (np.abs(x[0] - gradient).max() / np.abs(gradient).max() for x in (found, others))
+    assert error <= max(1e-12, 2 * usual)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_every_formula_in_float64(name, masked, rng, monkeypatch):
+    measure = FORMULAS[name]
+    monkeypatch.setattr(CpuLocalCorrelation, "_by_the_core", None)
+    arrays = tuple(rng.random((2, 2, 17, 14, 19)))
+    if masked:
+        arrays = (*arrays, rng.random((2, 17, 14, 19)) > 0.3)
+    value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+    np.testing.assert_array_equal(measure.value(NUMPY, arrays), value)
+    expected, wanted = core(measure.value_and_gradients, arrays, (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    for found, gradient in zip(gradients, wanted, strict=True):
+        assert np.abs(found - gradient).max() <= 1e-12 * np.abs(gradient).max()
+
+
+@pytest.mark.parametrize("size", [(9, 9, 9), (5, 4, 6), (1, 3, 11)])
+@pytest.mark.parametrize("name", GAUSSIANS)
+@pytest.mark.filterwarnings("ignore::agnoreg.EvenWindowWarning")
+def test_gaussian_windows_tap_by_tap(name, size, rng):
+    measure = GAUSSIANS[name]
+    if measure.convention == "monai":
+        size = tuple(width // 2 * 2 + 1 for width in size)
+    measure = LocalCorrelation(
+        kernel_size=size, kernel_type="gaussian", convention=measure.convention, squared=measure.squared,
+        flat_value=measure.flat_value,
+    )  # fmt: skip
+    for dtype, tolerance in ((np.float32, 2e-6), (np.float64, 1e-14)):
+        arrays = tuple(image.astype(dtype) for image in 1000 + rng.random((2, 2, 13, 12, 18)))
+        assert isinstance(evaluator_of(measure, NUMPY, arrays), HostEvaluation)
+        value, gradients = measure.value_and_gradients(NUMPY, arrays, (0, 1))
+        np.testing.assert_array_equal(measure.value(NUMPY, arrays), value)
+        expected, wanted = in_float64(measure, arrays, (0, 1))
+        np.testing.assert_allclose(value, expected, rtol=tolerance)
+        for found, gradient in zip(gradients, wanted, strict=True):
+            assert np.abs(found - gradient).max() <= tolerance * np.abs(gradient).max()
 
 
 def test_a_flat_image_has_no_gradient_whatever_its_intensity():
@@ -249,9 +359,11 @@ def test_a_flat_image_has_no_gradient_whatever_its_intensity():
 
 
 def test_bits_of_intensities_and_their_sums_fit_into_64():
-    for volume in (2, 3**3, 9**3, 31**3, lncc.WIDEST):
-        bits = lncc.bits_for(volume)
-        assert bits >= 23
-        assert volume * 4**bits < 2**63
-        # Rounded means are made positive before they become integers of 32 bits.
-        assert 2**bits < sliding.SHIFT
+    for volume in (2, 3**3, 9**3, 31**3, 2**16):
+        for words, least in ((1, 23), (2, 22)):
+            bits = lncc.bits_for(volume, words)
+            assert bits >= least
+            # Of two integers of each image there are two mixed products.
+            assert words * volume * 4**bits < 2**63
+            # Rounded means are made positive before they become integers of 32 bits.
+            assert 2**bits < running.SHIFT
