@@ -79,8 +79,9 @@ def windows_of(taps: tuple[tuple[float, ...], ...]) -> Windows | None:
         # A triangle of any height, with zeros beside it.
         inner = tuple(tap for tap in each if tap)
         side, height = (len(inner) + 1) // 2, inner[0] if inner else 0.0
-        triangle = tuple(min(i, len(each) - 1 - i) - len(each) // 2 + side for i in range(len(each)))
-        if not len(each) % 2 or each != tuple(max(0, number) * height for number in triangle):
+        triangle = (max(0, min(i, len(each) - 1 - i) - len(each) // 2 + side) for i in range(len(each)))
+        # Fractions of 7 and of the like are rounded, added up and multiplied.
+        if not len(each) % 2 or not np.allclose(each, [number * height for number in triangle], rtol=1e-14, atol=0.0):
             return None
         sides.append(side)
         share *= height

@@ -120,6 +120,17 @@ def test_running_sums_lose_no_digits(name, data, rng, monkeypatch):
         assert error <= max(2e-6, usual)
 
 
+@pytest.mark.parametrize("convention", ["deepreg", "monai"])
+def test_every_triangle_is_a_box_of_boxes(convention):
+    for width in range(3, 64, 2):
+        measure = LocalCorrelation(kernel_size=width, kernel_type="triangular", convention=convention, padding="zero")
+        windows = lncc.windows_of(measure.taps)
+        assert windows is not None, width
+        box = np.ones(windows.boxes[0])
+        inner = np.convolve(box, box) * windows.share ** (1 / 3)
+        np.testing.assert_allclose([tap for tap in measure.taps[0] if tap], inner, rtol=1e-13)
+
+
 @given(
     sizes=st.tuples(*(st.integers(1, 12),) * 3),
     widths=st.tuples(*(st.integers(1, 12),) * 3).filter(lambda widths: max(widths) > 2),
