@@ -17,6 +17,7 @@ STYLES = {
     ("agnoreg", "numpy plain"): ("agnoreg, NumPy, no kernels", "#90b9dc", "-"),
     ("agnoreg", "jax"): ("agnoreg, JAX", "#7a5195", "-"),
     ("agnoreg", "jax plain"): ("agnoreg, JAX, no kernels", "#bfa5cd", "-"),
+    ("compat", "torch"): ("agnoreg.compat.monai", "#f0b429", "-"),
     ("monai", None): ("MONAI", "#777777", "--"),
     ("voxelmorph", None): ("VoxelMorph", "#999999", "--"),
     ("fireants", None): ("FireANTs", "#b3b3b3", "--"),

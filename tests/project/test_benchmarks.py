@@ -10,7 +10,7 @@ import pytest
 
 import agnoreg
 from benchmarks import __main__ as command
-from benchmarks import plan, report
+from benchmarks import charts, plan, report
 from benchmarks.results import Results
 from benchmarks.subjects import compat, deepreg_formula, jax_formula, plain
 from benchmarks.tables import Table
@@ -231,6 +231,8 @@ def test_the_full_plan_covers_every_loss_and_every_peer():
     assert {j["subject"] for _, j in jobs} == {"agnoreg", "compat", "plain", *plan.CPU_PEERS}
     assert {j["cores"] for s, j in jobs if s == "cores"} == {1, 2, 4}
     assert len({json.dumps([s, j]) for s, j in jobs}) == len(jobs)
+    drawn = {(j["subject"], j["backend"]) for s, j in jobs if s in ("reference", "voxels", "cores")}
+    assert drawn <= set(charts.STYLES)
 
 
 def test_tables_of_whole_processes_stand_on_the_page_and_are_replaced(tmp_path):
