@@ -130,6 +130,14 @@ def test_slices_and_the_worst_place_are_where_the_images_differ(tmp_path, rng):
     assert worst_slices(np.zeros((5, 6, 7))) == (2, 3, 3)
 
 
+def test_a_slice_that_shows_little_is_not_chosen():
+    difference, shown = np.zeros((5, 6, 7)), np.ones((5, 6, 7))
+    difference[0], difference[3] = 2.0, 1.0
+    assert worst_slices(difference, shown)[0] == 0
+    shown[0] = 0.3
+    assert worst_slices(difference, shown)[0] == 3
+
+
 def test_what_the_moved_image_lacks_altogether_is_where_they_disagree(tmp_path, rng):
     """A part of the moved image is 0, as beyond its field of view: its windows are flat and have no correlation."""
     fixed = rng.random((30, 28, 26)).astype(np.float32)

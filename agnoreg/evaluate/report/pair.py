@@ -103,7 +103,7 @@ def report_html(evaluation: Evaluation, pair: Mapping[str, Any], title: str = ""
 def _images(slices: Slices) -> dict[str, Any]:
     case = slices.case
     found = agreement(case, case.moved)
-    places, worst = worst_slices(found.disagreement), worst_place(found.disagreement)
+    places, worst = worst_slices(found.disagreement, found.contrast), worst_place(found.disagreement)
     limit = slices.limit(places)
     names = [name for name in slices.windows if name != "fixed"]
     correlations = [("moved", slices.correlations("moved", found, places))]

@@ -14,6 +14,8 @@ Array = Any
 WINDOW = 9
 #: The window of a voxel and its neighbours.
 NEIGHBOURS = 3
+#: A slice must have this part of the contrast of the slice that has most: the tip of an organ shows little.
+LEAST_SHOWN = 0.4
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,24 @@ def _deviation(image: Array, dims: int, window: int) -> Array:
     return np.sqrt(np.maximum(squares - sums * sums, 0))
 
 
-def worst_slices(difference: Array) -> tuple[int, int, int]:
+def worst_slices(difference: Array, shown: Array | None = None) -> tuple[int, int, int]:
     """Return the index along each axis of the slice that holds most of a difference, which is nowhere negative.
 
-    Where nothing differs they are the middle ones.
+    Where nothing differs they are the middle ones. Slices with little of what is to be ``shown`` are left out.
     """
     if not difference.any():
         middle = [size // 2 for size in difference.shape]
         return middle[0], middle[1], middle[2]
-    x, y, z = (
-        int(np.argmax(np.sum(difference, axis=tuple(other for other in range(3) if other != axis), dtype=np.float64)))
-        for axis in range(3)
-    )
-    return x, y, z
+
+    def worst(axis: int) -> int:
+        others = tuple(other for other in range(3) if other != axis)
+        held = np.sum(difference, axis=others, dtype=np.float64)
+        if shown is not None:
+            there = np.sum(shown, axis=others, dtype=np.float64)
+            held = np.where(there >= LEAST_SHOWN * there.max(), held, -1.0)
+        return int(np.argmax(held))
+
+    return worst(0), worst(1), worst(2)
 
 
 def worst_place(difference: Array) -> tuple[int, int, int]:
