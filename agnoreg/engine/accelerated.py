@@ -17,7 +17,7 @@ from agnoreg.engine.measure import Measure
 
 Array = Any
 Arrays = tuple[Array, ...]
-Kernel = TypeVar("Kernel", bound="KernelMeasure")
+Kind = TypeVar("Kind", bound=Measure)
 
 
 class KernelMeasure(Measure):
@@ -53,9 +53,9 @@ class KernelMeasure(Measure):
 
 
 @lru_cache(maxsize=256)
-def in_kernels(measure: Measure, kind: type[Kernel]) -> Kernel:
-    """Return the kernel version of a measure, with the same parameters."""
-    parameters = {item.name: getattr(measure, item.name) for item in fields(measure)}  # type: ignore[arg-type]
+def recast(measure: Measure, kind: type[Kind]) -> Kind:
+    """Return a measure of another class with the same parameters: its kernel version, or the core's own."""
+    parameters = {item.name: getattr(measure, item.name) for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**parameters)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from agnoreg.backend import Backend, get_backend
 from agnoreg.backend.accelerators import HostMemory
-from agnoreg.engine.accelerated import in_kernels
+from agnoreg.engine.accelerated import recast
 from agnoreg.engine.measure import Measure
 from agnoreg.measures.cross_entropy import BinaryCrossEntropy
 from agnoreg.measures.dice import DiceOverlap
@@ -48,7 +48,7 @@ def evaluation(
     measure = whole(measure, backend.shape(arrays[0]))
     if type(measure) not in KINDS:
         return None
-    own = in_kernels(measure, KINDS[type(measure)])
+    own = recast(measure, KINDS[type(measure)])
     mask = own.mask(backend, arrays)
     if mask is not None:
         if not own.takes_mask():

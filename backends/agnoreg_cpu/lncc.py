@@ -1,7 +1,6 @@
 """Local correlation by kernels: running sums where they are exact, windows that are merged elsewhere."""
 
 import math
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from agnoreg.backend import Backend
 from agnoreg.backend.windows import boxes
+from agnoreg.engine.accelerated import recast
 from agnoreg.engine.evaluator import Evaluator
 from agnoreg.measures.lncc import FLAT, LocalCorrelation, ThinCorrelation
 from agnoreg_cpu import scores, sliding, tapped
@@ -134,12 +134,7 @@ def whole(measure: Any, shape: Any) -> Any:
         return measure
     first, dims = (2 if measure.data_format == "channels_first" else 1), measure.spatial_dims
     *lines, entries = shape[first : first + dims]
-    return _plain(measure) if LEAST <= entries <= LEAST * math.prod(lines) else measure
-
-
-@lru_cache(maxsize=64)
-def _plain(measure: Any) -> LocalCorrelation:
-    return LocalCorrelation(**{item.name: getattr(measure, item.name) for item in fields(LocalCorrelation)})
+    return recast(measure, LocalCorrelation) if LEAST <= entries <= LEAST * math.prod(lines) else measure
 
 
 class CpuLocalCorrelation(Kernels, LocalCorrelation):
@@ -339,7 +334,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
 
     def _by_the_core(self, call: HostEvaluation, wrt: tuple[int, ...], factors: Any) -> tuple[Arrays, dict[int, Array]]:
         """Return the same by the core, whatever the intensities are."""
-        core, inner = _plain(self), call.memory.inner
+        core, inner = recast(self, LocalCorrelation), call.memory.inner
         given = (*call.given, *(() if call.mask is None else (call.mask,)))
         evaluator = Evaluator(core, inner, given, call.constants, call.count, call.own)
         if not wrt:

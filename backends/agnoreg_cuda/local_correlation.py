@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import cached_property, lru_cache
 from typing import Any
 
 from agnoreg.backend import Backend
-from agnoreg.engine.measure import Measure
 from agnoreg.measures.families.local_moments import Taps
-from agnoreg.measures.lncc import FLAT, LocalCorrelation, ThinCorrelation
+from agnoreg.measures.lncc import FLAT, LocalCorrelation
 from agnoreg_cuda.evaluation import MOST_BLOCKS, THREADS, Array, Arrays, CudaEvaluation, CudaMeasure, divide_up
 from agnoreg_cuda.launch import Program
 
@@ -17,14 +15,6 @@ from agnoreg_cuda.launch import Program
 SHARED, MOST_HELD = 48 << 10, 160
 #: Columns of a block's outputs, as in windows.cuh.
 TILE_X = 32
-
-
-@lru_cache(maxsize=64)
-def whole(measure: Measure) -> Measure:
-    """Return the measure for images of any shape; the kernels need no other one for images of a single plane."""
-    if type(measure) is not ThinCorrelation:
-        return measure
-    return LocalCorrelation(**{item.name: getattr(measure, item.name) for item in fields(LocalCorrelation)})
 
 
 def stripped(taps: tuple[float, ...]) -> tuple[float, ...]:

@@ -5,17 +5,17 @@ from typing import Any
 
 from agnoreg.backend import Backend
 from agnoreg.backend.accelerators import CudaMemory
-from agnoreg.engine.accelerated import in_kernels
+from agnoreg.engine.accelerated import recast
 from agnoreg.engine.measure import Measure
 from agnoreg.measures.families.central_differences import GradientEnergy, SecondDerivativeEnergy
 from agnoreg.measures.families.compact_differences import CompactGradientEnergy, CompactSecondDerivativeEnergy
-from agnoreg.measures.lncc import LocalCorrelation
+from agnoreg.measures.lncc import LocalCorrelation, ThinCorrelation
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg_cuda import fields
 from agnoreg_cuda.evaluation import MOST_VOXELS, Arrays, CudaEvaluation
 from agnoreg_cuda.histograms import CudaParzenInformation
 from agnoreg_cuda.launch import Queue
-from agnoreg_cuda.local_correlation import CudaLocalCorrelation, whole
+from agnoreg_cuda.local_correlation import CudaLocalCorrelation
 
 KINDS: dict[type, Any] = {
     LocalCorrelation: CudaLocalCorrelation,
@@ -34,10 +34,12 @@ def evaluation(
 
     ``queue`` is the framework's current stream on the arrays' card.
     """
-    measure = whole(measure)
+    if type(measure) is ThinCorrelation:
+        # The kernels need no other measure for images of a single plane.
+        measure = recast(measure, LocalCorrelation)
     if type(measure) not in KINDS:
         return None
-    own = in_kernels(measure, KINDS[type(measure)])
+    own = recast(measure, KINDS[type(measure)])
     given, mask = arrays[: measure.inputs], own.mask(backend, arrays)
     if backend.dtypes.compute(*given) != backend.xp.float32 or (mask is not None and not own.takes_mask()):
         return None

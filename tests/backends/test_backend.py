@@ -13,7 +13,7 @@ import pytest
 import agnoreg
 from agnoreg.backend import Backend
 from agnoreg.backend.windows import window_sum
-from agnoreg.engine.accelerated import Evaluation, KernelMeasure, in_kernels
+from agnoreg.engine.accelerated import Evaluation, KernelMeasure, recast
 from agnoreg.measures.ssd import SquaredDifference
 
 ROOT = Path(agnoreg.__file__).parents[1]
@@ -243,7 +243,7 @@ class Others:
             return None
         self.calls += 1
         given = tuple(map(memory.take, arrays))
-        return Evaluation(in_kernels(measure, Doubled), memory, given, measure.to_canonical(backend, given), otherwise)
+        return Evaluation(recast(measure, Doubled), memory, given, measure.to_canonical(backend, given), otherwise)
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])
