@@ -222,6 +222,22 @@ def test_a_folder_that_cannot_be_is_said_before_anything_is_computed(where, pair
     assert not Path("table.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["index.html", page_name("case 1")])
+def test_no_page_of_somebody_else_is_replaced(name, pairs, counts):
+    Path("reports").mkdir()
+    page = Path("reports") / name
+    page.write_text("<html>a page of mine</html>")
+    with pytest.raises(InputError, match=f"{re.escape(name)} is no report of agnoreg, so it is not replaced"):
+        run_all()
+    assert page.read_text() == "<html>a page of mine</html>"
+    if name == "index.html":
+        assert counts["evaluated"] == []
+    page.unlink()
+    assert run_all().finished == 3
+    # A run replaces the pages of the last one.
+    assert run_all().finished == 3
+
+
 @pytest.mark.cluster
 def test_workers_draw_the_pages(pairs):
     summary = run_all(workers=1)

@@ -21,6 +21,8 @@ INDEX = "index.html"
 #: Where the JSON of a page begins, which is to be saved from it.
 _JSON = b'href="data:application/json;charset=utf-8;base64,'
 _STATE = "<!-- agnoreg {} -->"
+#: What the head of every report says, `base.html`.
+_OURS = b'<meta name="generator" content="agnoreg">'
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class ReportFolder:
     Raises
     ------
     InputError
-        If it cannot be made or written to.
+        If it cannot be made or written to, or if it has an ``index.html`` that is no report.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,6 +59,7 @@ class ReportFolder:
             raise InputError(f"The reports cannot be written to {folder}: {one_line(error)}.") from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"The reports cannot be written to {folder}: the folder is read-only.")
+        _refuse_foreign(folder / INDEX)
 
     def is_true(self, name: str, state: str) -> bool:
         """Return whether there is a page of a pair in this state: of the files and options of an earlier run."""
@@ -120,6 +123,7 @@ class ReportFolder:
 
     def _write(self, file: str, content: str) -> None:
         path = self.folder / file
+        _refuse_foreign(path)
         try:
             write_whole({path: content})
         except OSError as error:
@@ -148,6 +152,17 @@ def page_name(name: str) -> str:
     if plain and plain == name and plain.lower() != "index":
         return f"{plain}.html"
     return f"{plain or 'pair'}-{_digest(name)[:8]}.html"
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise InputError if there is a file that is no report: it would be lost."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError:  # what is there cannot be read: writing says why
+        return
+    if _OURS not in head:
+        raise InputError(f"{path} is no report of agnoreg, so it is not replaced. Move it, or choose another folder.")
 
 
 def _digest(text: str) -> str:
