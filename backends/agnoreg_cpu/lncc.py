@@ -18,6 +18,8 @@ from agnoreg_cpu.threads import Part, parts, run
 #: So many bits at least must be left for an intensity, and so many are those of weights between 0 and 1.
 LEAST_BITS: dict[Any, int] = {np.float32: 23, np.float64: 44}
 WEIGHT_BITS = 25
+#: By this and below weights are not told apart: 2 to the power of 25 by it is a number in float32.
+LEAST_WEIGHT = 2.0**-100
 #: How far intensities are from their centre is read off a grid of so many voxels along each axis, and so many times as
 #: far is allowed for. Where that does not suffice all voxels are looked at.
 POINTS, MARGIN = 16, 4.0
@@ -193,7 +195,8 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
             counts = np.where(np.greater(call.count, 0.0), call.count, math.inf)
             return self._evaluated(call, wrt, np.full(call.samples, scale / call.parts) / counts)
         sums, made = self._evaluated(call, wrt, np.full(call.samples, scale / call.parts))
-        share = np.where(sums[1] > 0.0, 1.0 / np.maximum(sums[1], 1.0), 0.0).astype(call.dtype)
+        # Weights may be as small as one likes.
+        share = (1.0 / np.where(sums[1] > 0.0, sums[1], math.inf)).astype(call.dtype)
         for gradient in made.values():
             gradient *= share[:, None, None, None]
         return sums, made
@@ -264,7 +267,8 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
             least, most = call.weights.min(), call.weights.max()
             if not (least >= 0.0 and most < math.inf):
                 return None
-            by_weight = 2.0 ** (WEIGHT_BITS - math.ceil(math.log2(max(most, 1.0))))
+            # All weights may be small, such as those of a mask whose sum is 1.
+            by_weight = 2.0 ** (WEIGHT_BITS - math.ceil(math.log2(max(most, LEAST_WEIGHT))))
         bits = bits_for(windows.volume * 2 ** (WEIGHT_BITS * soft), words)
         scales = [_scale(reach, bits * words) for reach in reaches]
         if not all(np.isfinite(scale).all() for scale in scales):

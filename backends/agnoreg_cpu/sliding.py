@@ -102,14 +102,17 @@ def correlate(
     from_z, from_y, to_y = max(0, low_z - before_z), max(0, low_y - before_y), min(height, high_y + after_y)
     zeros, no_line = to_y - from_y, high_y - low_y
     lead, entries = -(-all_x // GRAIN) * GRAIN, width + all_x - 1
-    # The images' units; the exact formula has its own, in which the largest intensity is about 1.
-    # The exact formula has units of its own, in which the largest intensity is about 1.
+    # The images' units. The exact formula has its own, which lie halfway between the largest intensity and the last
+    # digit of two integers: products of moments stay in float32's range.
     one = t.dtype.type(1.0)
-    by: Any = (1.0, 1.0, unit) if exact else (1.0 / np.float64(scales[0]), 1.0 / np.float64(scales[1]), unit)
-    weighing = scales if exact else (one, one)
+    digit = one if word is None else one / np.sqrt(limit)
+    sizes = (digit, digit) if exact else (one / scales[0], one / scales[1])
+    by: Any = np.float64(sizes[0]), np.float64(sizes[1]), unit
+    weighing = scales[0] * sizes[0], scales[1] * sizes[1]
     least = t.dtype.type(0.0) if exact else numbers[2]
     offsets = -centres[0] * scales[0], -centres[1] * scales[1]
     ends = np.trunc(np.float64(offsets[0])), np.trunc(np.float64(offsets[1]))
+    about = offsets[0] * sizes[0], offsets[1] * sizes[1]
     full, shared = counts[0][depth] * counts[1][height] * counts[2][width], -1
     of_line = counts[2][:width]
     # Entries near the border, those whose windows lie in the image, and those near the other border.
@@ -200,7 +203,7 @@ def correlate(
                             running.moments_in_two(
                                 along, wx, first, second, bordered, volume, inverse, border, ends, by, word, facts
                             )
-                    scores.score(facts, held, offsets, numbers, formula)
+                    scores.score(facts, held, about, numbers, formula)
                     if masked:
                         for m in range(scores.VALUE, scores.FACTS):
                             scores.weigh(weights, middle_z, middle_y, facts, nothing, m)

@@ -14,6 +14,7 @@ from dask.array.utils import meta_from_array
 
 from agnoreg.backend import Backend
 from agnoreg.engine.measure import Measure
+from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg_dask import block
 from agnoreg_dask._private import again
 from agnoreg_dask.overlap import Array, Chunks, chunks_for, overlapped
@@ -78,7 +79,8 @@ class _Work:
 
     def _chunks(self, x: Array, axes: Sequence[int]) -> list[Chunks]:
         """Return the chunks of the batch and of each axis that blocks are cut along."""
-        whole = self.measure.value_halo or self.measure.gradient_halo
+        # Only what streams leaves out the values of a block's neighbours, along each of the axes.
+        whole = any(self.measure.window_radius) and not isinstance(self.measure, StreamingMeasure)
         return [x.chunks[0], *((x.shape[axis],) if whole else x.chunks[axis] for axis in axes)]
 
     def _labels(self, x: Array, axes: Sequence[int], beyond: int = 0) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ def check(loss, arrays, chunks, **masks):
     every = range(len(arrays))
     expected, gradients = agnoreg.value_and_grad(loss, *arrays, argnums=every, **masks)
     lazy = [chunked(x, chunks) for x in arrays]
-    lazy_masks = {name: chunked(mask, CHUNKS["threes"]) for name, mask in masks.items()}
+    lazy_masks = {name: chunked(mask, CHUNKS["threes"][: mask.ndim]) for name, mask in masks.items()}
     value, lazy_gradients = agnoreg.value_and_grad(loss, *lazy, argnums=every, **lazy_masks)
     for x, gradient in zip(lazy, lazy_gradients, strict=True):
         assert gradient.chunks == x.chunks
@@ -67,6 +67,13 @@ def check(loss, arrays, chunks, **masks):
 def test_a_loss_does_not_depend_on_its_chunks(rng, name, chunks):
     loss = LOSSES[name]()
     check(loss, images(loss, rng), chunks)
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.inputs == 2])
+@pytest.mark.parametrize("shape", [(2, 9, 8), (2, 17)], ids=str)
+def test_a_plane_and_a_line_do_not_depend_on_their_chunks(rng, shape, name):
+    loss = LOSSES[name](spatial_dims=len(shape) - 1)
+    check(loss, images(loss, rng, shape), CHUNKS["threes"][: len(shape)], mask=rng.random(shape) > 0.1)
 
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)

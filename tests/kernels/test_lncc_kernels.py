@@ -265,6 +265,22 @@ def test_weights_between_0_and_1_and_others(name, most, rng, monkeypatch):
         assert np.abs(found - gradient).max() <= 1e-5 * np.abs(gradient).max()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("squared", [True, False])
+def test_without_constants_weights_may_be_of_any_size(squared, dtype, rng):
+    """The value and the gradient depend on no unit of the weights: their sum may be 1, and the largest 1000."""
+    measure = LocalCorrelation(kernel_size=3, convention="exact", squared=squared)
+    images = [(rng.random((2, 9, 10, 11)) > 0.5).astype(dtype) for _ in range(2)]
+    weights = rng.random(images[0].shape) * (rng.random(images[0].shape) > 0.2)
+    tolerance = 1e-12 if dtype == np.float64 else 1e-6
+    value, gradients = measure.value_and_gradients(NUMPY, (*images, weights.astype(dtype)), (0, 1))
+    for factor in (1.0 / weights.sum(), 1e-12, 1000.0):
+        scaled, others = measure.value_and_gradients(NUMPY, (*images, (weights * factor).astype(dtype)), (0, 1))
+        np.testing.assert_allclose(scaled, value, rtol=tolerance)
+        for one, other in zip(gradients, others, strict=True):
+            np.testing.assert_allclose(other, one, rtol=0, atol=tolerance * abs(one).max())
+
+
 def test_weights_below_0_are_the_cores(rng):
     measure = FORMULAS["deepreg"]
     arrays = tuple(image.astype(np.float32) for image in rng.random((3, 1, 9, 10, 18)))
