@@ -68,13 +68,18 @@ class ParzenInformation(MutualInformationOptions, JointHistogram):
     def of_histogram(self, xp: Any, joint: Array) -> tuple[Array, Array]:
         pa, pb = xp.sum(joint, axis=2, keepdims=True), xp.sum(joint, axis=1, keepdims=True)
         independent = pa * pb
+        # Without constants, an empty bin adds 0, the limit of x log x: its ratio is taken for 1.
         product = independent + self.smooth_dr
-        ratio = (joint + self.smooth_nr) / product + self.smooth_dr
+        quotient = (joint + self.smooth_nr) / xp.where(product == 0.0, xp.ones_like(product), product)
+        ratio = quotient + self.smooth_dr
+        empty = (product == 0.0) | (ratio == 0.0)
+        product, ratio = (xp.where(empty, xp.ones_like(x), x) for x in (product, ratio))
         logarithm = xp.log(ratio)
         # The subtracted term has a sum of 0. Near independence it cancels the rounding errors of Pa and Pb.
         value = xp.sum(joint * logarithm - (joint - independent), axis=(1, 2))
-        by_joint = logarithm + joint / (product * ratio)
-        by_product = -joint * (joint + self.smooth_nr) / (product * product * ratio)
+        share = joint / product
+        by_joint = logarithm + share / ratio
+        by_product = -share * (quotient / ratio)
         by_pa = xp.sum(by_product * pb, axis=2, keepdims=True)
         by_pb = xp.sum(by_product * pa, axis=1, keepdims=True)
         return value, by_joint + by_pa + by_pb

@@ -36,7 +36,7 @@ def number(
 
     def check(name: str, value: Any) -> Any:
         check_number(name, value, above=above)
-        if between and not between[0] < value < between[1]:
+        if between and not between[0] <= value <= between[1]:
             raise ValueError(f"{name} must be between {between[0]:g} and {between[1]:g}, got {shown(value)}.")
         return value
 

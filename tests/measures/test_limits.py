@@ -50,3 +50,24 @@ def test_without_constants_intensities_may_be_as_large_or_small_as_float32_goes(
         value, gradient = errors(loss, arrays_of(name, rng, unit))
         assert value <= 1e-5
         assert gradient <= 1e-4
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "core"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("constants", [(0.0, 0.0), (1e-9, 0.0)], ids=str)
+def test_mutual_information_without_constants_is_that_of_the_histogram(rng, monkeypatch, constants, dtype, kernels):
+    """Of images whose intensities are a few of the bins: empty bins add nothing, and make nothing NaN."""
+    monkeypatch.setattr(agnoreg.Backend, "kernels", kernels)
+    t = rng.integers(0, 4, (1, 8, 8, 8))
+    p = np.where(rng.random(t.shape) < 0.5, t, 2)
+    joint = np.histogram2d(t.ravel(), p.ravel(), bins=4)[0] / t.size
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    expected = np.sum(joint[joint > 0] * np.log(joint[joint > 0] / independent[joint > 0]))
+    assert (joint == 0).any()
+    nr, dr = constants
+    # Windows of half a bin overlap only in bins that no voxel is near.
+    metric = agnoreg.loss.GlobalMutualInformation(num_bins=61, smooth_nr=nr, smooth_dr=dr)
+    images = (np.asarray([0.0, 0.1, 0.9, 1.0], dtype)[x] for x in (t, p))
+    value, gradients = agnoreg.value_and_grad(metric, *images, argnums=(0, 1))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert all(np.isfinite(x).all() for x in gradients)
