@@ -85,13 +85,13 @@ def room(shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNED, np.uint8)
     start = -memory.ctypes.data % ALIGNED
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory, start)
 
 
 def read_only(image: Array) -> Array:
     """Return a read-only view of an image, so that a kernel is compiled once for writable and read-only images."""
     view = image.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 
