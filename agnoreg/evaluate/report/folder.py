@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.nifti import InputError
-from agnoreg.evaluate.report.group import Member, Members, group_html
+from agnoreg.evaluate.report.group import group_html
+from agnoreg.evaluate.report.members import Member, Members
 from agnoreg.files import hidden, one_line, target_of, write_whole
 from agnoreg.messages import named
 
