@@ -26,7 +26,7 @@ def hausdorff(
 
     It is the larger of two directed distances: the maximum, or percentile, of how far the elements of one surface are
     from the other. A percentile of surfels, or triangles, is the smallest distance within which so much of the area
-    lies; of voxels it is interpolated, all counting alike.
+    lies, and of voxels that within which so many of them lie. Conventions of tools that count voxels interpolate it.
 
     Parameters
     ----------
