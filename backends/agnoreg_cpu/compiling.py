@@ -35,7 +35,7 @@ def kernel(apart: bool = False, inner: bool = False, **options: Any) -> Callable
 
     def decorate(function: Callable[..., Any]) -> Any:
         alone = inner or function.__name__.startswith("_")
-        wrappers = {"no_cpython_wrapper": alone, "no_cfunc_wrapper": True}
+        wrappers: dict[str, Any] = {"no_cpython_wrapper": alone, "no_cfunc_wrapper": True}
         compiled = njit(nogil=True, error_model="numpy", **options, **wrappers, **more)(function)
         folder = kept.folder()
         cache = None if folder is None else _private.keep(compiled, folder, kept.stamp)

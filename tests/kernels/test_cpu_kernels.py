@@ -1,5 +1,6 @@
 """Compiled kernels on the host agree with the core's path, which is their oracle, and are taken where they can be."""
 
+import gc
 import itertools
 import math
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import tensorflow as tf
 import torch
 from agnoreg_cpu import pointwise, scores, tapped
-from agnoreg_cpu.kinds import KINDS
+from agnoreg_cpu.kinds import KINDS, compile_kernels
 from agnoreg_cpu.lncc import CpuLocalCorrelation, tiles
 from agnoreg_cpu.measures import HostEvaluation
 from agnoreg_cpu.threads import parts, run
@@ -150,6 +151,18 @@ def test_a_histogram_by_kernels_is_as_exact_as_the_cores(name, rng):
         error, usual = (np.abs(x - gradient).max() / np.abs(gradient).max() for x in (found, other))
         assert error <= 2 * usual + 1e-6
         np.testing.assert_array_equal(found[(image < 0) | (image > 1)], 0)
+
+
+def test_garbage_is_collected_again_after_compiling_ahead():
+    before = gc.isenabled()
+    try:
+        for on in (True, False):
+            gc.enable() if on else gc.disable()
+            with pytest.raises(TypeError, match="float31"):
+                compile_kernels(["float31"])
+            assert gc.isenabled() is on
+    finally:
+        gc.enable() if before else gc.disable()
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.25, 0.5, 0.502, 0.51, 0.52])
