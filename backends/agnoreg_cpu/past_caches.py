@@ -23,33 +23,34 @@ LARGE = 1 << 24
 #: Bytes of a cache line, or of several.
 LINE = np.uintp(ALIGNED)
 
-#: Kernels call such functions without the first argument.
+#: Kernels call such functions without the first argument; they add instructions, and are not compiled themselves.
 _intrinsic: Any = extending.intrinsic
 
 
 @_intrinsic
-def _write_line(typing: Any, block: Any, first: Any, out: Any, place: Any) -> Any:
-    """Write a line of numbers, ``block[first:]``, to ``out[place:]``, which begins a cache line."""
+def write_block(typing: Any, block: Any, out: Any, start: Any) -> Any:
+    """Write a block to ``out[start:]`` past the caches; that place begins a cache line."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        size = out.dtype.bitwidth // 8
+        size, number = out.dtype.bitwidth // 8, ir.IntType(64)
         line = ir.VectorType(context.get_data_type(out.dtype), ALIGNED // size).as_pointer()
-
-        def pointer(kind: Any, array: Any, index: Any) -> Any:
-            data = context.make_array(kind)(context, builder, array).data
-            return builder.bitcast(builder.gep(data, [index]), line)
-
-        numbers = builder.load(pointer(block, *arguments[:2]), align=size)
-        store = builder.store(numbers, pointer(out, *arguments[2:]), align=ALIGNED)
-        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        source, target = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip((block, out), arguments[:2], strict=True)
+        )
+        target = builder.gep(target, [arguments[2]])
+        for first in range(0, int(BLOCK), ALIGNED // size):
+            here, there = (builder.bitcast(builder.gep(x, [number(first)]), line) for x in (source, target))
+            store = builder.store(builder.load(here, align=size), there, align=ALIGNED)
+            store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
         return context.get_dummy_value()
 
-    return types.void(block, first, out, place), generate
+    return types.void(block, out, start), generate
 
 
 @_intrinsic
-def _wait(typing: Any) -> Any:
-    """Wait until what was written past the caches is in memory."""
+def wait(typing: Any) -> Any:
+    """Wait until what was written past the caches is in memory, where the other cores see it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.fence("seq_cst")
@@ -64,17 +65,3 @@ def in_blocks(out: Array, large: bool) -> Any:
     # Memory that does not begin a cache line, such as that of a second sample, cannot be written so.
     count = np.uintp(out.shape[0])
     return count - count % BLOCK if large and out.ctypes.data % LINE == 0 else np.uintp(0)
-
-
-@kernel(apart=True, inner=True)
-def write_block(block: Array, out: Array, start: Any) -> None:
-    """Write a block to ``out[start:]`` past the caches; that place begins a cache line."""
-    for i in range(np.uintp(0), BLOCK, LINE // np.uintp(block.itemsize)):
-        _write_line(block, i, out, start + i)
-
-
-@kernel(inner=True)
-def end(whole: Any) -> None:
-    """Let the other cores see so many numbers that were written past the caches."""
-    if whole > 0:
-        _wait()

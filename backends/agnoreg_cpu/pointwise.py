@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
-from agnoreg_cpu.past_caches import BLOCK, end, in_blocks, write_block
+from agnoreg_cpu.past_caches import BLOCK, in_blocks, wait, write_block
 
 Array = Any
 
@@ -81,7 +81,8 @@ def combination(
             j = start + i
             room[i] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
         write_block(room, out, start)
-    end(whole)
+    if whole > 0:
+        wait()
     for j in range(whole, np.uintp(out.shape[0])):
         out[j] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
 
@@ -94,7 +95,8 @@ def line(other: Array, by_other: Any, constant: Any, out: Array, large: bool) ->
         for i in range(np.uintp(0), BLOCK):
             room[i] = other[start + i] * by_other + constant
         write_block(room, out, start)
-    end(whole)
+    if whole > 0:
+        wait()
     for j in range(whole, np.uintp(out.shape[0])):
         out[j] = other[j] * by_other + constant
 
@@ -133,7 +135,8 @@ def squares_and_difference(own: Array, other: Array, factor: Any, out: Array, la
             room[i] = difference * factor
         write_block(room, out, start)
         total += part
-    end(whole)
+    if whole > 0:
+        wait()
     for start in range(whole, count, BLOCK):
         part = zero
         for j in range(start, min(start + BLOCK, count)):
