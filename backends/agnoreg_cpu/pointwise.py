@@ -1,7 +1,7 @@
 """Sums over voxels of two images, and gradients that are made voxel by voxel, each in one pass.
 
 Images are a sample's voxels in a row. Blocks of voxels are added up in the images' dtype, eight or more numbers at
-once, and blocks in float64.
+once, and blocks in float64: a sum of so few voxels, in as many parts as are added at once, costs float32 no digits.
 """
 
 from typing import Any
@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
+from agnoreg_cpu.past_caches import BLOCK, in_blocks, wait, write_block
 
 Array = Any
-
-#: How many voxels a block has: a sum of so few, in as many parts as are added at once, costs float32 no digits.
-BLOCK = np.uintp(1024)
 
 
 @kernel()
@@ -61,19 +59,45 @@ def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, fl
     return of_t, of_p, of_tt, of_pp, of_tp
 
 
+# What writes a gradient writes whole blocks of a ``large`` one past the caches: from ``room``, where it makes them.
+
+
 @kernel(fastmath=ROUNDING, apart=True)
 def combination(
-    own: Array, other: Array, own_centre: Any, other_centre: Any, by_own: Any, by_other: Any, constant: Any, out: Array
+    own: Array,
+    other: Array,
+    own_centre: Any,
+    other_centre: Any,
+    by_own: Any,
+    by_other: Any,
+    constant: Any,
+    out: Array,
+    large: bool,
 ) -> None:
     """Write a linear combination of two images, less their centres, and 1."""
-    for j in range(out.shape[0]):
+    whole, room = in_blocks(out, large), np.empty(BLOCK, out.dtype)
+    for start in range(np.uintp(0), whole, BLOCK):
+        for i in range(np.uintp(0), BLOCK):
+            j = start + i
+            room[i] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
+        write_block(room, out, start)
+    if whole > 0:
+        wait()
+    for j in range(whole, np.uintp(out.shape[0])):
         out[j] = (other[j] - other_centre) * by_other + (own[j] - own_centre) * by_own + constant
 
 
 @kernel(fastmath=ROUNDING, apart=True)
-def line(other: Array, by_other: Any, constant: Any, out: Array) -> None:
+def line(other: Array, by_other: Any, constant: Any, out: Array, large: bool) -> None:
     """Write a linear function of an image."""
-    for j in range(out.shape[0]):
+    whole, room = in_blocks(out, large), np.empty(BLOCK, out.dtype)
+    for start in range(np.uintp(0), whole, BLOCK):
+        for i in range(np.uintp(0), BLOCK):
+            room[i] = other[start + i] * by_other + constant
+        write_block(room, out, start)
+    if whole > 0:
+        wait()
+    for j in range(whole, np.uintp(out.shape[0])):
         out[j] = other[j] * by_other + constant
 
 
@@ -99,11 +123,21 @@ def difference(own: Array, other: Array, factor: Any, out: Array) -> None:
 
 
 @kernel(fastmath=SUMMING, apart=True)
-def squares_and_difference(own: Array, other: Array, factor: Any, out: Array) -> float:
+def squares_and_difference(own: Array, other: Array, factor: Any, out: Array, large: bool) -> float:
     """Return the sum of the squared differences, and write the differences times a factor."""
-    total = 0.0
+    total, whole, room = 0.0, in_blocks(out, large), np.empty(BLOCK, out.dtype)
     zero, count = own.dtype.type(0.0), np.uintp(own.shape[0])
-    for start in range(np.uintp(0), count, BLOCK):
+    for start in range(np.uintp(0), whole, BLOCK):
+        part = zero
+        for i in range(np.uintp(0), BLOCK):
+            difference = own[start + i] - other[start + i]
+            part += difference * difference
+            room[i] = difference * factor
+        write_block(room, out, start)
+        total += part
+    if whole > 0:
+        wait()
+    for start in range(whole, count, BLOCK):
         part = zero
         for j in range(start, min(start + BLOCK, count)):
             difference = own[j] - other[j]

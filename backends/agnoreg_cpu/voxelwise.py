@@ -12,6 +12,21 @@ from agnoreg.measures.jaccard import JaccardOverlap
 from agnoreg.measures.ssd import SquaredDifference
 from agnoreg_cpu import pointwise
 from agnoreg_cpu.measures import Array, Arrays, HostEvaluation, Kernels
+from agnoreg_cpu.past_caches import LARGE
+
+
+def _large(gradient: Array) -> bool:
+    """Return whether a gradient is written past the caches."""
+    return bool(gradient.nbytes >= LARGE)
+
+
+def _sums(results: list[list[float]]) -> Arrays:
+    return (np.asarray([sum(parts) for parts in results]),)
+
+
+def _sums_of_each(results: list[list[tuple[float, ...]]]) -> Array:
+    """Return the sums of several numbers, ``(numbers, samples)``; a few numbers NumPy would take longer to add up."""
+    return np.asarray([[sum(parts) for parts in zip(*sample, strict=True)] for sample in results]).T
 
 
 class _Linear(Kernels):
@@ -24,7 +39,7 @@ class _Linear(Kernels):
         def body(sample: int, t: Array, p: Array) -> Any:
             return pointwise.moments(t, p, centres[0][sample], centres[1][sample])
 
-        return np.sum(call.over_voxels(body, *call.images), axis=1).T
+        return _sums_of_each(call.over_voxels(body, *call.images))
 
     def centres(self, call: HostEvaluation) -> Arrays:
         """Return what is subtracted from the images."""
@@ -38,14 +53,15 @@ class _Linear(Kernels):
         """Return the gradient by one image."""
         by_own, by_other, constant = self.factors(coefficients, index)
         own, other, out = call.images[index], call.images[1 - index], call.room()
+        large = _large(out)
         if by_own is None:
-            call.over_voxels(lambda i, x, to: pointwise.line(x, by_other[i], constant[i], to), other, out)
+            call.over_voxels(lambda i, x, to: pointwise.line(x, by_other[i], constant[i], to, large), other, out)
             return out
         centres = self.centres(call)
         numbers = centres[index], centres[1 - index], by_own, by_other, constant
 
         def body(i: int, x: Array, y: Array, to: Array) -> None:
-            pointwise.combination(x, y, *[number[i] for number in numbers], to)
+            pointwise.combination(x, y, *[number[i] for number in numbers], to, large)
 
         call.over_voxels(body, own, other, out)
         return out
@@ -106,7 +122,7 @@ class _Mean(Kernels):
         """Return the sum over some voxels."""
         raise NotImplementedError
 
-    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
+    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array, large: bool) -> float:
         """Return the same, and write the gradient of one image times a factor."""
         raise NotImplementedError
 
@@ -128,15 +144,12 @@ class _Mean(Kernels):
         if not wrt:
             return self.add_up(call), {}
         index, factor, out = wrt[0], call.dtype.type(scale / (call.count * call.parts)), call.room()
+        large = _large(out)
         results = call.over_voxels(
-            lambda _, own, other, to: self.part_with_slope(own, other, factor, index, to),
+            lambda _, own, other, to: self.part_with_slope(own, other, factor, index, to, large),
             call.images[index], call.images[1 - index], out,
         )  # fmt: skip
         return _sums(results), {index: out}
-
-
-def _sums(results: list[list[float]]) -> Arrays:
-    return (np.asarray([sum(parts) for parts in results]),)
 
 
 class CpuSquaredDifference(_Mean, SquaredDifference):
@@ -146,9 +159,9 @@ class CpuSquaredDifference(_Mean, SquaredDifference):
         """Return the sum of squares."""
         return pointwise.squares(t, p)
 
-    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
+    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array, large: bool) -> float:
         """Return the sum of squares, and write the differences."""
-        return pointwise.squares_and_difference(own, other, factor + factor, out)
+        return pointwise.squares_and_difference(own, other, factor + factor, out, large)
 
     def part_of_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> None:
         """Write the differences."""
@@ -171,7 +184,7 @@ class CpuCrossEntropy(_Mean, BinaryCrossEntropy):
         """Return the sum of logarithms."""
         return pointwise.entropy(t, p, *self.numbers)
 
-    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array) -> float:
+    def part_with_slope(self, own: Array, other: Array, factor: Any, index: int, out: Array, large: bool) -> float:
         """Return the sum of logarithms, and write the gradient."""
         if index == 1:
             return pointwise.entropy_and_slope(other, own, *self.numbers, factor, out)
