@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, kernel
+from agnoreg_cpu.compiling import INLINE, ROUNDING, kernel
 from agnoreg_cpu.running import AHEAD
 
 Array = Any
@@ -24,7 +24,7 @@ def _plus(a: Any, b: Any) -> tuple[Any, Any]:
     return total, (a - (total - of_b)) + (b - of_b)
 
 
-@kernel(fastmath=ROUNDING, apart=True, inner=True)
+@kernel(fastmath=ROUNDING, apart=True, **INLINE)
 def collect(new: Array, ring: Array, slot: int, sums: Array, line: int) -> None:
     """Add factors to the sums along axis 1, subtract those whose place they take, and remember them."""
     for m in range(new.shape[1]):
@@ -113,7 +113,7 @@ def cumulate_in_two(sums: Array, row: int, first: Any, count: Any) -> None:
             sums[AHEAD, kinds + m, x + one] = lost
 
 
-@kernel(fastmath=ROUNDING, apart=True, inner=True)
+@kernel(fastmath=ROUNDING, apart=True, **INLINE)
 def combine(
     sums: Array, width: Any, first: int, fine: Any, own: Array, other: Array, z: int, y: int,
     centre: Any, of_other: Any, scale: Any, scale_of_other: Any, factor: Any, out: Array,

@@ -17,6 +17,9 @@ from agnoreg_cpu import _private, kept
 ROUNDING = {"contract", "nsz"}
 #: A sum may be added up in any order, too.
 SUMMING = ROUNDING | {"reassoc"}
+#: Options of a function that kernels call for each line of an image: it stands where it is called. A call would hand
+#: over some 60 numbers that describe its arrays, which for a short line takes as long as the line.
+INLINE: dict[str, Any] = {"inner": True, "forceinline": True}
 #: For so many seconds a process waits for others; what it compiles is not kept, then.
 PATIENCE = 60.0
 #: A compilation that goes on for so many seconds is announced.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, kernel
+from agnoreg_cpu.compiling import INLINE, ROUNDING, kernel
 
 Array = Any
 
@@ -29,27 +29,54 @@ RUNNING, AHEAD, SLOPE, BOXES = range(4)
 SHIFT = 1 << 30
 
 
+@kernel(fastmath=ROUNDING)
+def reach(image: Array, weights: Array, centre: Any, steps: tuple[int, int, int]) -> tuple[float, float]:
+    """Return how far intensities on a grid are from the centre at most, and usually: where they have any but one value.
+
+    Both are unspecified, and one of them is NaN, where an intensity is.
+    """
+    (a, b, c), (sz, sy, sx), masked = image.shape, steps, weights.shape[0] > 0
+    usual, largest, total, count = image[sz // 2, sy // 2, sx // 2], 0.0, 0.0, 0
+    for z in range(sz // 2, a, sz):
+        for y in range(sy // 2, b, sy):
+            for x in range(sx // 2, c, sx):
+                value = image[z, y, x]
+                if masked and weights[z, y, x] == 0:
+                    continue
+                far = np.float64(abs(value - centre))
+                largest = max(largest, far)
+                if value != usual:
+                    total += far
+                    count += 1
+    return largest, largest if total == 0.0 else total / count
+
+
+@kernel(fastmath=ROUNDING, apart=True, **INLINE)
+def quantise(t: Array, p: Array, z: int, y: int, centres: Any, scales: Any, limit: Any, out: Array, line: int) -> int:
+    """Write a line of images as integers; return how many voxels are beyond the limit or not finite."""
+    (c, d), (e, f), beyond = centres, scales, np.int32(0)
+    for x in range(t.shape[2]):
+        a, b = (t[z, y, x] - c) * e, (p[z, y, x] - d) * f
+        beyond += np.int32(0) if (abs(a) <= limit) & (abs(b) <= limit) else np.int32(1)
+        out[line, 0, x], out[line, 1, x] = np.int32(a), np.int32(b)
+    return int(beyond)
+
+
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
-def quantise(
+def quantise_masked(
     t: Array, p: Array, weights: Array, z: int, y: int, centres: Any, scales: Any, limit: Any, out: Array, line: int
 ) -> int:
-    """Write a line of images as integers; return how many voxels are beyond the limit or not finite.
+    """Write the mask, too, and 0 where it is 0.
 
-    With a mask write it, too, and 0 where it is 0.
+    A function for both would count references to the mask for each line, which takes as long as the line itself.
     """
     (c, d), (e, f), zero, beyond = centres, scales, t.dtype.type(0.0), np.int32(0)
-    if weights.shape[0]:
-        for x in range(t.shape[2]):
-            there = weights[z, y, x] != zero
-            a, b = (t[z, y, x] - c) * e if there else zero, (p[z, y, x] - d) * f if there else zero
-            beyond += np.int32(0) if (abs(a) <= limit) & (abs(b) <= limit) else np.int32(1)
-            out[line, 0, x], out[line, 1, x] = np.int32(a), np.int32(b)
-            out[line, 2, x] = np.int32(1) if there else np.int32(0)
-    else:
-        for x in range(t.shape[2]):
-            a, b = (t[z, y, x] - c) * e, (p[z, y, x] - d) * f
-            beyond += np.int32(0) if (abs(a) <= limit) & (abs(b) <= limit) else np.int32(1)
-            out[line, 0, x], out[line, 1, x] = np.int32(a), np.int32(b)
+    for x in range(t.shape[2]):
+        there = weights[z, y, x] != zero
+        a, b = (t[z, y, x] - c) * e if there else zero, (p[z, y, x] - d) * f if there else zero
+        beyond += np.int32(0) if (abs(a) <= limit) & (abs(b) <= limit) else np.int32(1)
+        out[line, 0, x], out[line, 1, x] = np.int32(a), np.int32(b)
+        out[line, 2, x] = np.int32(1) if there else np.int32(0)
     return int(beyond)
 
 
@@ -77,7 +104,7 @@ def quantise_in_two(
     return int(beyond)
 
 
-@kernel(apart=True, inner=True)
+@kernel(apart=True, **INLINE)
 def exchange(voxels: Array, new: int, old: int, sums: Array, line: int) -> None:
     """Add a line of voxels to the sums along axis 1, and subtract one."""
     for x in range(voxels.shape[2]):
@@ -94,12 +121,12 @@ def exchange(voxels: Array, new: int, old: int, sums: Array, line: int) -> None:
 
 
 @kernel(apart=True, inner=True)
-def _add_in_two(voxels: Array, of: int, sign: Any, weighted: bool, sums: Array, line: int) -> None:
-    """Add a line of voxels of two integers, or subtract it."""
+def _add_in_two(voxels: Array, of: int, sign: Any, sums: Array, line: int) -> None:
+    """Add a line of voxels of two integers times their weights, or subtract it."""
     for x in range(voxels.shape[2]):
         a, b = np.int64(voxels[of, 0, x]), np.int64(voxels[of, 1, x])
         c, d = np.int64(voxels[of, 3, x]), np.int64(voxels[of, 4, x])
-        e = np.int64(voxels[of, 2, x]) * sign if weighted else sign
+        e = np.int64(voxels[of, 2, x]) * sign
         sums[line, 0, x] += a * e
         sums[line, 1, x] += b * e
         sums[line, 2, x] += a * a * e
@@ -116,11 +143,11 @@ def _add_in_two(voxels: Array, of: int, sign: Any, weighted: bool, sums: Array, 
 
 
 @kernel(apart=True, inner=True)
-def exchange_in_two(voxels: Array, new: int, old: int, weighted: bool, sums: Array, line: int) -> None:
-    """Do the same for voxels of two integers, and where they are ``weighted`` multiply all by their weights."""
-    if weighted:
-        _add_in_two(voxels, new, np.int64(1), True, sums, line)
-        _add_in_two(voxels, old, np.int64(-1), True, sums, line)
+def exchange_in_two(voxels: Array, new: int, old: int, by_weight: Any, sums: Array, line: int) -> None:
+    """Do the same for voxels of two integers, and multiply all by their weights, if they have any but 0 and 1."""
+    if by_weight is not None:
+        _add_in_two(voxels, new, np.int64(1), sums, line)
+        _add_in_two(voxels, old, np.int64(-1), sums, line)
     else:
         for x in range(voxels.shape[2]):
             a, b = np.int64(voxels[new, 0, x]), np.int64(voxels[new, 1, x])
@@ -167,7 +194,9 @@ def cumulate(sums: Array, row: int, first: Any, count: Any) -> None:
     """Write the sums of so many entries from the first one on, up to each."""
     zero = sums.dtype.type(0)
     first, count, one, facts = np.uintp(first), np.uintp(count), np.uintp(1), sums.shape[1]
-    for m in range(0, facts - 2, 3):
+    # An entry waits for the one before it: so three facts at once, of which some are written twice.
+    for start in range(0, facts, 3):
+        m = min(start, facts - 3)
         a, b, c = zero, zero, zero
         for x in range(count):
             a += sums[row, m, first + x]
@@ -176,11 +205,6 @@ def cumulate(sums: Array, row: int, first: Any, count: Any) -> None:
             sums[AHEAD, m, x + one] = a
             sums[AHEAD, m + 1, x + one] = b
             sums[AHEAD, m + 2, x + one] = c
-    for m in range(facts // 3 * 3, facts):
-        a = zero
-        for x in range(count):
-            a += sums[row, m, first + x]
-            sums[AHEAD, m, x + one] = a
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
@@ -192,7 +216,7 @@ def box(sums: Array, width: Any, count: Any) -> None:
             sums[BOXES, m, x] = sums[AHEAD, m, width + x] - sums[AHEAD, m, x]
 
 
-@kernel(fastmath=ROUNDING, inner=True)
+@kernel(fastmath=ROUNDING, **INLINE)
 def count_weights(
     sums: Array, width: Any, counted: bool, share: int, along: Array, full: int, unit: float, outer: float,
     volume: Array, inverse: Array, held: Array, border: Array,
@@ -233,7 +257,7 @@ def _write(
     facts[0, 4, x] = kind(tp * (by_t * by_p * unit))
 
 
-@kernel(fastmath=ROUNDING, apart=True, inner=True)
+@kernel(fastmath=ROUNDING, apart=True, **INLINE)
 def moments(
     sums: Array, width: Any, first: int, stop: int, bordered: bool, volume: Array, inverse: Array, border: Array,
     ends: Any, by: Any, facts: Array,

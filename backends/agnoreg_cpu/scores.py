@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agnoreg_cpu.compiling import ROUNDING, SUMMING, kernel
+from agnoreg_cpu.compiling import INLINE, ROUNDING, SUMMING, kernel
 
 Array = Any
 
@@ -19,9 +19,13 @@ MEANS, SECONDS, MIXED, VALUE, BY_CROSS, BY_VARIANCE, COUNTED, FACTS = 0, 2, 4, 5
 SQUARED, SIGNED, EXACT, EXACT_SIGNED = range(4)
 
 
-@kernel(fastmath=ROUNDING, apart=True, inner=True)
-def _smoothed(facts: Array, numbers: Any, signed: bool) -> None:
-    """Write the correlation of each window, squared or signed, and its derivatives, as `correlation.smoothed` does."""
+@kernel(fastmath=ROUNDING, apart=True, **INLINE)
+def smoothed(facts: Array, numbers: Any, signed: bool) -> None:
+    """Write the correlation of each window, squared or signed, and its derivatives, as `correlation.smoothed` does.
+
+    ``numbers`` are the constants in the numerator and the denominator, the least second moment, up to which product of
+    the two a window is flat, the value then, and the rounding error of 1.
+    """
     kind = facts.dtype.type
     one, half, zero = kind(1.0), kind(0.5), kind(0.0)
     nr, dr, least, flat_up_to, flat_value, _ = numbers
@@ -45,8 +49,11 @@ def _smoothed(facts: Array, numbers: Any, signed: bool) -> None:
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
-def _exact(facts: Array, held: Array, offsets: Any, numbers: Any, squared: bool) -> None:
-    """Write the same without constants, and which windows are not flat, as `correlation.exact` does."""
+def exact(facts: Array, held: Array, offsets: Any, numbers: Any, squared: bool) -> None:
+    """Write the same without constants, and which windows are not flat, as `correlation.exact` does.
+
+    Here it matters what windows weigh, and by how much images were shifted.
+    """
     kind = facts.dtype.type
     one, half, zero, flat_value, eps = kind(1.0), kind(0.5), kind(0.0), numbers[4], numbers[5]
     for x in range(facts.shape[2]):
@@ -65,26 +72,22 @@ def _exact(facts: Array, held: Array, offsets: Any, numbers: Any, squared: bool)
 
 
 @kernel(inner=True)
-def score(facts: Array, held: Array, offsets: Any, numbers: Any, formula: int) -> None:
-    """Write the correlation of each window, and its derivatives.
-
-    ``numbers`` are the constants in the numerator and the denominator, the least second moment, up to which product of
-    the two a window is flat, the value then, and the rounding error of 1. Without constants it matters what windows
-    weigh, and by how much images were shifted.
-    """
-    if formula >= EXACT:
-        _exact(facts, held, offsets, numbers, formula == EXACT)
-    else:
-        _smoothed(facts, numbers, formula == SIGNED)
+def some_count(weights: Array, z: int, y: int) -> bool:
+    """Return whether some voxels of a line have weights other than 0."""
+    found, zero = np.int32(0), weights.dtype.type(0.0)
+    for x in range(weights.shape[2]):
+        found |= np.int32(weights[z, y, x] != zero)
+    return found != 0
 
 
 @kernel(apart=True, inner=True)
-def weigh(weights: Array, z: int, y: int, lines: Array, z_of: int, y_of: int) -> None:
-    """Multiply a line by weights, and write 0 where these are 0, whatever is there."""
+def weigh(weights: Array, z: int, y: int, lines: Array, z_of: int, first: int, stop: int) -> None:
+    """Multiply some lines by the weights of one, and write 0 where these are 0, whatever is there."""
     zero = lines.dtype.type(0.0)
-    for x in range(weights.shape[2]):
-        weight = weights[z, y, x]
-        lines[z_of, y_of, x] = lines[z_of, y_of, x] * weight if weight != zero else zero
+    for m in range(first, stop):
+        for x in range(weights.shape[2]):
+            weight = weights[z, y, x]
+            lines[z_of, m, x] = lines[z_of, m, x] * weight if weight != zero else zero
 
 
 @kernel(fastmath=SUMMING, inner=True)
@@ -96,7 +99,7 @@ def total(facts: Array, m: int, start: int, stop: int) -> float:
     return found
 
 
-@kernel(fastmath=ROUNDING, apart=True, inner=True)
+@kernel(fastmath=ROUNDING, apart=True, **INLINE)
 def factors(facts: Array, own: int, first: int, least: Any, count: Any, start: Any, out: Array) -> None:
     """Write what one image's gradient sums over windows: by the correlation, by its own variance, and by the means.
 

@@ -10,12 +10,15 @@ the line are subtracted. Zeros beyond the border are merged with what windows ho
 A triangle is a box of boxes: its sum grows by the sum of the box ahead, less that of the box behind.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from agnoreg_cpu import adjoint, running, scores
+from agnoreg_cpu.boxes import Windows
 from agnoreg_cpu.compiling import kernel
+from agnoreg_cpu.plans import Layout, layout
 from agnoreg_cpu.running import BOXES, RUNNING, SLOPE
 
 Array = Any
@@ -24,6 +27,35 @@ Array = Any
 NEW, MIDDLE, OLD, BEYOND, LINES = range(5)
 #: Lines have a multiple of so many entries, and before the first one as many as a window is wide.
 GRAIN = 16
+
+
+def facts_of(words: int, masked: bool) -> tuple[int, int]:
+    """Return how many integers there are of a voxel, and how many sums of a window."""
+    return 1 + 2 * words, (running.ALL if words == 2 else running.SUMS) + masked
+
+
+@lru_cache(maxsize=256)
+def workspace(
+    shape: tuple[int, ...], windows: Windows, lines: int, wrt: int, words: int, masked: bool, dtype: Any
+) -> Layout:
+    """Return the memory that `correlate` needs for so many lines of an image, and gradients by ``wrt`` images.
+
+    See there for the names of its arrays.
+    """
+    (_, height, width), (all_z, all_y, all_x), twice, kinds = shape, windows.reaches, windows.twice, 1 + 2 * wrt
+    size, lead = (-(-number // GRAIN) * GRAIN for number in (width, all_x))
+    valued = min(height, lines + all_y - 1) if wrt else 0
+    held, padded, rows = min(height, max(lines, valued) + all_y - 1) + 1, size + 2 * lead, 4
+    of_voxel, of_window = facts_of(words, masked)
+    of_gradient = kinds * (1 + (dtype == np.float64))
+    return layout(
+        ((LINES, of_voxel, size), np.int32), ((held, of_window, size), np.int64),
+        ((held * twice, of_window, size), np.int64), ((rows, of_window, padded), np.int64),
+        ((size,), np.int64), *(((size,), np.float64),) * 3,
+        ((1, scores.FACTS, size), dtype), ((1, kinds, size), dtype), (((all_z + twice) * valued, kinds, size), dtype),
+        ((valued + 1, of_gradient, size), np.float64), (((valued + 1) * twice, of_gradient, size), np.float64),
+        ((rows, of_gradient, padded), np.float64),
+    )  # fmt: skip
 
 
 @kernel()
@@ -72,7 +104,7 @@ def correlate(
         What windows hold along each axis, and at the end what a full one does. That counts ``unit`` each, and ``outer``
         where there are zeros beyond the border.
     formula, numbers
-        See `scores.score`.
+        See `scores.smoothed`.
     work
         Zeros of `workspace`.
     """
@@ -91,7 +123,7 @@ def correlate(
     # Numba compiles what it calls anew for each number that it knows.
     rows: Any = np.int64(RUNNING), np.int64(SLOPE), np.int64(BOXES), np.int64(BEYOND), np.int64(0)
     running_row, slope_row, boxes_row, beyond_border, nothing = rows
-    of_t, of_p, weighted = np.int64(0), np.int64(1), by_weight is not None
+    of_t, of_p, first_of_score = np.int64(0), np.int64(1), np.int64(scores.VALUE)
     # Another name for an array costs two atomic operations, so there is none further below.
     growing = slopes if twice else sums
     # The windows that are wanted: a gradient collects from all that its voxel lies in.
@@ -146,8 +178,10 @@ def correlate(
                     plane = z - (past_z if line == OLD else wz) if line != NEW else z
                     if not from_z <= plane < depth or (line == MIDDLE and not twice):
                         continue
-                    if word is None:
-                        found = running.quantise(t, p, weights, plane, y, centres, scales, limit, voxels, line)
+                    if word is None and not masked:
+                        found = running.quantise(t, p, plane, y, centres, scales, limit, voxels, line)
+                    elif word is None:
+                        found = running.quantise_masked(t, p, weights, plane, y, centres, scales, limit, voxels, line)
                     else:
                         found = running.quantise_in_two(
                             t, p, weights, plane, y, centres, scales, limit, word, by_weight, voxels, line
@@ -163,7 +197,7 @@ def correlate(
                     if first == second:
                         continue
                     if word is not None:
-                        running.exchange_in_two(voxels, first, second, weighted, growing, y - from_y)
+                        running.exchange_in_two(voxels, first, second, by_weight, growing, y - from_y)
                     else:
                         running.exchange(voxels, first, second, growing, y - from_y)
                 if twice:
@@ -173,13 +207,16 @@ def correlate(
                 new = y - from_y if inside else zeros
                 middle = y_middle - from_y if from_y <= y_middle < to_y else zeros
                 old = y_old - from_y if y_old >= from_y else zeros
+                first, row = (middle, slope_row) if twice else (old, running_row)
+                running.move(sums, new, first, lead, along, row)
                 if twice:
-                    running.move(sums, new, middle, lead, along, slope_row)
                     running.move(sums, old, middle, lead, along, slope_row)
                     running.add(along, slope_row, along, running_row)
-                else:
-                    running.move(sums, new, old, lead, along, running_row)
-                if middle_y >= low_y:
+                if middle_y >= low_y and masked and not scores.some_count(weights, middle_z, middle_y):
+                    for m in range(kinds):
+                        for x in range(fresh.shape[2]):
+                            fresh[0, m, x] = 0
+                elif middle_y >= low_y:
                     running.cumulate(along, running_row, lead - before_x, entries)
                     if twice:
                         running.box(along, wx, width + wx - 1)
@@ -203,10 +240,12 @@ def correlate(
                             running.moments_in_two(
                                 along, wx, first, second, bordered, volume, inverse, border, ends, by, word, facts
                             )
-                    scores.score(facts, held, about, numbers, formula)
+                    if exact:
+                        scores.exact(facts, held, about, numbers, formula == scores.EXACT)
+                    else:
+                        scores.smoothed(facts, numbers, formula == scores.SIGNED)
                     if masked:
-                        for m in range(scores.VALUE, scores.FACTS):
-                            scores.weigh(weights, middle_z, middle_y, facts, nothing, m)
+                        scores.weigh(weights, middle_z, middle_y, facts, nothing, first_of_score, facts.shape[1])
                     if top <= middle_z < bottom and left <= middle_y < right:
                         total += scores.total(facts, scores.VALUE, start, stop)
                         if exact:
@@ -238,37 +277,37 @@ def correlate(
             middle = line - wy if wy <= line < no_line + wy else no_line
             old = line - past_y if line >= past_y else no_line
             y_back = middle_y - before_y
-            for turn in range(1 + twice):
-                first, second = (new, middle if twice else old) if turn == 0 else (old, middle)
-                if fine is None:
-                    running.move(back_z, first, second, lead, back_y, slope_row if twice else running_row)
-                else:
-                    adjoint.move_in_two(back_z, first, second, lead, back_y, slope_row if twice else running_row)
-            if twice:
-                if fine is None:
+            first, row = (middle, slope_row) if twice else (old, running_row)
+            if fine is None:
+                running.move(back_z, new, first, lead, back_y, row)
+                if twice:
+                    running.move(back_z, old, middle, lead, back_y, slope_row)
                     running.add(back_y, slope_row, back_y, running_row)
-                else:
+            else:
+                adjoint.move_in_two(back_z, new, first, lead, back_y, row)
+                if twice:
+                    adjoint.move_in_two(back_z, old, middle, lead, back_y, slope_row)
                     adjoint.add_in_two(back_y, slope_row, back_y, running_row)
             if not left <= y_back < right:
                 continue
-            for turn in range(1 + twice):
-                row, first, count = (
-                    (boxes_row, nothing, width + wx - 1) if turn else (running_row, lead - after_x, entries)
-                )
-                if turn:
+            if fine is None:
+                running.cumulate(back_y, running_row, lead - after_x, entries)
+                if twice:
                     running.box(back_y, wx, width + wx - 1)
-                if fine is None:
-                    running.cumulate(back_y, row, first, count)
-                else:
-                    adjoint.cumulate_in_two(back_y, row, first, count)
+                    running.cumulate(back_y, boxes_row, nothing, width + wx - 1)
+            else:
+                adjoint.cumulate_in_two(back_y, running_row, lead - after_x, entries)
+                if twice:
+                    running.box(back_y, wx, width + wx - 1)
+                    adjoint.cumulate_in_two(back_y, boxes_row, nothing, width + wx - 1)
             if wants_t:
                 adjoint.combine(back_y, wx, first_of_t, fine, t, p, z_back, y_back, centres[0], centres[1],
                                 weighing[0], weighing[1], factor, by_t)  # fmt: skip
                 if masked:
-                    scores.weigh(weights, z_back, y_back, by_t, z_back, y_back)
+                    scores.weigh(weights, z_back, y_back, by_t, z_back, y_back, y_back + 1)
             if wants_p:
                 adjoint.combine(back_y, wx, first_of_p, fine, p, t, z_back, y_back, centres[1], centres[0],
                                 weighing[1], weighing[0], factor, by_p)  # fmt: skip
                 if masked:
-                    scores.weigh(weights, z_back, y_back, by_p, z_back, y_back)
+                    scores.weigh(weights, z_back, y_back, by_p, z_back, y_back, y_back + 1)
     return total, counted, beyond

@@ -7,12 +7,14 @@ digits and flat windows have moments of exactly 0. What a pair of taps adds is a
 Arrays of rows are ``(rows, facts, entries)``; functions take them whole, with the index of a row.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from agnoreg_cpu import scores
 from agnoreg_cpu.compiling import ROUNDING, kernel
+from agnoreg_cpu.plans import Layout, layout
 
 Array = Any
 
@@ -22,12 +24,13 @@ Array = Any
 MOMENTS = 5
 
 
-def workspace(shape: tuple[int, ...], widths: tuple[int, ...], lines: int, wrt: int, dtype: Any) -> Any:
+@lru_cache(maxsize=256)
+def workspace(shape: tuple[int, ...], widths: tuple[int, ...], lines: int, wrt: int, dtype: Any) -> Layout:
     """Return the memory that `correlate` needs for so many lines of an image, and gradients by ``wrt`` images."""
     (wz, wy, wx), kinds = widths, 1 + 2 * wrt
     rows = (wy, MOMENTS), (1, MOMENTS), (1, scores.FACTS), (1, kinds), (lines + wy - 1, kinds), (lines * wz, kinds)
-    shapes = [(*row, shape[2] + wx - 1) for row in (*rows, (1, kinds))]
-    return (*(np.zeros(each, dtype) for each in shapes), np.ones(shapes[0][2]))
+    padded = shape[2] + wx - 1
+    return layout(*(((*row, padded), dtype) for row in (*rows, (1, kinds))))
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
@@ -172,7 +175,7 @@ def correlate(
     """
     (t, p), (by_t, by_p), (taps_z, taps_y, taps_x) = images, gradients, taps
     (top, bottom), (left, right), (start, stop) = tile
-    ring, beside, facts, fresh, across, back, sums, held = work
+    ring, beside, facts, fresh, across, back, sums = work
     depth, height, width = t.shape
     wz, wy, wx = taps_z.shape[0], taps_y.shape[0], taps_x.shape[0]
     before_z, before_y, before_x = (wz - 1) // 2, (wy - 1) // 2, (wx - 1) // 2
@@ -210,7 +213,7 @@ def correlate(
                 continue
             _merge(ring, y, taps_y, False, weight_z, beside, zero, padded)
             _merge(beside, zero, taps_x, True, weight_z * weight_y, facts, zero, width)
-            scores.score(facts, held, centres, numbers, formula)
+            scores.smoothed(facts, numbers, formula == scores.SIGNED)
             if top <= middle_z < bottom and left <= middle_y < right:
                 total += scores.total(facts, scores.VALUE, start, stop)
             if not wanted:

@@ -14,8 +14,9 @@ import tensorflow as tf
 import torch
 from agnoreg_cpu import pointwise, scores, tapped
 from agnoreg_cpu.kinds import KINDS, compile_kernels
-from agnoreg_cpu.lncc import CpuLocalCorrelation, tiles
+from agnoreg_cpu.lncc import CpuLocalCorrelation
 from agnoreg_cpu.measures import HostEvaluation
+from agnoreg_cpu.plans import tiles, zeros
 from agnoreg_cpu.threads import parts, run
 from agnoreg_cpu.windows import Windows, windows
 from core_path import NUMPY, core
@@ -290,7 +291,7 @@ def test_tapped_parts_of_an_image_make_the_whole(size, rng):
     given = (t, p), border, (np.float32(0.5), np.float32(0.4)), taps, scores.SQUARED, numbers
 
     def sum_of(planes, lines, columns, out):
-        work = tapped.workspace(t.shape, size, lines[1] - lines[0], 2, t.dtype)
+        work = zeros(tapped.workspace(t.shape, size, lines[1] - lines[0], 2, t.dtype))
         return tapped.correlate(*given, (planes, lines, columns), np.float32(2), out, work)
 
     whole = np.empty_like(t), np.empty_like(p)

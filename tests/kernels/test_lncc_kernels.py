@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from agnoreg_cpu import lncc, running
+from agnoreg_cpu import lncc, plans, running
+from agnoreg_cpu.boxes import bits_for, windows_of
 from agnoreg_cpu.lncc import CpuLocalCorrelation
 from agnoreg_cpu.measures import HostEvaluation
 from core_path import NUMPY, core
@@ -124,7 +125,7 @@ def test_running_sums_lose_no_digits(name, data, rng, monkeypatch):
 def test_every_triangle_is_a_box_of_boxes(convention):
     for width in range(3, 64, 2):
         measure = LocalCorrelation(kernel_size=width, kernel_type="triangular", convention=convention, padding="zero")
-        windows = lncc.windows_of(measure.taps)
+        windows = windows_of(measure.taps)
         assert windows is not None, width
         box = np.ones(windows.boxes[0])
         inner = np.convolve(box, box) * windows.share ** (1 / 3)
@@ -176,7 +177,7 @@ def test_parts_of_an_image_make_the_whole(name, masked, rng, monkeypatch):
         arrays = (*arrays, rng.random((1, 23, 17, 29)) > 0.3)
 
     def jobs(planes, lines):
-        return lambda self, call, wrt, most: [(0, some, rows) for some in planes for rows in lines]
+        return lambda *_: [(0, some, rows) for some in planes for rows in lines]
 
     results = []
     for cut in (
@@ -198,7 +199,8 @@ def test_lines_are_cut_so_that_sums_stay_in_cache(rng, monkeypatch):
     whole = measure.value_and_gradients(NUMPY, arrays, (1,))
     run = lncc.run
     monkeypatch.setattr(NUMPY, "_threads", 1)
-    monkeypatch.setattr(lncc, "CACHE", 40 * 70 * 40)
+    monkeypatch.setattr(plans, "CACHE", 40 * 70 * 40)
+    monkeypatch.setattr(lncc, "jobs", plans.jobs.__wrapped__)
     monkeypatch.setattr(lncc, "run", lambda body, jobs, threads: seen.extend(jobs) or run(body, jobs, threads))
     value, (gradient,) = measure.value_and_gradients(NUMPY, arrays, (1,))
     assert [lines for _, _, lines in seen] == [(0, 50), (50, 100), (100, 150)]
@@ -247,6 +249,24 @@ def test_masked_voxels_may_be_anything(name, rng):
     for found, gradient in zip(gradients, wanted, strict=True):
         assert np.abs(found - gradient).max() <= 1e-5 * np.abs(gradient).max()
         np.testing.assert_array_equal(found[~mask], 0)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_what_surrounds_a_mask_is_left_out(name, rng, monkeypatch):
+    measure = FORMULAS[name]
+    arrays = tuple(image.astype(np.float32) for image in rng.random((2, 3, 24, 26, 40)))
+    # A ball, a single voxel and nothing.
+    places = np.indices((24, 26, 40))
+    mask = np.zeros((3, 24, 26, 40), bool)
+    mask[0] = np.square(places - np.reshape((9, 12, 20), (3, 1, 1, 1))).sum(axis=0) < 50
+    mask[1, 15, 18, 31] = True
+    monkeypatch.setattr(CpuLocalCorrelation, "_by_the_core", None)
+    value, gradients = measure.value_and_gradients(NUMPY, (*arrays, mask), (0, 1))
+    expected, wanted = in_float64(measure, (*arrays, mask), (0, 1))
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5)
+    for found, gradient in zip(gradients, wanted, strict=True):
+        np.testing.assert_array_equal(found[~mask], 0)
+        assert np.abs(found - gradient).max() <= 2e-4 * np.abs(gradient).max()
 
 
 @pytest.mark.parametrize("most", [0.1, 1.0, 3.0])
@@ -388,7 +408,7 @@ def test_a_flat_image_has_no_gradient_whatever_its_intensity():
 def test_bits_of_intensities_and_their_sums_fit_into_64():
     for volume in (2, 3**3, 9**3, 31**3, 2**16):
         for words, least in ((1, 23), (2, 22)):
-            bits = lncc.bits_for(volume, words)
+            bits = bits_for(volume, words)
             assert bits >= least
             # Of two integers of each image there are two mixed products.
             assert words * volume * 4**bits < 2**63
