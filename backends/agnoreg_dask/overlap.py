@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dask.array.overlap import ensure_minimum_chunksize, overlap
+from dask.array.overlap import ensure_minimum_chunksize
 
 from agnoreg.backend import backend_of
 
@@ -30,6 +30,3 @@ def chunks_for(given: Sequence[Chunks], depths: Mapping[int, int]) -> tuple[list
     return chunks, needed
 
 
-def overlapped(x: Array, depths: dict[int, int]) -> Array:
-    """Return the array whose chunks also hold what lies around them."""
-    return overlap(x, depths, "none", allow_rechunk=False) if any(depths.values()) else x

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from agnoreg_cpu.measures import HostEvaluation
+from agnoreg_dask import neighbourhoods
 from distributed import Client, LocalCluster
 from every import LOSSES
 
@@ -29,8 +30,9 @@ CHUNKS = {"ones": (1, 1, 7, 1), "threes": (2, 3, 3, 3), "ragged": ((1, 1), (1, 4
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Compute in this thread, unless a test says otherwise."""
+def one_thread(monkeypatch):
+    """Compute in this thread, a chunk a block, unless a test says otherwise."""
+    monkeypatch.setattr(neighbourhoods, "NUMBERS", 1)
     with dask.config.set(scheduler="synchronous"):
         yield
 
