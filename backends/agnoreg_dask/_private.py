@@ -3,6 +3,8 @@
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +17,7 @@ names = PrivateNames()
 _DataNode = names.find("dask._task_spec.DataNode")
 _convert_legacy_graph = names.find("dask._task_spec.convert_legacy_graph")
 _clone_key = names.find("dask.base.clone_key")
+_Task = names.find("dask._task_spec.Task")
 
 #: What glibc's malloc.h calls two parameters of its allocator.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -34,6 +37,41 @@ def again(x: da.Array, time: int) -> da.Array:
         return x
     renamed = {names.get(key, key): node.substitute(names, key=names.get(key, key)) for key, node in graph.items()}
     return da.Array(renamed, _clone_key(x.name, time), x.chunks, meta=x._meta)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What makes the chunks of some arrays anew, of sources that are there: a stored array, a seed."""
+
+    nodes: tuple[Any, ...]
+    #: The keys of the sources.
+    keys: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, nodes: Sequence[Any]) -> "Reader":
+        """Return what makes the chunks of these tasks."""
+        return cls(tuple(nodes), tuple(dict.fromkeys(key for node in nodes for key in sorted(node.dependencies, key=str))))
+
+    def __call__(self, sources: dict[Any, Any]) -> tuple[Any, ...]:
+        """Return the chunks."""
+        return tuple(node({key: sources[key] for key in node.dependencies}) for node in self.nodes)
+
+
+def readers(x: da.Array) -> dict[tuple[int, ...], Any] | None:
+    """Return the task of each chunk, by its place, if each is read from a source by one task that reads nothing else.
+
+    None where chunks are in memory already or are computed, or where Dask's own functions have vanished.
+    """
+    if None in (_DataNode, _Task, _convert_legacy_graph):
+        return None
+    graph = _convert_legacy_graph(dict(x.__dask_graph__()))
+    found = {}
+    for key in flatten(x.__dask_keys__()):
+        node = graph.get(key)
+        if not isinstance(node, _Task) or not all(isinstance(graph.get(k), _DataNode) for k in node.dependencies):
+            return None
+        found[key[1:]] = node
+    return found
 
 
 @lru_cache(maxsize=1)

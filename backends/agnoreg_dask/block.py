@@ -11,7 +11,7 @@ from agnoreg.engine.evaluator import Box, Evaluator, finalize
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg_dask._private import allocator
-from agnoreg_dask.neighbourhoods import assembled
+from agnoreg_dask.neighbourhoods import Recipe
 
 Array = Any
 
@@ -60,15 +60,18 @@ def of_chunks(function: Callable[..., Any], task: Task, *parts: Any) -> Any:
 def of_neighbourhood(
     function: Callable[..., Any],
     task: Task,
-    groups: Sequence[tuple[Sequence[int], int]],
+    groups: Sequence[Sequence[int]],
     own: tuple[slice, ...],
-    pieces: list[Any],
+    recipes: Sequence[Recipe],
+    keys: Sequence[Any],
+    results: Sequence[Any],
+    sources: Sequence[Any],
     *known: Any,
 ) -> Any:
-    """Work on a block that is put together from pieces; ``groups`` are the places of arrays, and their axes."""
+    """Work on a block that is put together by recipes; ``groups`` are the places of each one's arrays."""
     arrays: dict[int, Array] = {}
-    for (places, axes), nested in zip(groups, pieces, strict=True):
-        arrays.update(zip(places, assembled(nested, axes), strict=True))
+    for places, recipe in zip(groups, recipes, strict=True):
+        arrays.update(zip(places, recipe.arrays(results, dict(zip(keys, sources, strict=True))), strict=True))
     x, y, z = [slice(0, 1)] * (3 - len(own)) + list(own)
     return _with_memory(function, task, (x, y, z), tuple(arrays[place] for place in sorted(arrays)), *known)
 

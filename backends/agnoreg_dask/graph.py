@@ -16,7 +16,8 @@ from agnoreg.backend import Backend
 from agnoreg.engine.measure import Measure
 from agnoreg_dask import block
 from agnoreg_dask._private import again
-from agnoreg_dask.neighbourhoods import Array, Chunks, gathered, joined
+from agnoreg_dask.overlap import chunks_for
+from agnoreg_dask.neighbourhoods import Array, Chunks, in_neighbourhoods, joined
 
 #: The first axis of every array; the axes of which blocks are cut follow as 1, 2, ...
 BATCH = 0
@@ -117,17 +118,18 @@ class _Work:
         if any(extent):
             numbers = max(int(np.prod([x.shape[axis] for axis, label in enumerate(names) if label >= WHOLE]))
                 for x, names in zip(arrays, labels, strict=True))
-            own = joined(self.chunks, numbers)
+            reach = {axis: reaches * e for axis, e in enumerate(extent, start=1)}
+            own = joined(chunks_for(self.chunks, reach), numbers)
             alike: dict[Any, list[int]] = {}
             for place, key in enumerate(zip(labels, chunks, strict=True)):
                 alike.setdefault(key, []).append(place)
-            groups = tuple((tuple(found), len(names)) for (names, _), found in alike.items())
-            blocks = gathered(
+            groups = tuple(tuple(found) for found in alike.values())
+            blocks = in_neighbourhoods(
                 partial(block.of_neighbourhood, function, task, groups),
                 [([arrays[place] for place in found], names) for (names, _), found in alike.items()],
                 self.chunks,
                 own,
-                (0, *(reaches * e for e in extent)),
+                (0, *reach.values()),
                 tuples,
             )
             return blocks, own

@@ -1,57 +1,73 @@
 """Blocks with the voxels around them, put together from the chunks in which they lie.
 
-Dask's time is that of its tasks, about a millisecond each, and of what workers send each other. So blocks are several
-chunks, of which each is read once and whole; a block gets of other chunks only what it reads, one task for all inputs.
+Dask's time is that of its tasks, about a millisecond each, and of what workers send each other and keep. So a block is
+several chunks, and of other chunks it gets their rims: of every chunk one task cuts out all that other blocks read. A
+chunk that comes straight from its source is read twice, for its rim and by its block, so that only rims are kept.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, product
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.array.core import concatenate3
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from agnoreg_dask._private import Reader, readers
+
 Array = Any
 Chunks = tuple[int, ...]
-#: What is read along an axis: the place of a chunk, and which part of it, None for all.
-Part = tuple[int, slice | None]
+#: A box of voxels, along all axes of an array.
+Index = tuple[slice, ...]
 #: Chunks are joined as long as a block has no more numbers of each input.
 NUMBERS = 4 << 20
 
 
 def joined(chunks: Sequence[Chunks], numbers: int) -> list[Chunks]:
-    """Return chunks of blocks: neighbouring ones are joined along the axis along which they are shortest.
+    """Return the chunks of blocks: neighbouring ones become one along the axis along which they are shortest.
 
-    The first of ``chunks`` are those of the batch, which are not joined; ``numbers`` is how many a voxel has.
+    The first of ``chunks`` are those of the batch, which stay; ``numbers`` is how many there are for each voxel.
     """
     found = list(chunks)
     while True:
         sizes = [max(one) for one in found]
         able = [axis for axis in range(1, len(found)) if len(found[axis]) > 1]
         for axis in sorted(able, key=lambda axis: (sizes[axis], -axis)):
-            pairs = [sum(found[axis][k : k + 2]) for k in range(0, len(found[axis]), 2)]
-            if numbers * np.prod(sizes) // sizes[axis] * max(pairs) <= NUMBERS:
-                found[axis] = tuple(pairs)
+            pairs = tuple(sum(found[axis][k : k + 2]) for k in range(0, len(found[axis]), 2))
+            if numbers * int(np.prod(sizes)) // sizes[axis] * max(pairs) <= NUMBERS:
+                found[axis] = pairs
                 break
         else:
             return found
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a block reads of a chunk, along one axis."""
+
+    #: The place of the chunk.
+    chunk: int
+    #: What is read of it; None is all.
+    part: slice | None
+    #: Where that lies in the block.
+    there: slice
+
+
 def parts_read(chunks: Chunks, own: Chunks, reach: int) -> list[list[Part]]:
-    """Return for each block what it reads along an axis, its own voxels and as many as it reaches beyond."""
+    """Return for each block what it reads along an axis: its own voxels, and as many as it reaches beyond."""
     bounds = list(accumulate(chunks, initial=0))
     found = []
-    for start, stop in zip(accumulate(own, initial=0), accumulate(own), strict=False):
-        first, last = max(0, start - reach), min(bounds[-1], stop + reach)
-        parts: list[Part] = []
+    for stop, size in zip(accumulate(own), own, strict=True):
+        first, last = max(0, stop - size - reach), min(bounds[-1], stop + reach)
+        parts = []
         for place, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
-            if low < last and high > first:
-                whole = first <= low and high <= last
-                parts.append((place, None if whole else slice(max(first - low, 0), min(last, high) - low)))
+            start, end = max(low, first), min(high, last)
+            if start < end:
+                part = None if (start, end) == (low, high) else slice(start - low, end - low)
+                parts.append(Part(place, part, slice(start - first, end - first)))
         found.append(parts)
     return found
 
@@ -62,41 +78,120 @@ def own_voxels(own: Chunks, reach: int) -> list[slice]:
     return [slice(first, first + size) for first, size in zip(before, own, strict=False)]
 
 
+@dataclass(frozen=True)
+class Move:
+    """A box of a block, and where its voxels are found."""
+
+    there: Index
+    #: What reads a chunk, or the place of a task's result among those that the block gets.
+    source: Reader | int
+    #: Which of the boxes of a rim; None for a chunk.
+    rim: int | None = None
+    #: Which voxels of a chunk; None for all.
+    box: Index | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a block's arrays of equal chunks are put together."""
+
+    moves: tuple[Move, ...]
+    shape: tuple[int, ...]
+
+    def arrays(self, results: Sequence[Any], sources: dict[Any, Any]) -> tuple[Array, ...]:
+        """Return the arrays. Chunks are read one after the other, so that few are in memory at once."""
+        arrays: tuple[Array, ...] = ()
+        for move in self.moves:
+            found = move.source(sources) if isinstance(move.source, Reader) else results[move.source]
+            pieces = found if move.rim is None else found[move.rim]
+            pieces = tuple(pieces if move.box is None else (piece[move.box] for piece in pieces))
+            if len(self.moves) == 1:
+                return pieces
+            arrays = arrays or tuple(np.empty_like(piece, shape=self.shape) for piece in pieces)
+            for array, piece in zip(arrays, pieces, strict=True):
+                array[move.there] = piece
+        return arrays
+
+
 def together(*chunks: Array) -> Any:
     """Return the chunks of several arrays as one result."""
     return chunks
 
 
-def cut(chunks: tuple[Array, ...], index: tuple[slice, ...]) -> tuple[Array, ...]:
-    """Return a part of each chunk. It is a copy, so that the chunk itself need not be kept."""
-    return tuple(chunk[index].copy() for chunk in chunks)
+def rim(reader: Reader | None, boxes: Sequence[Index], *given: Any) -> list[tuple[Array, ...]]:
+    """Return boxes of the chunks of several arrays. They are copies, so that the chunks need not be kept."""
+    chunks = given[0] if reader is None else reader(dict(zip(reader.keys, given, strict=True)))
+    return [tuple(chunk[box].copy() for chunk in chunks) for box in boxes]
 
 
-def assembled(pieces: Any, axes: int) -> tuple[Array, ...]:
-    """Return the arrays whose pieces lie in nested lists, a tuple of pieces at each place."""
-    one = pieces
-    for _ in range(axes):
-        one = one[0]
-    return tuple(_one_array(pieces, axes, place) for place in range(len(one)))
+class Arrays:
+    """Arrays of equal chunks, and the tasks that cut the rims of these.
+
+    Parameters
+    ----------
+    arrays
+        The arrays.
+    labels
+        What each of their axes is called: the batch is 0, those that blocks are cut along follow, and an axis in one
+        chunk has a larger number.
+    parts
+        What each block reads along each of the axes that are cut.
+    """
+
+    def __init__(self, arrays: Sequence[Array], labels: Sequence[int], parts: Sequence[list[list[Part]]]) -> None:
+        self.arrays, self.labels, self.parts = tuple(arrays), labels, parts
+        self.chunks = arrays[0].chunks
+        found = [readers(x) for x in arrays]
+        #: What reads each chunk of all arrays from their sources; None where some are not just read.
+        self.readers: dict[Any, Reader] | None = None
+        if all(one is not None for one in found):
+            self.readers = {place: Reader.of([one[place] for one in found]) for place in found[0]}
+            self.name = "rim-" + tokenize([x.name for x in arrays], parts)
+        else:
+            both = [item for x in arrays for item in (x, labels)]
+            meta = np.empty((0,) * len(labels), dtype=object)
+            pair = da.blockwise(together, labels, *both, dtype=object, align_arrays=False, meta=meta)
+            self.arrays, self.chunk_name = (pair,), pair.name
+            self.name = f"rim-{tokenize(pair.name, parts)}"
+        #: For each chunk the boxes that blocks read of it, and their places in its rim.
+        self.boxes: dict[Any, dict[Any, int]] = {}
+
+    def recipe(self, block: tuple[int, ...], results: list[Any], sources: dict[Any, None]) -> Recipe:
+        """Return how a block is put together; append the keys of ``results`` and ``sources`` that it needs."""
+        whole = [Part(0, None, slice(None))]
+        axes = [self.parts[label][block[label]] if label < len(self.parts) else whole for label in self.labels]
+        moves = []
+        for found in product(*axes):
+            chunk, there = tuple(part.chunk for part in found), tuple(part.there for part in found)
+            if any(part.part is not None for part in found):
+                box = tuple(None if part.part is None else (part.part.start, part.part.stop) for part in found)
+                boxes = self.boxes.setdefault(chunk, {})
+                moves.append(Move(there, len(results), boxes.setdefault(box, len(boxes))))
+                results.append((self.name, *chunk))
+            elif self.readers is None:
+                moves.append(Move(there, len(results)))
+                results.append((self.chunk_name, *chunk))
+            else:
+                moves.append(Move(there, self.readers[chunk]))
+                sources |= dict.fromkeys(self.readers[chunk].keys)
+        shape = [
+            sum(self.chunks[axis]) if label >= len(self.parts) else parts[-1].there.stop
+            for axis, (label, parts) in enumerate(zip(self.labels, axes, strict=True))
+        ]
+        return Recipe(tuple(moves), tuple(shape))
+
+    def rims(self) -> dict[Any, Any]:
+        """Return the tasks that cut the rims, once all blocks have said what they read."""
+        graph: dict[Any, Any] = {}
+        for chunk, found in self.boxes.items():
+            boxes = [tuple(slice(None) if one is None else slice(*one) for one in box) for box in found]
+            reader = None if self.readers is None else self.readers[chunk]
+            given = [(self.chunk_name, *chunk)] if reader is None else reader.keys
+            graph[self.name, *chunk] = (partial(rim, reader, boxes), *given)
+        return graph
 
 
-def _one_array(pieces: Any, axes: int, place: int) -> Array:
-    if _single(pieces, axes):
-        for _ in range(axes):
-            pieces = pieces[0]
-        return pieces[place]
-    return concatenate3(_picked(pieces, axes, place))
-
-
-def _single(pieces: Any, axes: int) -> bool:
-    return not axes or (len(pieces) == 1 and _single(pieces[0], axes - 1))
-
-
-def _picked(pieces: Any, axes: int, place: int) -> Any:
-    return [_picked(piece, axes - 1, place) for piece in pieces] if axes else pieces[place]
-
-
-def gathered(
+def in_neighbourhoods(
     function: Callable[..., Any],
     groups: Sequence[tuple[Sequence[Array], Sequence[int]]],
     chunks: Sequence[Chunks],
@@ -104,17 +199,17 @@ def gathered(
     reaches: Sequence[int],
     tuples: Sequence[Array],
 ) -> Array:
-    """Return what a function makes of every block: of its own voxels' place, its arrays and the ``tuples``.
+    """Return what a function makes of every block.
 
     Parameters
     ----------
     function
-        Called as ``function(own, pieces of each group, *tuples)``.
+        Called as ``function(own, recipes, keys, results, sources, *tuples)``: where the block's own voxels lie in what
+        it reads, and what `Recipe.arrays` needs. ``keys`` are those of the ``sources``.
     groups
-        Arrays of equal chunks, and the label of each of their axes: a place in ``chunks``, or more for an axis in one
-        chunk.
+        Arrays of equal chunks, and their labels, as `Arrays` takes them.
     chunks, own
-        The chunks of the arrays, and those of the blocks.
+        The chunks of the arrays, and those of the blocks, of the batch and of each axis that blocks are cut along.
     reaches
         How far a block reads beyond its own voxels, along each of these axes.
     tuples
@@ -122,48 +217,19 @@ def gathered(
     """
     parts = [parts_read(*three) for three in zip(chunks, own, reaches, strict=True)]
     places = [own_voxels(*two) for two in zip(own, reaches, strict=True)]
-    name = "block-" + tokenize(function, [[x.name for x in xs] for xs, _ in groups], own, [x.name for x in tuples])
-    pairs = [
-        da.blockwise(
-            together,
-            labels,
-            *(item for x in arrays for item in (x, labels)),
-            dtype=object,
-            align_arrays=False,
-            meta=np.empty((0,) * len(labels), dtype=object),
-        )
-        for arrays, labels in groups
-    ]
+    gathered = [Arrays(*group, parts) for group in groups]
+    name = "block-" + tokenize(function, [one.name for one in gathered], own, [x.name for x in tuples])
     graph: dict[Any, Any] = {}
-
-    def piece(pair: Array, found: tuple[Part, ...]) -> Any:
-        key = (pair.name, *(place for place, _ in found))
-        if all(part is None for _, part in found):
-            return key
-        index = tuple(slice(None) if part is None else part for _, part in found)
-        bounds = (item for part in index for item in (part.start or 0, part.stop or 0))
-        cut_key = (f"cut-{pair.name}", *key[1:], *bounds)
-        graph[cut_key] = (partial(cut, index=index), key)
-        return cut_key
-
-    def nested(pair: Array, axes: Sequence[Sequence[Part]], found: tuple[Part, ...] = ()) -> Any:
-        if not axes:
-            return piece(pair, found)
-        return [nested(pair, axes[1:], (*found, part)) for part in axes[0]]
-
-    whole: list[Part] = [(0, None)]
     for block in product(*(range(len(sizes)) for sizes in own)):
-        lists = [
-            nested(pair, [parts[label][block[label]] if label < len(own) else whole for label in labels])
-            for pair, (_, labels) in zip(pairs, groups, strict=True)
-        ]
-        box = tuple(places[axis][block[axis]] for axis in range(1, len(own)))
-        graph[name, *block] = (partial(function, box), lists, *((x.name, block[0]) for x in tuples))
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[*pairs, *tuples])
-    return da.Array(
-        layers,
-        name,
-        tuple((1,) * len(sizes) for sizes in own),
-        dtype=object,
-        meta=np.empty((0,) * len(own), dtype=object),
-    )
+        results: list[Any] = []
+        sources: dict[Any, None] = {}
+        recipes = tuple(one.recipe(block, results, sources) for one in gathered)
+        box = tuple(of_axis[place] for of_axis, place in zip(places[1:], block[1:], strict=True))
+        task = partial(function, box, recipes, tuple(sources))
+        graph[name, *block] = (task, results, list(sources), *((x.name, block[0]) for x in tuples))
+    for one in gathered:
+        graph |= one.rims()
+    dependencies = [*tuples, *(x for one in gathered for x in one.arrays)]
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=dependencies)
+    one_each = tuple((1,) * len(sizes) for sizes in own)
+    return da.Array(layers, name, one_each, dtype=object, meta=np.empty((0,) * len(own), dtype=object))
