@@ -21,8 +21,6 @@ class Task:
     """What the function of a block is told beside the block."""
 
     measure: Measure
-    #: How many arrays there are, a mask included.
-    arrays: int
     #: How many voxels count, where no mask says.
     count: int
     #: Whether the user allows kernels.
@@ -51,15 +49,14 @@ def know(measure: Measure, dtype: Any, masked: bool, count: Any, *parts: Any) ->
     return count, constants
 
 
-def of_chunks(function: Callable[..., Any], task: Task, *parts: Any) -> Any:
-    """Work on a block that reads nothing beside its own voxels."""
-    arrays = tuple(only(part) for part in parts[: task.arrays])
-    return _with_memory(function, task, None, arrays, *map(only, parts[task.arrays :]))
+def of_chunks(function: Callable[..., Any], count: int, *parts: Any) -> Any:
+    """Work on a block that reads nothing beside its own voxels, of so many arrays."""
+    arrays = tuple(only(part) for part in parts[:count])
+    return _with_memory(function, None, arrays, *map(only, parts[count:]))
 
 
 def of_neighbourhood(
     function: Callable[..., Any],
-    task: Task,
     groups: Sequence[Sequence[int]],
     own: tuple[slice, ...],
     recipes: Sequence[Recipe],
@@ -73,7 +70,7 @@ def of_neighbourhood(
     for places, recipe in zip(groups, recipes, strict=True):
         arrays.update(zip(places, recipe.arrays(results, dict(zip(keys, sources, strict=True))), strict=True))
     x, y, z = [slice(0, 1)] * (3 - len(own)) + list(own)
-    return _with_memory(function, task, (x, y, z), tuple(arrays[place] for place in sorted(arrays)), *known)
+    return _with_memory(function, (x, y, z), tuple(arrays[place] for place in sorted(arrays)), *known)
 
 
 def _with_memory(function: Callable[..., Any], *given: Any) -> Any:
@@ -104,16 +101,18 @@ def _block(task: Task, own: Box | None, arrays: tuple[Array, ...], known: tuple[
         backend.prepare(array) if backend.owns(array) else backend.from_numpy(array, backend.device(arrays[0]))
         for array in arrays
     )
-    if known is not None:
-        count, constants = known
-    elif task.measure.constants_of_blocks:
-        count = task.count
-        inputs = arrays[: task.measure.inputs]
-        dtype = backend.dtypes.compute(*inputs)
-        constants = task.measure.constants(backend, dtype, task.measure.to_canonical(backend, inputs))
-    else:
-        count, constants = task.count, ()
+    count, constants = (task.count, ()) if known is None else known
+    if task.measure.constants_of_blocks:
+        constants = (*_own_constants(task.measure, backend, arrays), *constants)
     return _Block(backend, arrays, constants, count, own)
+
+
+def _own_constants(measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the constants of a block, which need not be those of the whole arrays."""
+    inputs, masks = arrays[: measure.inputs], arrays[measure.inputs :]
+    weights = [measure.slab_weights(backend, mask, arrays)[0] for mask in masks]
+    dtype = backend.dtypes.compute(*inputs)
+    return measure.constants(backend, dtype, measure.to_canonical(backend, inputs), *weights)
 
 
 def _core(task: Task, block: _Block) -> Evaluator:

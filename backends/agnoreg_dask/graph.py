@@ -16,8 +16,8 @@ from agnoreg.backend import Backend
 from agnoreg.engine.measure import Measure
 from agnoreg_dask import block
 from agnoreg_dask._private import again
-from agnoreg_dask.overlap import chunks_for
 from agnoreg_dask.neighbourhoods import Array, Chunks, in_neighbourhoods, joined
+from agnoreg_dask.overlap import chunks_for
 
 #: The first axis of every array; the axes of which blocks are cut follow as 1, 2, ...
 BATCH = 0
@@ -93,6 +93,11 @@ class _Work:
                 labels[axis] = label
         return tuple(labels)
 
+    def _cut(self, x: Array, labels: Sequence[int]) -> Array:
+        """Return an array in the chunks of the batch and of the axes that blocks are cut along, others in one."""
+        sizes = zip(labels, x.shape, strict=True)
+        return x.rechunk(tuple(self.chunks[label] if label < WHOLE else (size,) for label, size in sizes))
+
     def _read(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the arrays to be read once more: what several passes share would be kept in memory in between."""
         self.reads += 1
@@ -107,32 +112,13 @@ class _Work:
         count = len(self.axes[0])
         extent = ((0,) * count + self.measure.window_radius)[-count:] if count else ()
         arrays = self._read((*self.inputs, *self.mask))
-        task = block.Task(self.measure, len(arrays), self.count, self.backend.kernels, **told)
+        task = block.Task(self.measure, self.count, self.backend.kernels, **told)
         places = [*self.axes, *self.axes[:1]][: len(arrays)]
         labels = [self._labels(x, axes) for x, axes in zip(arrays, places, strict=True)]
-        chunks = [
-            tuple(self.chunks[label] if label < WHOLE else (size,) for label, size in zip(names, x.shape, strict=True))
-            for x, names in zip(arrays, labels, strict=True)
-        ]
-        arrays = tuple(x.rechunk(one) for x, one in zip(arrays, chunks, strict=True))
+        arrays = tuple(self._cut(x, names) for x, names in zip(arrays, labels, strict=True))
         if any(extent):
-            numbers = max(int(np.prod([x.shape[axis] for axis, label in enumerate(names) if label >= WHOLE]))
-                for x, names in zip(arrays, labels, strict=True))
             reach = {axis: reaches * e for axis, e in enumerate(extent, start=1)}
-            own = joined(chunks_for(self.chunks, reach), numbers)
-            alike: dict[Any, list[int]] = {}
-            for place, key in enumerate(zip(labels, chunks, strict=True)):
-                alike.setdefault(key, []).append(place)
-            groups = tuple(tuple(found) for found in alike.values())
-            blocks = in_neighbourhoods(
-                partial(block.of_neighbourhood, function, task, groups),
-                [([arrays[place] for place in found], names) for (names, _), found in alike.items()],
-                self.chunks,
-                own,
-                (0, *reach.values()),
-                tuples,
-            )
-            return blocks, own
+            return self._neighbourhoods(partial(function, task), arrays, labels, reach, tuples)
         pairs = [
             item
             for place, (x, names) in enumerate(zip(arrays, labels, strict=True))
@@ -141,7 +127,7 @@ class _Work:
         objects = [item for x in tuples for item in (x, (BATCH,))]
         out = tuple(range(count + 1))
         blocks = da.blockwise(
-            partial(block.of_chunks, function, task),
+            partial(block.of_chunks, partial(function, task), len(arrays)),
             out,
             *pairs,
             *objects,
@@ -152,14 +138,40 @@ class _Work:
         )
         return blocks, self.chunks
 
+    def _neighbourhoods(
+        self,
+        function: Callable[..., Any],
+        arrays: tuple[Array, ...],
+        labels: Sequence[tuple[int, ...]],
+        reach: dict[int, int],
+        tuples: tuple[Array, ...],
+    ) -> tuple[Array, Any]:
+        """Return what a function makes of every block of several chunks and what lies around these, and the blocks."""
+        # Of each voxel that blocks are cut along there are as many numbers as the other axes hold.
+        numbers = max(x.size // max(1, int(np.prod([sum(one) for one in self.chunks]))) for x in self.inputs)
+        own = joined(chunks_for(self.chunks, reach), numbers)
+        alike: dict[Any, list[int]] = {}
+        for place, (x, names) in enumerate(zip(arrays, labels, strict=True)):
+            alike.setdefault((names, x.chunks), []).append(place)
+        groups = tuple(tuple(found) for found in alike.values())
+        blocks = in_neighbourhoods(
+            partial(block.of_neighbourhood, function, groups),
+            [([arrays[place] for place in found], names) for (names, _), found in alike.items()],
+            self.chunks,
+            own,
+            (0, *reach.values()),
+            tuples,
+        )
+        return blocks, own
+
     def _known(self) -> tuple[Array, ...]:
-        """Return the constants, and with a mask how much counts, as one tuple for each block of the batch.
+        """Return constants of the whole arrays, and with a mask how much counts, a tuple for each block of the batch.
 
         There are none where a measure needs neither.
         """
         measure, backend = self.measure, self.backend
         constants: tuple[Array, ...] = ()
-        if measure.constant_count and (self.mask or not measure.constants_of_blocks):
+        if measure.constant_count and not measure.constants_of_blocks:
             arrays = self._read((*self.inputs, *self.mask))
             inputs, mask = arrays[: measure.inputs], arrays[measure.inputs :]
             weights = [measure.slab_weights(backend, x, self.inputs)[0] for x in mask]

@@ -8,7 +8,7 @@ chunk that comes straight from its source is read twice, for its rim and by its 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 from typing import Any
 
 import dask.array as da
@@ -22,8 +22,8 @@ Array = Any
 Chunks = tuple[int, ...]
 #: A box of voxels, along all axes of an array.
 Index = tuple[slice, ...]
-#: Chunks are joined as long as a block has no more numbers of each input.
-NUMBERS = 4 << 20
+#: Chunks are joined as long as a block has no more numbers of each input, 24 MiB in float32.
+NUMBERS = 6 << 20
 
 
 def joined(chunks: Sequence[Chunks], numbers: int) -> list[Chunks]:
@@ -50,7 +50,7 @@ class Part:
 
     #: The place of the chunk.
     chunk: int
-    #: What is read of it; None is all.
+    #: What is read of it; None where all of the chunk belongs to the block.
     part: slice | None
     #: Where that lies in the block.
     there: slice
@@ -60,14 +60,15 @@ def parts_read(chunks: Chunks, own: Chunks, reach: int) -> list[list[Part]]:
     """Return for each block what it reads along an axis: its own voxels, and as many as it reaches beyond."""
     bounds = list(accumulate(chunks, initial=0))
     found = []
-    for stop, size in zip(accumulate(own), own, strict=True):
-        first, last = max(0, stop - size - reach), min(bounds[-1], stop + reach)
+    for begin, stop in pairwise(accumulate(own, initial=0)):
+        first, last = max(0, begin - reach), min(bounds[-1], stop + reach)
         parts = []
-        for place, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for place, (low, high) in enumerate(pairwise(bounds)):
             start, end = max(low, first), min(high, last)
             if start < end:
-                part = None if (start, end) == (low, high) else slice(start - low, end - low)
-                parts.append(Part(place, part, slice(start - first, end - first)))
+                inside = begin <= low and high <= stop
+                there = slice(start - first, end - first)
+                parts.append(Part(place, None if inside else slice(start - low, end - low), there))
         found.append(parts)
     return found
 
@@ -86,9 +87,7 @@ class Move:
     #: What reads a chunk, or the place of a task's result among those that the block gets.
     source: Reader | int
     #: Which of the boxes of a rim; None for a chunk.
-    rim: int | None = None
-    #: Which voxels of a chunk; None for all.
-    box: Index | None = None
+    box: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,9 @@ class Recipe:
         arrays: tuple[Array, ...] = ()
         for move in self.moves:
             found = move.source(sources) if isinstance(move.source, Reader) else results[move.source]
-            pieces = found if move.rim is None else found[move.rim]
-            pieces = tuple(pieces if move.box is None else (piece[move.box] for piece in pieces))
+            pieces = found if move.box is None else found[move.box]
             if len(self.moves) == 1:
-                return pieces
+                return tuple(pieces)
             arrays = arrays or tuple(np.empty_like(piece, shape=self.shape) for piece in pieces)
             for array, piece in zip(arrays, pieces, strict=True):
                 array[move.there] = piece
@@ -141,10 +139,10 @@ class Arrays:
     def __init__(self, arrays: Sequence[Array], labels: Sequence[int], parts: Sequence[list[list[Part]]]) -> None:
         self.arrays, self.labels, self.parts = tuple(arrays), labels, parts
         self.chunks = arrays[0].chunks
-        found = [readers(x) for x in arrays]
+        found = [one for one in map(readers, arrays) if one is not None]
         #: What reads each chunk of all arrays from their sources; None where some are not just read.
         self.readers: dict[Any, Reader] | None = None
-        if all(one is not None for one in found):
+        if len(found) == len(arrays):
             self.readers = {place: Reader.of([one[place] for one in found]) for place in found[0]}
             self.name = "rim-" + tokenize([x.name for x in arrays], parts)
         else:
