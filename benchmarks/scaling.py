@@ -102,8 +102,8 @@ def measured():
     return Table(
         f"Dask: {workers} workers of one thread, {'×'.join(map(str, SIZES[-1]))}",
         f"Value and gradient of arrays in zarr; the gradient is written to zarr. `{FLOOR}` reads two images and writes "
-        "their difference. Memory is the most that a worker held, of which some 260 MiB are Python's, the libraries' and "
-        "the compiled kernels'. [Large images](scaling.md) has more volumes.",
+        "their difference. Memory is the most that a worker held, of which some 260 MiB are Python's, the libraries' "
+        "and the compiled kernels'. [Large images](scaling.md) has more volumes.",
         ["", "value+gradient s", "memory of a worker MiB"],
         [[name, f"{seconds:.1f}", f"{memory:.0f}"] for _, _, name, seconds, memory in rows],
     )
