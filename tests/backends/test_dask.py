@@ -30,9 +30,10 @@ CHUNKS = {"ones": (1, 1, 7, 1), "threes": (2, 3, 3, 3), "ragged": ((1, 1), (1, 4
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Compute in this thread, a chunk a block, unless a test says otherwise."""
-    monkeypatch.setattr(neighbourhoods, "NUMBERS", 1)
+def one_thread(monkeypatch, request):
+    """Compute in this thread, a chunk a block, unless a test says otherwise; on a cluster blocks as users have them."""
+    if not request.node.get_closest_marker("cluster"):
+        monkeypatch.setattr(neighbourhoods, "NUMBERS", 1)
     with dask.config.set(scheduler="synchronous"):
         yield
 
