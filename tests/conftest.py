@@ -1,9 +1,13 @@
 """What several tests share."""
 
 import os
+from pathlib import Path
 
-# Every test compiles something that runs but a few times. It is JAX's own name, read when JAX is imported.
+# Every test compiles something that runs but a few times, and many compile the same: that is kept for all processes of
+# all runs. These are JAX's own names, read when JAX is imported.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import forced_slabs
 import numpy as np

@@ -7,7 +7,7 @@ work in. An adapter returns the memory of a call's arrays from `Execution.memory
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -58,7 +58,7 @@ class HostMemory(Memory):
 
     kind = "host"
 
-    @property
+    @cached_property
     def inner(self) -> "Backend":
         """The backend of NumPy arrays."""
         from agnoreg.backend.lookup import get_backend

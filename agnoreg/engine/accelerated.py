@@ -98,6 +98,9 @@ class Evaluation:
         self.own: Box | None = None
         self._in_block = False
 
+    def offer(self, memory: Array) -> None:
+        """Take memory that the one gradient of the call may be written to."""
+
     def active(self) -> AbstractContextManager[Any]:
         """Return the context manager in which the kernels run."""
         return nullcontext()

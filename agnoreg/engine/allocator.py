@@ -1,7 +1,13 @@
-"""A hint to the C library's allocator, given once when the engine is imported."""
+"""Hints about memory: to the C library, once when the engine is imported, and to Linux about large pages."""
+
+import ctypes
+import mmap
+from typing import Any
 
 import numpy as np
 
+#: Bytes of memory that is worth large pages, and that they have; as NumPy has it for its own arrays.
+LARGE_ARRAY, LARGE_PAGE = 1 << 22, 1 << 21
 #: Bytes. glibc raises its threshold for returning memory to the largest block freed so far, up to 32 MB.
 LARGE_BLOCK = 30_000_000
 
@@ -13,3 +19,17 @@ def keep_freed_memory() -> None:
     once the program has freed one large block; the block need not be touched.
     """
     np.empty(LARGE_BLOCK, dtype=np.uint8)
+
+
+def take_large_pages(array: Any) -> None:
+    """Ask Linux for large pages where an array's memory is untouched so far: each page costs a fault when it is.
+
+    NumPy asks for its own arrays, but not for memory that it was given. Elsewhere nothing is done.
+    """
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is None or array.nbytes < LARGE_ARRAY:
+        return
+    start = array.ctypes.data
+    first, last = -(-start // LARGE_PAGE) * LARGE_PAGE, (start + array.nbytes) // LARGE_PAGE * LARGE_PAGE
+    # It is advice: what comes back says nothing that matters.
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), advice)

@@ -30,5 +30,8 @@ def in_kernels_of(
     measure: "Measure", backend: Backend, memory: "Memory", arrays: tuple[Array, ...], otherwise: Any
 ) -> Any:
     """Return the evaluation of a measure by kernels of this memory, None if none of them supports the arrays."""
-    found = (one.evaluation(measure, backend, memory, arrays, otherwise) for one in accelerators(memory.kind))
-    return next((one for one in found if one is not None), None)
+    for one in accelerators(memory.kind):
+        found = one.evaluation(measure, backend, memory, arrays, otherwise)
+        if found is not None:
+            return found
+    return None

@@ -177,8 +177,10 @@ def own_shape(measure: "Measure", shape: tuple[int | None, ...], own: Box | None
 
     Canonical inputs have three spatial axes; an input with fewer has the last of them.
     """
+    if own is None:
+        return shape
     sizes, axes = list(shape), measure.spatial_axes(len(shape))
-    for axis, box in zip(reversed(axes), reversed(own or ()), strict=False):
+    for axis, box in zip(reversed(axes), reversed(own), strict=False):
         sizes[axis] = box.stop - box.start
     return tuple(sizes)
 

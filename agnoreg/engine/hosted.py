@@ -27,12 +27,18 @@ class Request(NamedTuple):
         memory = host.execution.memory(arrays)
         return None if memory is None else in_kernels_of(self.measure, host, memory, arrays, self.measure)
 
-    def run(self, arrays: Arrays) -> Arrays:
-        """Return the value and the gradients of NumPy arrays; by NumPy itself where kernels cannot do it after all."""
+    def run(self, arrays: Arrays, there: Arrays = ()) -> Arrays:
+        """Return the value and the gradients of NumPy arrays; by NumPy itself where kernels cannot do it after all.
+
+        A gradient may be written to what is ``there`` for it, contiguous arrays of the gradients' sizes.
+        """
         if arrays[0].shape[0] == 0:
             dtype = get_backend("numpy").dtypes.compute(*arrays[: self.measure.inputs])
             return tuple(np.zeros(shape, dtype) for shape in self.shapes(arrays))
         evaluation = self.evaluation(arrays)
+        # Of two gradients nobody knows which of them is made first.
+        if evaluation is not None and len(there) == 1:
+            evaluation.offer(there[0])
         return self.of(self.measure if evaluation is None else evaluation, get_backend("numpy"), arrays)
 
     def of(self, function: Any, backend: Backend, arrays: Arrays) -> Arrays:

@@ -40,8 +40,10 @@ def smoothed(
     else:
         denominator = product + smooth_dr
     flat = None if flat_value is None else product <= flat_up_to
-    if flat is not None:
-        denominator = xp.where(flat, xp.ones_like(denominator), denominator)
+    # Where a quotient does not count, its denominator may be 0.
+    unused = mask == 0.0 if flat is None and smooth_dr == 0.0 else flat
+    if unused is not None:
+        denominator = xp.where(unused, xp.ones_like(denominator), denominator)
     if squared:
         inverse = mask / denominator
         # Rounding must not break the Cauchy-Schwarz bound.

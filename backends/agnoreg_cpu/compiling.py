@@ -26,16 +26,17 @@ SILENCE = 1.0
 def kernel(apart: bool = False, inner: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles a function when it is called, once for all processes if there is a disk.
 
-    An ``inner`` function is called by kernels alone, which saves what Python would need to call it.
+    An ``inner`` function is called by kernels alone, which saves what Python would need to call it. So is one whose
+    name begins with an underscore. None is called by C.
     A function that is ``apart`` reaches what it writes through one argument only: its loops can be vectorised then.
     What is read through one argument and written through another must be different places, though it may be one array.
     """
     more: dict[str, Any] = dict(_private.writing_apart()) if apart else {}
-    if inner:
-        more |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
     def decorate(function: Callable[..., Any]) -> Any:
-        compiled = njit(nogil=True, error_model="numpy", **options, **more)(function)
+        alone = inner or function.__name__.startswith("_")
+        wrappers: dict[str, Any] = {"no_cpython_wrapper": alone, "no_cfunc_wrapper": True}
+        compiled = njit(nogil=True, error_model="numpy", **options, **wrappers, **more)(function)
         folder = kept.folder()
         cache = None if folder is None else _private.keep(compiled, folder, kept.stamp)
         if cache is not None:

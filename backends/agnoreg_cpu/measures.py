@@ -32,6 +32,11 @@ class HostEvaluation(Evaluation):
         self.xp = np
         most = self.samples * self.count // measure.voxels_a_thread
         self.threads: int = min(memory.threads(), most) if most > 1 else 1
+        self._offered: Array | None = None
+
+    def offer(self, memory: Array) -> None:
+        """Take memory that the one gradient of the call may be written to."""
+        self._offered = memory
 
     def active(self) -> AbstractContextManager[Any]:
         """Return a context without warnings."""
@@ -56,7 +61,11 @@ class HostEvaluation(Evaluation):
 
     def room(self, sizes: tuple[int, ...] | None = None) -> Array:
         """Return memory for the gradient of an image in canonical shape, or of samples of other sizes."""
-        return room(self.shape if sizes is None else (self.samples, *sizes), self.dtype)
+        shape = self.shape if sizes is None else (self.samples, *sizes)
+        there, self._offered = self._offered, None
+        if there is not None and there.dtype == self.dtype and there.size == math.prod(shape):
+            return there.reshape(shape)
+        return room(shape, self.dtype)
 
     def over_voxels(self, body: Callable[..., Any], *arrays: Array) -> list[list[Any]]:
         """Call ``body(sample, *voxels)`` for parts of each sample of arrays, and return what comes of it by samples."""
@@ -85,13 +94,13 @@ def room(shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNED, np.uint8)
     start = -memory.ctypes.data % ALIGNED
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory, start)
 
 
 def read_only(image: Array) -> Array:
     """Return a read-only view of an image, so that a kernel is compiled once for writable and read-only images."""
     view = image.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 

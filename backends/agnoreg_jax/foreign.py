@@ -7,6 +7,7 @@ versions of the same major number are compatible.
 """
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,10 @@ METADATA, EXECUTE, INTERNAL = 1, 3, 13
 DTYPES = dict(enumerate(map(np.dtype, "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()), start=1))  # noqa: SIM905
 
 _Pointer, _Size, _Int64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64
+#: Python's own view of memory at an address, of so many bytes; and what may be done with it.
+_memory = ctypes.pythonapi.PyMemoryView_FromMemory
+_memory.argtypes, _memory.restype = (_Pointer, ctypes.c_ssize_t, ctypes.c_int), ctypes.py_object
+READ, WRITE = 0x100, 0x200
 
 
 class _Version(ctypes.Structure):
@@ -145,10 +150,8 @@ def _handled(call: Any, function: Function) -> None:
         theirs, ours = call.api.contents.version, call.extension.contents.metadata.contents.version
         ours.major, ours.minor = MAJOR, theirs.minor if theirs.major == MAJOR else 0
     elif call.stage == EXECUTE:
-        arguments = [_view(one.contents) for one in _all(call.arguments)]
-        results = [_view(one.contents) for one in _all(call.results)]
-        for array in arguments:
-            array.flags.writeable = False
+        arguments = [_view(one.contents, READ) for one in _all(call.arguments)]
+        results = [_view(one.contents, WRITE) for one in _all(call.results)]
         text = call.attributes.values[0].contents
         function(arguments, results, ctypes.string_at(text.start, text.length).decode())
 
@@ -157,14 +160,11 @@ def _all(buffers: Any) -> Sequence[Any]:
     return buffers.buffers[: buffers.count]
 
 
-def _view(buffer: Any) -> Array:
-    """Return XLA's memory as an array."""
+def _view(buffer: Any, access: int) -> Array:
+    """Return XLA's memory as an array, to read or to write."""
     shape, dtype = tuple(buffer.sizes[: buffer.rank]), DTYPES[buffer.dtype]
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if not size:
-        return np.empty(shape, dtype)
-    memory: Any = (ctypes.c_char * size).from_address(buffer.data)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    size = math.prod(shape) * dtype.itemsize
+    return np.ndarray(shape, dtype, _memory(buffer.data, size, access) if size else None)
 
 
 def _error(api: Any, message: str) -> int | None:

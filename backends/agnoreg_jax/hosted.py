@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from agnoreg.backend import Backend, get_backend
+from agnoreg.engine.allocator import take_large_pages
 from agnoreg.engine.hosted import HostedMeasure, Request, request_of, served, words_of
 from agnoreg.engine.native import natively_differentiated
 from agnoreg_jax import foreign
@@ -92,6 +93,8 @@ def _recorded(backend: Backend, request: Request, words: str, otherwise: Any, ar
 def _run(arguments: Sequence[Array], results: Sequence[Array], words: str) -> None:
     """Write a request's results of XLA's arrays into its memory; axes that ``vmap`` put in front are samples, too."""
     request = request_of(words)
+    for result in results:
+        take_large_pages(result)
     mapped = results[0].ndim - 1
     samples = arguments[0].shape[mapped]
 
@@ -100,6 +103,7 @@ def _run(arguments: Sequence[Array], results: Sequence[Array], words: str) -> No
         every = x if not mapped else np.broadcast_to(x, (*x.shape[:mapped], samples, *x.shape[mapped + 1 :]))
         return every.reshape(-1, *x.shape[mapped + 1 :])
 
-    made = request.run(tuple(map(merged, arguments)))
+    made = request.run(tuple(map(merged, arguments)), tuple(results[1:]))
     for result, x in zip(results, made, strict=True):
-        result[...] = x.reshape(result.shape)
+        if not np.may_share_memory(result, x):
+            result[...] = x.reshape(result.shape)

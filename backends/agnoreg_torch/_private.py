@@ -79,4 +79,6 @@ def requires_grad(tensor: torch.Tensor) -> bool:
 
 def has_tangent(tensor: torch.Tensor) -> bool:
     """Return whether a tensor has a tangent, of forward mode."""
+    if not transformed():
+        return unpack_dual(tensor).tangent is not None
     return any(unpack_dual(one).tangent is not None for one in _layers(tensor) if not _batch(one))

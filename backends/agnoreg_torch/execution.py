@@ -22,8 +22,9 @@ class TorchHostMemory(HostMemory):
 
     def take(self, array: Array) -> Any:
         """Return the tensor's memory as a NumPy array; None where it has none on the host that is no one else's."""
-        known = array.device.type == "cpu" and array.dtype in KNOWN
-        return array.detach().numpy() if known and plain(array) else None
+        if not array.is_cpu or array.dtype not in KNOWN or not plain(array):
+            return None
+        return (array.detach() if array.requires_grad else array).numpy()
 
     def give(self, array: Any) -> Array:
         """Return a NumPy array's memory as a tensor."""

@@ -168,12 +168,27 @@ def test_what_fails_in_a_kernel_is_raised_where_the_result_is_used(rng, monkeypa
     step = jax.jit(agnoreg.build_loss(CONFIGURATIONS["lncc"]))
     assert np.isfinite(step(t, p))
 
-    def broken(self, arrays):
+    def broken(self, arrays, there):
         raise MemoryError("no room for a gradient")
 
     monkeypatch.setattr(Request, "run", broken)
     with pytest.raises(Exception, match="MemoryError: no room for a gradient"):
         step(t, p).block_until_ready()
+
+
+def test_one_gradient_is_written_where_xla_has_memory_for_it_and_of_two_neither(rng, loss):
+    fixed, moving = inputs(rng, loss)
+    arrays, last = (*fixed, moving), len(fixed)
+    measure = loss.measure()
+    measure = getattr(measure, "function", measure)
+    every = tuple(range(len(arrays)))
+    _, *expected = Request(measure, every).run(arrays)
+    for wrt in {(last,), every}:
+        rooms = tuple(np.full_like(arrays[i], np.nan) for i in wrt)
+        _, *found = Request(measure, wrt).run(arrays, rooms)
+        for place, index in enumerate(wrt):
+            np.testing.assert_array_equal(found[place], expected[index])
+            assert np.shares_memory(found[place], rooms[place]) == (len(wrt) == 1)
 
 
 def test_a_request_is_told_in_words_that_another_process_understands():

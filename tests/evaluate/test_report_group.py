@@ -19,7 +19,8 @@ from agnoreg.evaluate.evaluation import InputError, evaluate_pair
 from agnoreg.evaluate.report import case, report_html
 from agnoreg.evaluate.report import folder as folders
 from agnoreg.evaluate.report.folder import page_name
-from agnoreg.evaluate.report.group import Member, Members, group_html
+from agnoreg.evaluate.report.group import group_html
+from agnoreg.evaluate.report.members import Member, Members
 from agnoreg.evaluate.report.strips import Dot, Strip, outliers, strip_plot
 
 LOSSES = ["ssd", "dice"]
@@ -29,7 +30,7 @@ LOSSES = ["ssd", "dice"]
 def folder(tmp_path_factory):
     """Reports of three pairs, of which one fails, and what was computed."""
     there = tmp_path_factory.mktemp("group")
-    lines = [["id", "fixed", "moved", "fixed_label", "moved_label", "ddf"]]
+    lines = [["id", "fixed", "moved", "moved_before", "fixed_label", "moved_label", "ddf"]]
     for index, name in enumerate(("one", NASTY, "index")):
         (there / str(index)).mkdir()
         pair = write_pair(there / str(index), seed=index, shift=1 + index)
@@ -74,6 +75,20 @@ def test_all_values_are_in_the_page_to_save(folder):
     with open(there / "table.csv", encoding="utf-8", newline="") as file:
         table = {row["id"]: row for row in csv.DictReader(file)}
     assert value == float(table["one"]["SumSquaredDifference"])
+
+
+def test_values_before_the_registration_stand_beside_those_after(folder):
+    _, summary = folder
+    page = Page(summary.reports.read_text("utf-8"))
+    assert "Above it are the values before the registration." in " ".join(page.text.split())
+    (link,) = (one for one in page.all("a") if "download" in one)
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(link["href"].split(",")[1]).decode())))
+    for row in rows:
+        assert bool(row["before"]) == (row["measured"] == "images"), row["metric"]
+    assert all(float(row["before"]) > float(row["value"]) for row in rows if row["measured"] == "images")
+    # A strip of three dots before and one of three after, over one axis: of the images' metric alone.
+    before = [path["d"] for path in page.all("path") if path.get("class") == "dots before"]
+    assert [path.count("M") for path in before] == [3]
 
 
 def test_only_pages_that_are_not_true_any_more_are_written_anew(folder):
@@ -220,6 +235,22 @@ def test_a_folder_that_cannot_be_is_said_before_anything_is_computed(where, pair
         evaluate_pairs("pairs.csv", "table.csv", losses=LOSSES, report_dir=where)
     assert counts["evaluated"] == []
     assert not Path("table.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["index.html", page_name("case 1")])
+def test_no_page_of_somebody_else_is_replaced(name, pairs, counts):
+    Path("reports").mkdir()
+    page = Path("reports") / name
+    page.write_text("<html>a page of mine</html>")
+    with pytest.raises(InputError, match=f"{re.escape(name)} is no report of agnoreg, so it is not replaced"):
+        run_all()
+    assert page.read_text() == "<html>a page of mine</html>"
+    if name == "index.html":
+        assert counts["evaluated"] == []
+    page.unlink()
+    assert run_all().finished == 3
+    # A run replaces the pages of the last one.
+    assert run_all().finished == 3
 
 
 @pytest.mark.cluster

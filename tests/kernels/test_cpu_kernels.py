@@ -1,5 +1,6 @@
 """Compiled kernels on the host agree with the core's path, which is their oracle, and are taken where they can be."""
 
+import gc
 import itertools
 import math
 import subprocess
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from agnoreg_cpu import histograms, pointwise, scores, tapped
-from agnoreg_cpu.kinds import KINDS
+from agnoreg_cpu import pointwise, scores, tapped
+from agnoreg_cpu.kinds import KINDS, compile_kernels
 from agnoreg_cpu.lncc import CpuLocalCorrelation, tiles
 from agnoreg_cpu.measures import HostEvaluation
 from agnoreg_cpu.threads import parts, run
+from agnoreg_cpu.windows import Windows, windows
 from core_path import NUMPY, core
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -151,11 +153,42 @@ def test_a_histogram_by_kernels_is_as_exact_as_the_cores(name, rng):
         np.testing.assert_array_equal(found[(image < 0) | (image > 1)], 0)
 
 
-def test_powers_of_two():
-    x = np.linspace(-126, 0, 100_001, dtype=np.float32)
-    exact = np.exp2(x.astype(np.float64))
-    found = np.asarray([histograms.power(one) for one in x], np.float32)
-    assert (np.abs(found - exact) <= 2 * np.spacing(exact.astype(np.float32))).all()
+def test_garbage_is_collected_again_after_compiling_ahead():
+    before = gc.isenabled()
+    try:
+        for on in (True, False):
+            gc.enable() if on else gc.disable()
+            with pytest.raises(TypeError, match="float31"):
+                compile_kernels(["float31"])
+            assert gc.isenabled() is on
+    finally:
+        gc.enable() if before else gc.disable()
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.25, 0.5, 0.502, 0.51, 0.52])
+@pytest.mark.parametrize("bins", [2, 5, 6, 9, 23])
+def test_tables_are_gaussian_windows(bins, sigma, rng):
+    x = np.sort(np.append(rng.random(2000), [0.0, 0.5, 1.0])).astype(np.float32)
+    place = x.astype(np.float64) * (bins - 1)
+    square = (place[:, None] - np.arange(bins)) ** 2
+    weights = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)) / sigma**2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    slopes = weights * (np.arange(bins) - weights @ np.arange(bins)[:, None])
+    wide, (taps, cells, *tables) = Windows(bins, sigma), windows(bins, sigma)
+    below = taps // 2 - 1
+    bin = np.minimum(place.astype(int), bins - 2)
+    cell = np.minimum(((place - bin) * cells).astype(int), cells - 1)
+    kind = np.minimum(bin, below) + np.maximum(bin - max(bins - 2 - below, below), 0)
+    rest = (place - bin) * cells - cell
+    for table, exact in zip(tables, (weights, slopes), strict=True):
+        rows = table.reshape(-1, wide.step, cells, 4, 8)
+        for shift in range(wide.step):
+            found = np.einsum("vk,vkj->vj", np.vander(rest, 4, increasing=True), rows[kind, shift, cell])
+            expected = np.zeros((x.size, bins + 16))
+            expected[:, below : below + bins] = exact
+            expected = np.take_along_axis(expected, bin[:, None] + np.arange(taps), axis=1)
+            np.testing.assert_allclose(found[:, shift : shift + taps], expected, rtol=0, atol=1e-7)
+            np.testing.assert_array_equal(np.delete(found, range(shift, shift + taps), axis=1), 0)
 
 
 @pytest.mark.parametrize("kind", ["bool", "weights", "of all samples", "nothing"])

@@ -455,6 +455,23 @@ def test_a_sample_of_an_empty_mask_is_nan_with_a_warning(framework, rng, name):
                 np.testing.assert_array_equal(other[[0, 2]], gradient[[0, 2]])
 
 
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "core"])
+@pytest.mark.parametrize("options", [{"convention": "deepreg"}, {"convention": "monai"}, {"squared": False}], ids=str)
+def test_without_constants_a_window_around_a_masked_voxel_may_be_empty(options, kernels, rng, monkeypatch):
+    monkeypatch.setattr(agnoreg.Backend, "kernels", kernels)
+    loss = LocalNormalizedCrossCorrelation(kernel_size=3, smooth_nr=0.0, smooth_dr=0.0, reduction="none", **options)
+    t, p = rng.random((2, 1, 9, 8, 7))
+    mask = (np.arange(9) < 4)[None, :, None, None]
+    value, gradient = agnoreg.value_and_grad(loss, t, p, mask=mask)
+    # What lies beyond the mask is 0, as what lies beyond the border; a last plane of 0 closes the kept four.
+    crop, open_crop = (np.pad(image[:, :4], [(0, 0), (0, 1), (0, 0), (0, 0)]) for image in (t, p))
+    kept = np.arange(5)[None, :, None, None] < 4
+    expected, slope = agnoreg.value_and_grad(loss, crop, open_crop, mask=kept)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient[:, :4], slope[:, :4], rtol=0, atol=1e-12)
+    assert not gradient[:, 4:].any()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_masks_that_exclude_each_other_leave_nothing(framework, rng, name):
     loss = LOSSES[name]()

@@ -12,7 +12,7 @@ import agnoreg
 from benchmarks import __main__ as command
 from benchmarks import charts, plan, report
 from benchmarks.results import Results
-from benchmarks.subjects import compat, deepreg_formula, jax_formula, plain
+from benchmarks.subjects import compat, deepreg_formula, jax_formula, ours, plain
 from benchmarks.tables import Table
 from benchmarks.whole import WHOLE
 
@@ -68,24 +68,16 @@ def test_a_small_benchmark_writes_its_page_and_grows_it(tmp_path):
     assert benchmark(tmp_path, "--report") == text
 
 
-@pytest.mark.slow
-def test_tensorflow_and_the_formulas_compute_the_same_function(tmp_path):
-    # Of TensorFlow's two ways the graph alone: the next test compares the formulas with the eager one.
-    arguments = ["--backend", "tensorflow graph", "--peer", "deepreg-formula", "--runs", "1"]
-    text = benchmark(tmp_path, "--loss", "gmi", *arguments, "--size", "8", "8", "8")
-    rows = [line for line in text.splitlines() if line.startswith("| DeepReg's formula, our rendering")]
-    assert rows
-    assert all("| yes (" in row for row in rows)
-
-
 @pytest.mark.parametrize(
     ("name", "formula", "backend"),
     [
         *((name, deepreg_formula, "tensorflow") for name in ("lncc", "gmi", "bending", "gradient")),
+        ("gmi", deepreg_formula, "tensorflow graph"),
+        ("gmi", ours, "tensorflow graph"),
         ("lncc", jax_formula, "jax"),
     ],
 )
-def test_the_rendered_formulas_are_the_losses(name, formula, backend):
+def test_the_rendered_formulas_and_our_subject_are_the_losses(name, formula, backend):
     rng = np.random.default_rng(0)
     shapes = [(1, 11, 12, 13, 3)] if name in ("bending", "gradient") else [(1, 11, 12, 13)] * 2
     arrays = [rng.random(shape, dtype=np.float32) for shape in shapes]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agnoreg.evaluate.nifti import InputError
-from agnoreg.evaluate.report.group import Member, Members, group_html
+from agnoreg.evaluate.report.group import group_html
+from agnoreg.evaluate.report.members import Member, Members
 from agnoreg.files import hidden, one_line, target_of, write_whole
 from agnoreg.messages import named
 
@@ -21,6 +22,8 @@ INDEX = "index.html"
 #: Where the JSON of a page begins, which is to be saved from it.
 _JSON = b'href="data:application/json;charset=utf-8;base64,'
 _STATE = "<!-- agnoreg {} -->"
+#: What the head of every report says, `base.html`.
+_OURS = b'<meta name="generator" content="agnoreg">'
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ReportFolder:
     Raises
     ------
     InputError
-        If it cannot be made or written to.
+        If it cannot be made or written to, or if it has an ``index.html`` that is no report.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,6 +60,7 @@ class ReportFolder:
             raise InputError(f"The reports cannot be written to {folder}: {one_line(error)}.") from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"The reports cannot be written to {folder}: the folder is read-only.")
+        _refuse_foreign(folder / INDEX)
 
     def is_true(self, name: str, state: str) -> bool:
         """Return whether there is a page of a pair in this state: of the files and options of an earlier run."""
@@ -120,6 +124,7 @@ class ReportFolder:
 
     def _write(self, file: str, content: str) -> None:
         path = self.folder / file
+        _refuse_foreign(path)
         try:
             write_whole({path: content})
         except OSError as error:
@@ -148,6 +153,17 @@ def page_name(name: str) -> str:
     if plain and plain == name and plain.lower() != "index":
         return f"{plain}.html"
     return f"{plain or 'pair'}-{_digest(name)[:8]}.html"
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise InputError if there is a file that is no report: it would be lost."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError:  # what is there cannot be read: writing says why
+        return
+    if _OURS not in head:
+        raise InputError(f"{path} is no report of agnoreg, so it is not replaced. Move it, or choose another folder.")
 
 
 def _digest(text: str) -> str:

@@ -27,11 +27,15 @@ class Dot:
 
 @dataclass(frozen=True)
 class Strip:
-    """The values of one metric: what the strip is called, its dots, and which direction is better."""
+    """The values of one metric: what the strip is called, its dots, which direction is better.
+
+    ``judged``: outliers are marked.
+    """
 
     name: str
     dots: list[Dot]
     direction: str
+    judged: bool = True
 
     def __hash__(self) -> int:
         """Return what tells it from others: itself."""
@@ -42,7 +46,7 @@ class Strip:
 def outliers(strip: Strip) -> dict[str, Dot]:
     """Return the dots beyond 1.5 interquartile ranges from the quartiles on the worse side, the farthest first."""
     values = np.array([dot.value for dot in strip.dots])
-    if len(values) < 4:
+    if len(values) < 4 or not strip.judged:
         return {}
     low, high = np.percentile(values, (25, 75))
     reach = 1.5 * (high - low)
@@ -57,6 +61,7 @@ class Drawn:
     """A strip in units of the picture: its name, whole and short, its height, its dots as one path, and the others.
 
     ``outside`` are its outliers, ``named`` those whose names are printed, ``box`` the quartiles.
+    ``judged``: whether outliers are marked.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Drawn:
     path: str
     outside: list[tuple[float, float, Dot]]
     named: list[tuple[float, Dot, str]]
+    judged: bool
     box: tuple[float, float, float] | None
 
 
@@ -95,8 +101,7 @@ def strip_plot(strips: Sequence[Strip]) -> Plot | None:
         return round(left + (value - low) / span * (WIDTH - left - RIGHT), 1)
 
     drawn = [_drawn(strip, 22 + ROW * row, x) for row, strip in enumerate(strips)]
-    count = len(strips[0].dots)
-    alt = f"{count} values from {min(values):.4g} to {max(values):.4g}"
+    alt = f"{len(values)} values from {min(values):.4g} to {max(values):.4g}"
     return Plot(WIDTH, 22 + ROW * len(strips) + 14, left, drawn, [(x(t), f"{t:.6g}") for t in _ticks(low, high)], alt)
 
 
@@ -119,7 +124,7 @@ def _drawn(strip: Strip, y: float, x) -> Drawn:  # type: ignore[no-untyped-def]
     for dot in list(apart.values())[:NAMED]:
         if all(abs(x(dot.value) - place) > 90 for place, _, _ in named):
             named.append((x(dot.value), dot, "end" if x(dot.value) > WIDTH / 2 else "start"))
-    return Drawn(strip.name, _short(strip.name), y, "".join(path), outside, named, box)
+    return Drawn(strip.name, _short(strip.name), y, "".join(path), outside, named, strip.judged, box)
 
 
 def _short(name: str) -> str:

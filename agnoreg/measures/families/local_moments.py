@@ -90,6 +90,8 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
     def fitted(self, shape: tuple[int | None, ...]) -> "LocalMoments":
         """Return the measure for images of this shape; axes of a single voxel need no windows."""
         sizes = [shape[axis] for axis in self.spatial_axes(len(shape))]
+        if 1 not in sizes:
+            return self
         if not any(size == 1 and len(taps) > 1 for size, taps in zip(sizes, self.own_taps, strict=True)):
             return self
         return self.thin(tuple(size == 1 for size in sizes))
