@@ -39,7 +39,9 @@ class DaskOperations(Operations):
     def conv3d(self, x: Array, kernels: Sequence[Sequence[float] | None], transpose: bool = False) -> Array:
         """Let the chunks' framework correlate each chunk, and as many voxels around it as a kernel reaches."""
         depths = {axis: len(taps) // 2 for axis, taps in enumerate(kernels, start=1) if taps is not None}
-        chunks, depths = chunks_for(x.chunks, depths)
+        chunks = chunks_for(x.chunks, depths)
+        # A single chunk needs nothing from beside it.
+        depths = {axis: depth if len(chunks[axis]) > 1 else 0 for axis, depth in depths.items()}
         function = partial(correlated, kernels=tuple(kernels), transpose=transpose)
         whole = x.rechunk(tuple(chunks))
         if any(depths.values()):

@@ -1,6 +1,6 @@
 """What is done with a block: by kernels where the chunks' framework has them, otherwise by the core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from agnoreg.engine.evaluator import Box, Evaluator, finalize
 from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg_dask._private import allocator
+from agnoreg_dask.neighbourhoods import Recipe
 
 Array = Any
 
@@ -20,8 +21,6 @@ class Task:
     """What the function of a block is told beside the block."""
 
     measure: Measure
-    #: How many axes blocks are cut along.
-    axes: int
     #: How many voxels count, where no mask says.
     count: int
     #: Whether the user allows kernels.
@@ -50,10 +49,34 @@ def know(measure: Measure, dtype: Any, masked: bool, count: Any, *parts: Any) ->
     return count, constants
 
 
-def with_memory(function: Callable[..., Any], task: Task, *parts: Any) -> Any:
+def of_chunks(function: Callable[..., Any], count: int, *parts: Any) -> Any:
+    """Work on a block that reads nothing beside its own voxels, of so many arrays."""
+    arrays = tuple(only(part) for part in parts[:count])
+    return _with_memory(function, None, arrays, *map(only, parts[count:]))
+
+
+def of_neighbourhood(
+    function: Callable[..., Any],
+    groups: Sequence[Sequence[int]],
+    own: tuple[slice, ...],
+    recipes: Sequence[Recipe],
+    keys: Sequence[Any],
+    results: Sequence[Any],
+    sources: Sequence[Any],
+    *known: Any,
+) -> Any:
+    """Work on a block that is put together by recipes; ``groups`` are the places of each one's arrays."""
+    arrays: dict[int, Array] = {}
+    for places, recipe in zip(groups, recipes, strict=True):
+        arrays.update(zip(places, recipe.arrays(results, dict(zip(keys, sources, strict=True))), strict=True))
+    x, y, z = [slice(0, 1)] * (3 - len(own)) + list(own)
+    return _with_memory(function, (x, y, z), tuple(arrays[place] for place in sorted(arrays)), *known)
+
+
+def _with_memory(function: Callable[..., Any], *given: Any) -> Any:
     """Work on a block with an allocator that keeps what slabs free, and give that back in the end."""
     library = allocator()
-    results = function(task, *parts)
+    results = function(*given)
     if library is not None:
         library.malloc_trim(0)
     return results
@@ -71,27 +94,25 @@ class _Block:
     own: Box | None
 
 
-def _read(task: Task, parts: tuple[Any, ...], known: tuple[Any, ...] | None) -> _Block:
-    """Return a block, of what `graph.Work.blocks` hands on."""
-    bounds, arrays = parts[: 2 * task.axes], tuple(only(part) for part in parts[2 * task.axes :])
+def _block(task: Task, own: Box | None, arrays: tuple[Array, ...], known: tuple[Any, ...] | None) -> _Block:
+    """Return a block, its arrays prepared by the adapter of the chunks' framework."""
     backend = backend_of(*arrays[: task.measure.inputs])
     arrays = tuple(
         backend.prepare(array) if backend.owns(array) else backend.from_numpy(array, backend.device(arrays[0]))
         for array in arrays
     )
-    count, constants = known if known is not None else (task.count, ())
-    own = None
-    if any(task.measure.window_radius):
-        slices = [slice(int(a[0]), int(b[0])) for a, b in zip(bounds[::2], bounds[1::2], strict=True)]
-        x, y, z = [slice(0, 1)] * (3 - len(slices)) + slices
-        own = (x, y, z)
+    count, constants = (task.count, ()) if known is None else known
+    if task.measure.constants_of_blocks:
+        constants = (*_own_constants(task.measure, backend, arrays), *constants)
     return _Block(backend, arrays, constants, count, own)
 
 
-def _given(task: Task, parts: tuple[Any, ...]) -> _Block:
-    """Split a block's arrays from what is known of its samples, where something is, and return the block."""
-    last = only(parts[-1])
-    return _read(task, parts[:-1], last) if isinstance(last, tuple) else _read(task, parts, None)
+def _own_constants(measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the constants of a block, which need not be those of the whole arrays."""
+    inputs, masks = arrays[: measure.inputs], arrays[measure.inputs :]
+    weights = [measure.slab_weights(backend, mask, arrays)[0] for mask in masks]
+    dtype = backend.dtypes.compute(*inputs)
+    return measure.constants(backend, dtype, measure.to_canonical(backend, inputs), *weights)
 
 
 def _core(task: Task, block: _Block) -> Evaluator:
@@ -113,21 +134,21 @@ def _kernels(task: Task, block: _Block) -> Evaluation | None:
     return found if takes else None
 
 
-def weights(task: Task, *parts: Any) -> tuple[Any, ...]:
+def weights(task: Task, own: Box | None, arrays: tuple[Array, ...]) -> tuple[Any, ...]:
     """Return the sums of a block's weights."""
-    return (_core(task, _read(task, parts, None)).sums_of_weights(),)
+    return (_core(task, _block(task, own, arrays, (None, ()))).sums_of_weights(),)
 
 
-def sums(task: Task, *parts: Any) -> tuple[Any, ...]:
+def sums(task: Task, own: Box | None, arrays: tuple[Array, ...], known: Any = None) -> tuple[Any, ...]:
     """Return the sums of a block's own voxels."""
-    block = _given(task, parts)
+    block = _block(task, own, arrays, known)
     kernels = _kernels(task, block)
     return (task.measure.sum_up(_core(task, block)) if kernels is None else kernels.sums(),)
 
 
-def sums_and_gradients(task: Task, *parts: Any) -> tuple[Any, ...]:
+def sums_and_gradients(task: Task, own: Box | None, arrays: tuple[Array, ...], known: Any = None) -> tuple[Any, ...]:
     """Return the sums of a block's own voxels, and the gradients there."""
-    block = _given(task, parts)
+    block = _block(task, own, arrays, known)
     kernels = _kernels(task, block)
     if kernels is None:
         found, gradients = task.measure.value_and_gradient_pass(_core(task, block), task.wrt, task.scale)
@@ -136,16 +157,18 @@ def sums_and_gradients(task: Task, *parts: Any) -> tuple[Any, ...]:
     return (found, *gradients)
 
 
-def gradients(task: Task, *parts: Any) -> tuple[Array, ...]:
+def gradients(
+    task: Task, own: Box | None, arrays: tuple[Array, ...], finished: tuple[Any, ...], known: Any = None
+) -> tuple[Array, ...]:
     """Return the gradients at a block's own voxels, from the coefficients of the whole arrays."""
-    block, (_, coefficients) = _given(task, parts[:-1]), only(parts[-1])
+    block, (_, coefficients) = _block(task, own, arrays, known), finished
     run = _kernels(task, block) or _core(task, block)
     return run.gradients([coefficient * task.scale for coefficient in coefficients], task.wrt)
 
 
-def image(task: Task, *parts: Any) -> tuple[Array, ...]:
+def image(task: Task, own: Box | None, arrays: tuple[Array, ...], known: Any = None) -> tuple[Array, ...]:
     """Return the value at each of a block's own voxels."""
-    run = _core(task, _given(task, parts))
+    run = _core(task, _block(task, own, arrays, known))
     assert isinstance(run.measure, StreamingMeasure)
     return (run.measure.voxel_values(run),)
 

@@ -17,7 +17,8 @@ from agnoreg.engine.measure import Measure
 from agnoreg.engine.streaming import StreamingMeasure
 from agnoreg_dask import block
 from agnoreg_dask._private import again
-from agnoreg_dask.overlap import Array, Chunks, chunks_for, overlapped
+from agnoreg_dask.neighbourhoods import Array, Chunks, in_neighbourhoods, joined
+from agnoreg_dask.overlap import chunks_for
 
 #: The first axis of every array; the axes of which blocks are cut follow as 1, 2, ...
 BATCH = 0
@@ -83,16 +84,21 @@ class _Work:
         whole = any(self.measure.window_radius) and not isinstance(self.measure, StreamingMeasure)
         return [x.chunks[0], *((x.shape[axis],) if whole else x.chunks[axis] for axis in axes)]
 
-    def _labels(self, x: Array, axes: Sequence[int], beyond: int = 0) -> tuple[int, ...]:
+    def _labels(self, x: Array, axes: Sequence[int]) -> tuple[int, ...]:
         """Return what each axis of an array is called: the batch, those that blocks are cut along, and others.
 
         An axis of size 1 along which a mask stays the same is in one block, which all others share.
         """
-        labels = [WHOLE + beyond + axis for axis in range(x.ndim)]
+        labels = [WHOLE + axis for axis in range(x.ndim)]
         for label, axis in enumerate((0, *axes)):
             if x.shape[axis] == sum(self.chunks[label]):
                 labels[axis] = label
         return tuple(labels)
+
+    def _cut(self, x: Array, labels: Sequence[int]) -> Array:
+        """Return an array in the chunks of the batch and of the axes that blocks are cut along, others in one."""
+        sizes = zip(labels, x.shape, strict=True)
+        return x.rechunk(tuple(self.chunks[label] if label < WHOLE else (size,) for label, size in sizes))
 
     def _read(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the arrays to be read once more: what several passes share would be kept in memory in between."""
@@ -102,32 +108,29 @@ class _Work:
     def _blocks(self, function: Callable[..., Any], reaches: int, *tuples: Array, **told: Any) -> tuple[Array, Any]:
         """Return what a function makes of every block, and the chunks of own voxels.
 
-        A block reads so many times the measure's extent around its own voxels. ``tuples`` are one for each block of the
-        batch.
+        A block reads so many times the measure's extent around its own voxels; where it has one, several chunks make a
+        block. ``tuples`` are one for each block of the batch.
         """
         count = len(self.axes[0])
         extent = ((0,) * count + self.measure.window_radius)[-count:] if count else ()
         arrays = self._read((*self.inputs, *self.mask))
-        own, depths = chunks_for(self.chunks, {axis: reaches * e for axis, e in enumerate(extent, start=1)})
+        task = block.Task(self.measure, self.count, self.backend.kernels, **told)
         places = [*self.axes, *self.axes[:1]][: len(arrays)]
-        pairs: list[Any] = []
-        for place, (x, axes) in enumerate(zip(arrays, places, strict=True)):
-            labels = self._labels(x, axes, 10 * place)
-            chunks = {axis: own[label] if label < WHOLE else (x.shape[axis],) for axis, label in enumerate(labels)}
-            depth = {axis: depths.get(label, 0) for axis, label in enumerate(labels)}
-            pairs += [overlapped(x.rechunk(chunks), depth), labels]
-        bounds: list[Any] = []
-        for label, sizes in enumerate(own[1:], start=1):
-            first = np.asarray([0] + [depths[label]] * (len(sizes) - 1))
-            for bound in (first, first + np.asarray(sizes)):
-                bounds += [da.from_array(bound, chunks=1), (label,)]
-        task = block.Task(self.measure, count, self.count, self.backend.kernels, **told)
+        labels = [self._labels(x, axes) for x, axes in zip(arrays, places, strict=True)]
+        arrays = tuple(self._cut(x, names) for x, names in zip(arrays, labels, strict=True))
+        if any(extent):
+            reach = {axis: reaches * e for axis, e in enumerate(extent, start=1)}
+            return self._neighbourhoods(partial(function, task), arrays, labels, reach, tuples)
+        pairs = [
+            item
+            for place, (x, names) in enumerate(zip(arrays, labels, strict=True))
+            for item in (x, tuple(label if label < WHOLE else label + 10 * place for label in names))
+        ]
         objects = [item for x in tuples for item in (x, (BATCH,))]
         out = tuple(range(count + 1))
         blocks = da.blockwise(
-            partial(block.with_memory, function, task),
+            partial(block.of_chunks, partial(function, task), len(arrays)),
             out,
-            *bounds,
             *pairs,
             *objects,
             adjust_chunks=dict.fromkeys(out, 1),
@@ -135,16 +138,42 @@ class _Work:
             dtype=object,
             meta=_objects(len(out)),
         )
+        return blocks, self.chunks
+
+    def _neighbourhoods(
+        self,
+        function: Callable[..., Any],
+        arrays: tuple[Array, ...],
+        labels: Sequence[tuple[int, ...]],
+        reach: dict[int, int],
+        tuples: tuple[Array, ...],
+    ) -> tuple[Array, Any]:
+        """Return what a function makes of every block of several chunks and what lies around these, and the blocks."""
+        # Of each voxel that blocks are cut along there are as many numbers as the other axes hold.
+        numbers = max(x.size // max(1, int(np.prod([sum(one) for one in self.chunks]))) for x in self.inputs)
+        own = joined(chunks_for(self.chunks, reach), numbers)
+        alike: dict[Any, list[int]] = {}
+        for place, (x, names) in enumerate(zip(arrays, labels, strict=True)):
+            alike.setdefault((names, x.chunks), []).append(place)
+        groups = tuple(tuple(found) for found in alike.values())
+        blocks = in_neighbourhoods(
+            partial(block.of_neighbourhood, function, groups),
+            [([arrays[place] for place in found], names) for (names, _), found in alike.items()],
+            self.chunks,
+            own,
+            (0, *reach.values()),
+            tuples,
+        )
         return blocks, own
 
     def _known(self) -> tuple[Array, ...]:
-        """Return the constants, and with a mask how much counts, as one tuple for each block of the batch.
+        """Return constants of the whole arrays, and with a mask how much counts, a tuple for each block of the batch.
 
         There are none where a measure needs neither.
         """
         measure, backend = self.measure, self.backend
         constants: tuple[Array, ...] = ()
-        if measure.constant_count:
+        if measure.constant_count and not measure.constants_of_blocks:
             arrays = self._read((*self.inputs, *self.mask))
             inputs, mask = arrays[: measure.inputs], arrays[measure.inputs :]
             weights = [measure.slab_weights(backend, x, self.inputs)[0] for x in mask]
@@ -195,7 +224,7 @@ class _Work:
 
     def gradients(self, finish: Array, wrt: tuple[int, ...], scale: float) -> tuple[Array, ...]:
         """Return the gradients, in the chunks of their inputs, once the coefficients are there."""
-        blocks, own = self._blocks(block.gradients, 2, *self.known, finish, wrt=wrt, scale=scale)
+        blocks, own = self._blocks(block.gradients, 2, finish, *self.known, wrt=wrt, scale=scale)
         return self._images(blocks, own, wrt, 0)
 
     def value_and_gradient_pass(self, wrt: tuple[int, ...], scale: float) -> tuple[Array, tuple[Array, ...]]:

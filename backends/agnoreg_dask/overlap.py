@@ -1,9 +1,9 @@
-"""Chunks with the voxels around them."""
+"""Windows of chunks, and chunks that are large enough for these."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dask.array.overlap import ensure_minimum_chunksize, overlap
+from dask.array.overlap import ensure_minimum_chunksize
 
 from agnoreg.backend import backend_of
 
@@ -16,20 +16,13 @@ def correlated(block: Array, kernels: Any, transpose: bool) -> Array:
     return backend_of(block).operations.conv3d(block, kernels, transpose)
 
 
-def chunks_for(given: Sequence[Chunks], depths: Mapping[int, int]) -> tuple[list[Chunks], dict[int, int]]:
-    """Return chunks of which none is smaller than what its neighbours read of it, and how much each reads by axis."""
-    chunks, needed = list(given), dict.fromkeys(range(len(given)), 0)
-    for axis, depth in depths.items():
+def chunks_for(given: Sequence[Chunks], reaches: Mapping[int, int]) -> list[Chunks]:
+    """Return chunks of which none is smaller than what its neighbours read of it, by axis."""
+    chunks = list(given)
+    for axis, reach in reaches.items():
         size = sum(chunks[axis])
-        if depth >= size:
+        if reach >= size:
             chunks[axis] = (size,)
-        elif depth and len(chunks[axis]) > 1:
-            chunks[axis] = ensure_minimum_chunksize(depth, chunks[axis])
-        # A single chunk needs nothing from beside it.
-        needed[axis] = depth if len(chunks[axis]) > 1 else 0
-    return chunks, needed
-
-
-def overlapped(x: Array, depths: dict[int, int]) -> Array:
-    """Return the array whose chunks also hold what lies around them."""
-    return overlap(x, depths, "none", allow_rechunk=False) if any(depths.values()) else x
+        elif reach and len(chunks[axis]) > 1:
+            chunks[axis] = ensure_minimum_chunksize(reach, chunks[axis])
+    return chunks

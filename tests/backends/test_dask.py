@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from agnoreg_cpu.measures import HostEvaluation
+from agnoreg_dask import neighbourhoods
 from distributed import Client, LocalCluster
 from every import LOSSES
 
@@ -29,8 +30,10 @@ CHUNKS = {"ones": (1, 1, 7, 1), "threes": (2, 3, 3, 3), "ragged": ((1, 1), (1, 4
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Compute in this thread, unless a test says otherwise."""
+def one_thread(monkeypatch, request):
+    """Compute in this thread, a chunk a block, unless a test says otherwise; on a cluster blocks as users have them."""
+    if not request.node.get_closest_marker("cluster"):
+        monkeypatch.setattr(neighbourhoods, "NUMBERS", 1)
     with dask.config.set(scheduler="synchronous"):
         yield
 
@@ -91,6 +94,36 @@ def test_a_plane_and_a_line_do_not_depend_on_their_chunks(rng, shape, name):
 )
 def test_a_mask_is_cut_as_the_image_is(rng, loss, chunks):
     check(loss, images(loss, rng), chunks, mask=rng.random(SHAPE) > 0.05)
+
+
+@pytest.mark.parametrize("numbers", [100, 10_000])
+@pytest.mark.parametrize("name", ["lncc", "bending"])
+def test_several_chunks_may_make_a_block(rng, name, numbers, monkeypatch):
+    monkeypatch.setattr(neighbourhoods, "NUMBERS", numbers)
+    loss = LocalNormalizedCrossCorrelation(kernel_size=3) if name == "lncc" else BendingEnergy()
+    check(loss, images(loss, rng), (1, 2, 2, 2), mask=rng.random(SHAPE) > 0.05)
+
+
+def test_a_block_is_joined_along_its_shortest_axis_and_no_larger_than_it_may_be(monkeypatch):
+    monkeypatch.setattr(neighbourhoods, "NUMBERS", 6 << 20)
+    image = [(1,), (96, 96, 96, 32), (96, 96, 96, 64), (96,) * 4]
+    assert neighbourhoods.joined(image, 1) == [(1,), (96, 96, 96, 32), (192, 160), (192, 192)]
+    assert neighbourhoods.joined(image, 3) == [(1,), (96, 96, 96, 32), (96, 96, 96, 64), (192, 192)]
+    assert neighbourhoods.joined(image, 100) == image
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_block_has_a_centre_of_its_own_which_costs_no_digits(rng, masked):
+    # One centre of the whole image is far from the intensities of its first and last planes.
+    arrays = [image + 4000 * (np.arange(24) // 8)[:, None, None] for image in rng.random((2, 1, 24, 9, 9))]
+    arrays = [x.astype(np.float32) for x in arrays]
+    masks = {"mask": rng.random((1, 24, 9, 9)) > 0.1} if masked else {}
+    loss, chunks = LocalNormalizedCrossCorrelation(kernel_size=3), (1, 8, 9, 9)
+    _, wanted = agnoreg.value_and_grad(loss, *(x.astype(np.float64) for x in arrays), **masks)
+    _, whole = agnoreg.value_and_grad(loss, *arrays, **masks)
+    lazy = [chunked(x, chunks) for x in arrays], {name: chunked(x, chunks) for name, x in masks.items()}
+    _, gradient = agnoreg.value_and_grad(loss, *lazy[0], **lazy[1])
+    assert np.abs(gradient.compute() - wanted).max() <= np.abs(whole - wanted).max() / 2
 
 
 @pytest.mark.parametrize("kernel_size", [4, 9, 15])
@@ -313,8 +346,10 @@ class Source:
         (GlobalMutualInformation(), 2),
         # Its rough centre is that of every other plane here.
         (GlobalNormalizedCrossCorrelation(), 2.5),
+        # For the rim of each chunk, and by its block.
+        (LocalNormalizedCrossCorrelation(kernel_size=3), 2),
     ],
-    ids=["ssd", "dice", "gmi", "gncc"],
+    ids=["ssd", "dice", "gmi", "gncc", "lncc"],
 )
 def test_what_several_passes_read_is_read_again_and_not_kept(loss, reads):
     sources = [Source((1, 32, 8, 8)) for _ in range(2)]
@@ -326,6 +361,25 @@ def test_what_several_passes_read_is_read_again_and_not_kept(loss, reads):
         assert source.made == 32 * reads
         # Dask reads ahead by a few.
         assert source.most <= 8
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["computed", "in memory"])
+def test_blocks_with_neighbourhoods_compute_their_inputs_once(rng, kept):
+    calls = []
+
+    def noted(x):
+        calls.append(1)
+        return x
+
+    t, p = rng.random(SHAPE), rng.random(SHAPE)
+    arrays = [chunked(x).map_blocks(noted, meta=np.empty((0,) * 4)) for x in (t, p)]
+    arrays = list(dask.persist(*arrays)) if kept else arrays
+    before = len(calls)
+    value, gradient = agnoreg.value_and_grad(LocalNormalizedCrossCorrelation(kernel_size=3), *arrays)
+    value, gradient = dask.compute(value, gradient)
+    assert len(calls) - before == (0 if kept else 2 * arrays[0].npartitions)
+    _, expected = agnoreg.value_and_grad(LocalNormalizedCrossCorrelation(kernel_size=3), t, p)
+    np.testing.assert_allclose(gradient, expected, atol=1e-14)
 
 
 def test_what_is_in_memory_is_not_computed_again(rng):

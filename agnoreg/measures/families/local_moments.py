@@ -115,6 +115,11 @@ class LocalMoments(VolumeMeasure, StreamingMeasure):
         """Number of arrays that `constants` returns."""
         return 4 if self.scaled else 2
 
+    @property
+    def constants_of_blocks(self) -> bool:  # type: ignore[override]
+        """Whether each block may have its own centre: moments do not depend on it, but for rounding."""
+        return not self.scaled
+
     def mask(self, backend: Backend, arrays: tuple[Array, ...]) -> Array | None:
         """Return the mask; if `truncated`, a mask of ones where there is none, so that windows know the border."""
         mask = super().mask(backend, arrays)
