@@ -30,13 +30,13 @@ class Request(NamedTuple):
     def run(self, arrays: Arrays, there: Arrays = ()) -> Arrays:
         """Return the value and the gradients of NumPy arrays; by NumPy itself where kernels cannot do it after all.
 
-        A gradient may be written to what is ``there`` for it, contiguous arrays of the gradients' sizes.
+        ``there`` are contiguous arrays of the gradients' sizes, which a single gradient may be written to.
         """
         if arrays[0].shape[0] == 0:
             dtype = get_backend("numpy").dtypes.compute(*arrays[: self.measure.inputs])
             return tuple(np.zeros(shape, dtype) for shape in self.shapes(arrays))
         evaluation = self.evaluation(arrays)
-        # Of two gradients nobody knows which of them is made first.
+        # The order in which two gradients are made is not fixed.
         if evaluation is not None and len(there) == 1:
             evaluation.offer(there[0])
         return self.of(self.measure if evaluation is None else evaluation, get_backend("numpy"), arrays)

@@ -29,7 +29,7 @@ class Measure(Differentiable):
     workload: ClassVar[str] = "voxels"
     #: Number of arrays that `constants` returns.
     constant_count: ClassVar[int] = 0
-    #: Whether each block of an image may have constants of its own, as far as no mask is given.
+    #: Whether each block of an image may have constants of its own.
     constants_of_blocks: ClassVar[bool] = False
     #: Value that replaces masked voxels of the inputs.
     fill: ClassVar[float] = 0.0

@@ -9,12 +9,13 @@ import numpy as np
 from agnoreg.backend.windows import boxes
 from agnoreg_cpu.measures import Array
 
-#: So many bits at least must be left for an intensity, and so many are those of weights between 0 and 1.
+#: Bits that must be left for an intensity.
 LEAST_BITS: dict[Any, int] = {np.float32: 23, np.float64: 44}
+#: Bits of the largest weight, where weights are not 0 and 1 alone.
 WEIGHT_BITS = 25
 
 
-class Windows(NamedTuple):
+class BoxWindows(NamedTuple):
     """Windows made of boxes of integers along each axis, as `sliding.correlate` takes them."""
 
     boxes: tuple[int, ...]
@@ -24,7 +25,7 @@ class Windows(NamedTuple):
     share: float
 
     @property
-    def reaches(self) -> tuple[int, ...]:
+    def widths(self) -> tuple[int, ...]:
         """How wide a window is along each axis."""
         return tuple(2 * box - 1 for box in self.boxes) if self.twice else self.boxes
 
@@ -35,11 +36,11 @@ class Windows(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def windows_of(taps: tuple[tuple[float, ...], ...]) -> Windows | None:
+def windows_of(taps: tuple[tuple[float, ...], ...]) -> BoxWindows | None:
     """Return windows with these weights along each axis, None if they are not made of boxes."""
     found = [boxes(each) for each in taps]
     if all(len(widths) == 1 for widths in found):
-        return Windows(tuple(width for (width,) in found), False, 1.0)
+        return BoxWindows(tuple(width for (width,) in found), False, 1.0)
     sides, share = [], 1.0
     for each in taps:
         # A triangle of any height, with zeros beside it.
@@ -51,11 +52,11 @@ def windows_of(taps: tuple[tuple[float, ...], ...]) -> Windows | None:
             return None
         sides.append(side)
         share *= height
-    return Windows(tuple(sides), True, share)
+    return BoxWindows(tuple(sides), True, share)
 
 
 @lru_cache(maxsize=64)
-def held(windows: Windows, sizes: tuple[int, ...]) -> tuple[Array, ...]:
+def held(windows: BoxWindows, sizes: tuple[int, ...]) -> tuple[Array, ...]:
     """Return what windows about each entry hold along each axis, and at the end what a full one holds."""
 
     def along(size: int, box: int) -> Array:
@@ -73,10 +74,10 @@ def bits_for(volume: float, words: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def words_and_bits(windows: Windows, kind: Any, soft: bool) -> tuple[int, int]:
+def words_and_bits(windows: BoxWindows, kind: Any, soft: bool) -> tuple[int, int]:
     """Return how many integers a voxel needs, and the bits of each; 0 integers where two do not suffice.
 
-    ``soft`` says that voxels have weights between 0 and 1.
+    ``soft`` says that voxels have weights other than 0 and 1.
     """
     for words in range(1 + soft, 3):
         bits = bits_for(windows.volume * 2 ** (WEIGHT_BITS * soft), words)

@@ -29,8 +29,9 @@ SILENCE = 1.0
 def kernel(apart: bool = False, inner: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles a function when it is called, once for all processes if there is a disk.
 
-    An ``inner`` function is called by kernels alone, which saves what Python would need to call it. So is one whose
-    name begins with an underscore. None is called by C.
+    An ``inner`` function, or one whose name begins with an underscore, is called by kernels alone. That saves what
+    Python would need to call it.
+
     A function that is ``apart`` reaches what it writes through one argument only: its loops can be vectorised then.
     What is read through one argument and written through another must be different places, though it may be one array.
     """

@@ -160,7 +160,7 @@ def plan(
     dtype: Any,
     constants: Arrays,
     count: Any,
-    samples_of_one: int,
+    parts_of_sample: int,
     box: tuple[Part, ...],
     scale: float,
     threads: int,
@@ -168,14 +168,14 @@ def plan(
 ) -> Plan:
     """Return what a call knows before it reads a field, whose gradient may be ``wanted``; remembered without a mask.
 
-    The arguments are those of `HostEvaluation`.
+    ``parts_of_sample`` is what `HostEvaluation.parts` is, and the other arguments are called as there.
     """
     known, samples = table(measure), shape[0]
     along = measure.along_axes(shape, constants)
     by = np.stack([np.prod(along[:, axes], axis=1) for axes in known.axes], axis=1) * known.by
     # Of a sample of which nothing counts there is no gradient.
     counts = np.broadcast_to(np.asarray(count, np.float64), (samples,))
-    share = np.where(counts > 0, measure.units[1] * scale / samples_of_one / np.where(counts > 0, counts, 1.0), 0.0)
+    share = np.where(counts > 0, measure.units[1] * scale / parts_of_sample / np.where(counts > 0, counts, 1.0), 0.0)
     back = by * known.shares * share[:, None]
     own = np.asarray(box)
     own[2] *= measure.step_size

@@ -1,10 +1,10 @@
 """The joint histogram of two images by Gaussian windows, and the gradients of what is made of it; in float32.
 
-A voxel has weights in the six or eight bins around it, which come from a table (`windows.py`). Its products of weights
+A voxel has weights in the six or eight bins around it, which come from a table (`parzen.py`). Its products of weights
 are added to the histogram, and its gradient reads as many numbers.
 
-A histogram is kept in tiles of eight by eight bins, which overlap so that a voxel's bins are all in one tile. A
-processor waits where it reads a part of what it has just written and more; here it reads the same row, or another.
+A histogram is kept in tiles of eight by eight bins, which overlap so that a voxel's bins are all in one tile. Rows are
+read as they are written, whole: a processor waits where what it reads lies across writes that are still under way.
 Images are worked on in blocks of voxels that stay in cache.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 from agnoreg.measures.mutual_information import ParzenInformation
 from agnoreg_cpu import histograms
 from agnoreg_cpu.measures import Array, Arrays, HostEvaluation, Kernels, read_only
-from agnoreg_cpu.windows import SIGMAS, windows
+from agnoreg_cpu.parzen import SIGMAS, parzen_tables
 
 
 class CpuInformation(Kernels, ParzenInformation):
@@ -34,7 +34,7 @@ class CpuInformation(Kernels, ParzenInformation):
 
     def add_up(self, call: HostEvaluation) -> Arrays:
         """Return the joint histogram."""
-        taps, cells, table, _ = windows(self.num_bins, self.sigma_ratio)
+        taps, cells, table, _ = parzen_tables(self.num_bins, self.sigma_ratio)
 
         def body(_: int, t: Array, p: Array, weights: Array) -> Any:
             return histograms.histogram(t, p, weights, self.num_bins, taps, cells, table)
@@ -45,7 +45,7 @@ class CpuInformation(Kernels, ParzenInformation):
     def slope(self, call: HostEvaluation, coefficients: Sequence[Array], index: int) -> Array:
         """Return the gradient by one image."""
         out, matrices = call.room(), np.ascontiguousarray(coefficients[index], call.dtype)
-        tables = windows(self.num_bins, self.sigma_ratio)
+        tables = parzen_tables(self.num_bins, self.sigma_ratio)
 
         def body(sample: int, own: Array, other: Array, weights: Array, to: Array) -> None:
             histograms.slope(own, other, weights, matrices[sample], *tables, to)

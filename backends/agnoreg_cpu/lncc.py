@@ -11,12 +11,12 @@ from agnoreg.engine.accelerated import recast
 from agnoreg.engine.evaluator import Evaluator
 from agnoreg.measures.lncc import FLAT, LocalCorrelation, ThinCorrelation
 from agnoreg_cpu import running, scores, sliding, tapped
-from agnoreg_cpu.boxes import WEIGHT_BITS, Windows, held, windows_of, words_and_bits
+from agnoreg_cpu.boxes import WEIGHT_BITS, BoxWindows, held, windows_of, words_and_bits
 from agnoreg_cpu.measures import Array, Arrays, HostEvaluation, Kernels, read_only
 from agnoreg_cpu.plans import jobs, zeros
 from agnoreg_cpu.threads import Part, run
 
-#: By this and below weights are not told apart: 2 to the power of 25 by it is a number in float32.
+#: The least that the largest weight is taken for: 2 to the power of 25 divided by it is a number in float32.
 LEAST_WEIGHT = 2.0**-100
 #: How far intensities are from their centre is read off a grid of so many voxels along each axis, and so many times as
 #: far is allowed for. Where that does not suffice all voxels are looked at.
@@ -40,10 +40,11 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
     """`LocalCorrelation` by kernels."""
 
     worth_a_copy: ClassVar[bool] = True
+    #: 32³ voxels take one thread as long as two, which both compute what lies between them.
     voxels_a_thread: ClassVar[int] = 3 << 13
 
     @property
-    def windows(self) -> Windows | None:
+    def windows(self) -> BoxWindows | None:
         """The windows, if they are made of boxes."""
         return windows_of(self.taps)
 
@@ -85,7 +86,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
             counts = call.count if call.mask is None else np.where(call.count > 0.0, call.count, math.inf)
             return self._evaluated(call, wrt, share / counts)
         sums, made = self._evaluated(call, wrt, share)
-        # Weights may be as small as one likes.
+        # Weights may add up to less than 1.
         shares = (1.0 / np.where(sums[1] > 0.0, sums[1], math.inf)).astype(call.dtype)
         for gradient in made.values():
             gradient *= shares[:, None, None, None]
@@ -168,7 +169,7 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
                 (planes, lines, columns), number(factors[i] * windows.share), gradients, zeros(there),
             )  # fmt: skip
 
-        some = self._jobs(call, wrt, windows.reaches, 8 * sliding.facts_of(words, masked)[1] * sizes[2])
+        some = self._jobs(call, wrt, windows.widths, 8 * sliding.facts_of(words, masked)[1] * sizes[2])
         for gradient in made.values() if masked else ():
             _clear_around(gradient, some)
         results = np.asarray(run(body, some, call.threads)).reshape(call.samples, -1, 3)
@@ -224,14 +225,14 @@ class CpuLocalCorrelation(Kernels, LocalCorrelation):
 
 
 def _is_binary(call: HostEvaluation) -> bool:
-    """Return whether a mask has no weights between 0 and 1, or others."""
+    """Return whether a mask's weights are 0 and 1 alone."""
     if call.mask is not None and call.mask.dtype == np.bool_:
         return True
     return bool(np.all((call.weights == 0.0) | (call.weights == 1.0)))
 
 
 def _counting(weights: Array, axis: int, part: Part) -> Part:
-    """Return the planes or lines from the first to the last one in which some voxel counts, or else any one of them."""
+    """Return the planes or lines from the first to the last one in which some voxel counts; one where none does."""
     start, stop = part
     there = np.moveaxis(weights, axis, 0)
     while stop - start > 1 and not there[start].any():

@@ -16,11 +16,12 @@ from agnoreg_cpu.compiling import kernel
 
 Array = Any
 
-#: How many numbers are made in a core's cache before they are written.
+#: How many numbers are made in a core's cache before they are written. Sums in `pointwise` are of as many, and threads
+#: take whole blocks.
 BLOCK = np.uintp(1024)
-#: Bytes from which on an array is larger than what of it the caches would keep.
+#: Bytes from which on a gradient is written past the caches: it paid from here on the processor of docs/kernels.md.
 LARGE = 1 << 24
-#: Bytes of a cache line, or of several.
+#: Bytes at whose multiples such a write begins.
 LINE = np.uintp(ALIGNED)
 
 #: Kernels call such functions without the first argument; they add instructions, and are not compiled themselves.

@@ -10,12 +10,14 @@ from agnoreg.backend.accelerators import ALIGNED
 from agnoreg_cpu.measures import Array, room
 from agnoreg_cpu.threads import Part, parts
 
-#: So many bytes of running sums fit into a core's cache.
+#: Bytes of running sums, or of merged windows, that a thread keeps in its core's cache.
 CACHE = 1 << 20
 
 
 @lru_cache(maxsize=256)
-def tiles(samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int) -> tuple[list[Part], list[Part]]:
+def shares(
+    samples: int, sizes: tuple[int, int], around: tuple[int, int], threads: int
+) -> tuple[list[Part], list[Part]]:
     """Return parts of the planes and of the lines of images, so that each thread has the least possible work.
 
     Beside its own a part takes the planes and lines ``around`` it.
@@ -42,7 +44,7 @@ def jobs(
     ``line`` is how many bytes are kept of a line; lines are so few at once that these stay in cache.
     """
     (top, bottom), (left, right) = planes, lines
-    some, rows = tiles(samples, (bottom - top, right - left), around, threads)
+    some, rows = shares(samples, (bottom - top, right - left), around, threads)
     most = max(8, 4 * around[1], CACHE // line - around[1])
     return [
         (i, (top + a, top + b), (left + c + d, left + c + e))

@@ -59,7 +59,7 @@ def moments(t: Array, p: Array, t_centre: Any, p_centre: Any) -> tuple[float, fl
     return of_t, of_p, of_tt, of_pp, of_tp
 
 
-# What writes a gradient writes whole blocks of a ``large`` one past the caches: from ``room``, where it makes them.
+# Blocks of a ``large`` gradient are made in ``room``, in a core's cache, and then written past the caches.
 
 
 @kernel(fastmath=ROUNDING, apart=True)

@@ -17,11 +17,12 @@ Array = Any
 
 # An index that may be negative, for all that Numba knows, is not vectorised: hence np.uintp below.
 
-#: What is known of a voxel: both images' integers and its weight; then their lower integers.
-WEIGHT, LOWER = 2, 3
-#: Sums of a window: of both images, of their squares and product; of two integers these are of the upper ones, and
-#: there are further ones of the lower, of both together and of their squares. With a mask the sum of weights is last.
-SUMS, LOW, BOTH, SQUARES, ALL = 5, 5, 7, 10, 13
+# What is known of a voxel: both images' integers at 0 and 1, its weight at 2, and their lower integers at 3 and 4.
+
+#: How many sums a window has: of both images, of their squares and product; of two integers these are of the upper
+#: ones, and there are those of the lower from 5 on, of products of both from 7, and of the lower ones' from 10. With a
+#: mask the sum of weights is last.
+SUMS, ALL = 5, 13
 #: Lines of sums along axis 2: the running sums, and these from the beginning of the line; of triangles also by how much
 #: the sums grow, and those of boxes.
 RUNNING, AHEAD, SLOPE, BOXES = range(4)

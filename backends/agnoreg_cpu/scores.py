@@ -14,7 +14,7 @@ Array = Any
 # An index that may be negative, for all that Numba knows, is not vectorised: hence np.uintp below.
 
 #: Facts about a window: two means, three centred second moments (t, p, mixed), then what the formula makes of them.
-MEANS, SECONDS, MIXED, VALUE, BY_CROSS, BY_VARIANCE, COUNTED, FACTS = 0, 2, 4, 5, 6, 7, 8, 9
+SECONDS, VALUE, BY_CROSS, BY_VARIANCE, COUNTED, FACTS = 2, 5, 6, 7, 8, 9
 #: The formulas.
 SQUARED, SIGNED, EXACT, EXACT_SIGNED = range(4)
 

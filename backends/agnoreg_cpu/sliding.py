@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from agnoreg_cpu import adjoint, running, scores
-from agnoreg_cpu.boxes import Windows
+from agnoreg_cpu.boxes import BoxWindows
 from agnoreg_cpu.compiling import kernel
 from agnoreg_cpu.plans import Layout, layout
 from agnoreg_cpu.running import BOXES, RUNNING, SLOPE
@@ -36,13 +36,13 @@ def facts_of(words: int, masked: bool) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def workspace(
-    shape: tuple[int, ...], windows: Windows, lines: int, wrt: int, words: int, masked: bool, dtype: Any
+    shape: tuple[int, ...], windows: BoxWindows, lines: int, wrt: int, words: int, masked: bool, dtype: Any
 ) -> Layout:
     """Return the memory that `correlate` needs for so many lines of an image, and gradients by ``wrt`` images.
 
     See there for the names of its arrays.
     """
-    (_, height, width), (all_z, all_y, all_x), twice, kinds = shape, windows.reaches, windows.twice, 1 + 2 * wrt
+    (_, height, width), (all_z, all_y, all_x), twice, kinds = shape, windows.widths, windows.twice, 1 + 2 * wrt
     size, lead = (-(-number // GRAIN) * GRAIN for number in (width, all_x))
     valued = min(height, lines + all_y - 1) if wrt else 0
     held, padded, rows = min(height, max(lines, valued) + all_y - 1) + 1, size + 2 * lead, 4

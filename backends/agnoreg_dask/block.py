@@ -102,7 +102,8 @@ def _block(task: Task, own: Box | None, arrays: tuple[Array, ...], known: tuple[
         for array in arrays
     )
     count, constants = (task.count, ()) if known is None else known
-    if task.measure.constants_of_blocks:
+    # What counts the weights needs no constants.
+    if task.measure.constants_of_blocks and count is not None:
         constants = (*_own_constants(task.measure, backend, arrays), *constants)
     return _Block(backend, arrays, constants, count, own)
 
@@ -110,7 +111,7 @@ def _block(task: Task, own: Box | None, arrays: tuple[Array, ...], known: tuple[
 def _own_constants(measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the constants of a block, which need not be those of the whole arrays."""
     inputs, masks = arrays[: measure.inputs], arrays[measure.inputs :]
-    weights = [measure.slab_weights(backend, mask, arrays)[0] for mask in masks]
+    weights = [measure.slab_weights(backend, mask, inputs)[0] for mask in masks]
     dtype = backend.dtypes.compute(*inputs)
     return measure.constants(backend, dtype, measure.to_canonical(backend, inputs), *weights)
 
@@ -127,7 +128,7 @@ def _kernels(task: Task, block: _Block) -> Evaluation | None:
         return None
     found = evaluator_of(measure, backend, block.arrays)
     if not isinstance(found, Evaluation):
-        # A block may be a part of a larger array, which does not lie in one piece as a copy does.
+        # A block may be a view of a larger array, and kernels need arrays that lie in one piece.
         inputs = tuple(backend.xp.asarray(x, copy=True) for x in block.arrays[: measure.inputs])
         found = evaluator_of(measure, backend, (*inputs, *block.arrays[measure.inputs :]))
     takes = isinstance(found, Evaluation) and found.of_block(block.constants, block.count, block.own)

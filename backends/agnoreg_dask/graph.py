@@ -62,6 +62,9 @@ class _Work:
 
     def __init__(self, measure: Measure, backend: Backend, arrays: tuple[Array, ...]) -> None:
         self.backend = backend
+        #: The chunks that gradients have; chunks without voxels are left out until then.
+        self.given = [x.chunks for x in arrays]
+        arrays = tuple(map(_without_empty_chunks, arrays))
         self.inputs = arrays[: measure.inputs]
         self.dtype = backend.dtypes.compute(*self.inputs)
         self.axes = [measure.spatial_axes(array.ndim) for array in self.inputs]
@@ -253,8 +256,12 @@ class _Work:
                 dtype=self.dtype,
                 meta=meta_from_array(x._meta, ndim=x.ndim, dtype=self.dtype),
             )
-            images.append(image.rechunk(x.chunks))
+            images.append(image.rechunk(self.given[index]))
         return tuple(images)
+
+
+def _without_empty_chunks(x: Array) -> Array:
+    return x.rechunk(tuple(tuple(size for size in sizes if size) or (0,) for sizes in x.chunks))
 
 
 def _objects(axes: int) -> Any:

@@ -72,6 +72,13 @@ def test_a_loss_does_not_depend_on_its_chunks(rng, name, chunks):
     check(loss, images(loss, rng), chunks)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_chunks_may_be_empty(rng, name):
+    empty = ((1, 0, SHAPE[0] - 1), (0, 4, SHAPE[1] - 4), (SHAPE[2], 0), SHAPE[3:])
+    loss = LOSSES[name]()
+    check(loss, images(loss, rng), empty, mask=rng.random(SHAPE) > 0.1)
+
+
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.inputs == 2])
 @pytest.mark.parametrize("shape", [(2, 9, 8), (2, 17)], ids=str)
 def test_a_plane_and_a_line_do_not_depend_on_their_chunks(rng, shape, name):

@@ -21,7 +21,7 @@ from agnoreg.evaluate.report import folder as folders
 from agnoreg.evaluate.report.folder import page_name
 from agnoreg.evaluate.report.group import group_html
 from agnoreg.evaluate.report.members import Member, Members
-from agnoreg.evaluate.report.strips import Dot, Strip, outliers, strip_plot
+from agnoreg.evaluate.report.strips import Dot, Strip, strip_plot
 
 LOSSES = ["ssd", "dice"]
 
@@ -80,7 +80,7 @@ def test_all_values_are_in_the_page_to_save(folder):
 def test_values_before_the_registration_stand_beside_those_after(folder):
     _, summary = folder
     page = Page(summary.reports.read_text("utf-8"))
-    assert "Above it are the values before the registration." in " ".join(page.text.split())
+    assert "The strip above it has the values before the registration." in " ".join(page.text.split())
     (link,) = (one for one in page.all("a") if "download" in one)
     rows = list(csv.DictReader(io.StringIO(base64.b64decode(link["href"].split(",")[1]).decode())))
     for row in rows:
@@ -277,11 +277,11 @@ def test_outliers_are_on_the_worse_side_and_the_farthest_comes_first(rng):
     dots = [Dot(str(index), "", value, "") for index, value in enumerate(values)]
     low, high = np.percentile(values, (25, 75))
     beyond = [str(index) for index, value in enumerate(values) if value < low - 1.5 * (high - low)]
-    found = outliers(Strip("", dots, "higher"))
+    found = Strip("", dots, "higher").outliers
     assert set(found) == set(beyond) >= {"30", "31"}
     assert list(found)[:2] == ["30", "31"]
-    assert next(iter(outliers(Strip("", dots, "lower")))) == "32"
-    assert outliers(Strip("", dots[:3], "lower")) == {}
+    assert next(iter(Strip("", dots, "lower").outliers)) == "32"
+    assert Strip("", dots[:3], "lower").outliers == {}
 
 
 def test_a_strip_places_values_to_scale():

@@ -16,9 +16,9 @@ from agnoreg_cpu import pointwise, scores, tapped
 from agnoreg_cpu.kinds import KINDS, compile_kernels
 from agnoreg_cpu.lncc import CpuLocalCorrelation
 from agnoreg_cpu.measures import HostEvaluation
-from agnoreg_cpu.plans import tiles, zeros
+from agnoreg_cpu.parzen import ParzenTables, parzen_tables
+from agnoreg_cpu.plans import shares, zeros
 from agnoreg_cpu.threads import parts, run
-from agnoreg_cpu.windows import Windows, windows
 from core_path import NUMPY, core
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -175,7 +175,7 @@ def test_tables_are_gaussian_windows(bins, sigma, rng):
     weights = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)) / sigma**2)
     weights /= weights.sum(axis=1, keepdims=True)
     slopes = weights * (np.arange(bins) - weights @ np.arange(bins)[:, None])
-    wide, (taps, cells, *tables) = Windows(bins, sigma), windows(bins, sigma)
+    wide, (taps, cells, *tables) = ParzenTables(bins, sigma), parzen_tables(bins, sigma)
     below = taps // 2 - 1
     bin = np.minimum(place.astype(int), bins - 2)
     cell = np.minimum(((place - bin) * cells).astype(int), cells - 1)
@@ -316,7 +316,7 @@ def test_tapped_parts_of_an_image_make_the_whole(size, rng):
 )
 @settings(deadline=None)
 def test_tiles_cover_an_image_once(samples, sizes, around, threads):
-    for ranges, size in zip(tiles(samples, sizes, around, threads), sizes, strict=True):
+    for ranges, size in zip(shares(samples, sizes, around, threads), sizes, strict=True):
         assert [i for start, stop in ranges for i in range(start, stop)] == list(range(size))
         assert len(ranges) <= threads
 

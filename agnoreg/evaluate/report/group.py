@@ -16,7 +16,7 @@ import numpy as np
 from agnoreg.evaluate.report.explanations import measures
 from agnoreg.evaluate.report.members import OVERALL, Column, Member, Members
 from agnoreg.evaluate.report.page import POLICY, data_uri, render
-from agnoreg.evaluate.report.strips import Dot, Strip, outliers, strip_plot
+from agnoreg.evaluate.report.strips import Dot, Strip, strip_plot
 
 #: Labels whose strips are drawn, the worst ones.
 DRAWN = 16
@@ -131,7 +131,7 @@ def _row(member: Member, columns: Sequence[Column], strips: Sequence[Strip]) -> 
     cells = []
     for column, strip in zip(columns, strips, strict=True):
         value, part = member.after.of_all(column), member.after.found.get(column)
-        outside = member.name in outliers(strip) or math.isinf(value)
+        outside = member.name in strip.outliers or math.isinf(value)
         sorted_by = "" if math.isnan(value) else "Infinity" if math.isinf(value) else repr(value)
         of = f"{part.found} of {part.of}" if part is not None and part.found else ""
         cells.append({"text": _printed(column, value), "value": sorted_by, "outside": outside, "of": of})

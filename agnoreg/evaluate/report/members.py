@@ -8,7 +8,7 @@ from typing import Any
 from agnoreg.evaluate.found import FoundMean, mean_of_found
 from agnoreg.evaluate.report.verdicts import unit_text
 
-#: What the value of a metric has for its label that is of all labels, or of none.
+#: What stands for the label of a value over all structures, or of no structure.
 OVERALL = (None, "mean")
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -37,23 +37,18 @@ class Strip:
     direction: str
     judged: bool = True
 
-    def __hash__(self) -> int:
-        """Return what tells it from others: itself."""
-        return id(self)
-
-
-@lru_cache(maxsize=4096)
-def outliers(strip: Strip) -> dict[str, Dot]:
-    """Return the dots beyond 1.5 interquartile ranges from the quartiles on the worse side, the farthest first."""
-    values = np.array([dot.value for dot in strip.dots])
-    if len(values) < 4 or not strip.judged:
-        return {}
-    low, high = np.percentile(values, (25, 75))
-    reach = 1.5 * (high - low)
-    worse = -1 if strip.direction == "higher" else 1
-    edge = low - reach if worse < 0 else high + reach
-    found = [dot for dot in strip.dots if worse * (dot.value - edge) > 1e-12 * abs(edge)]
-    return {dot.name: dot for dot in sorted(found, key=lambda dot: -worse * dot.value)}
+    @cached_property
+    def outliers(self) -> dict[str, Dot]:
+        """The dots beyond 1.5 interquartile ranges from the quartiles on the worse side, the farthest first."""
+        values = np.array([dot.value for dot in self.dots])
+        if len(values) < 4 or not self.judged:
+            return {}
+        low, high = np.percentile(values, (25, 75))
+        reach = 1.5 * (high - low)
+        worse = -1 if self.direction == "higher" else 1
+        edge = low - reach if worse < 0 else high + reach
+        found = [dot for dot in self.dots if worse * (dot.value - edge) > 1e-12 * abs(edge)]
+        return {dot.name: dot for dot in sorted(found, key=lambda dot: -worse * dot.value)}
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ def strip_plot(strips: Sequence[Strip]) -> Plot | None:
 
 
 def _drawn(strip: Strip, y: float, x) -> Drawn:  # type: ignore[no-untyped-def]
-    apart = outliers(strip)
+    apart = strip.outliers
     path, outside = [], []
     for row, dot in enumerate(strip.dots):
         # Dots of near values do not lie upon each other: every third one is a little higher or lower.

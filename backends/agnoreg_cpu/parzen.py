@@ -28,7 +28,7 @@ TINY = 1e-20
 
 
 @dataclass(frozen=True)
-class Windows:
+class ParzenTables:
     """Tables for some bins and standard deviation in bins.
 
     A row has the weights of eight bins. Those that a voxel has weights in begin at the row's first bin, or up to
@@ -88,7 +88,7 @@ class Windows:
 
 
 @lru_cache(maxsize=8)
-def windows(bins: int, sigma: float) -> tuple[int, int, Array, Array]:
+def parzen_tables(bins: int, sigma: float) -> tuple[int, int, Array, Array]:
     """Return the number of bins that a voxel has weights in, of cells, and the tables of weights and derivatives."""
-    made = Windows(bins, sigma)
+    made = ParzenTables(bins, sigma)
     return made.taps, made.cells, *made.tables()
