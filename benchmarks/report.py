@@ -66,14 +66,17 @@ HOW = """## How it is measured
 
 TRIED = """## What falls short, and what was tried
 
-- **JAX at 40³ and 64³.** XLA calls the kernels by its foreign function interface. What is left is Python's part of a
-  call, some 0.2 ms. `jax.pure_callback` was tried in its place: on one core a loop of calls stopped for good.
-- **Dice, Jaccard and GNCC** read their inputs for sums before they read them for the gradient: 1.33 and 1.67 times what
-  `t − p` reads. The rest is two calls into kernels, each of which wakes a thread, and Python between them. JAX computes
-  them without kernels.
-- **Masks.** With a mask LNCC's kernels keep a sixth sum, and threads read a third array.
+- **GNCC** reads its inputs for sums before it reads them for the gradient: 1.67 times what `t − p` reads. The rest is
+  two calls into kernels, each of which wakes a thread, and Python between them. Gradients in reverse order and
+  prefetching gained nothing. JAX computes these losses without kernels: XLA makes one pass of them and of what is
+  around them. In TensorFlow, its own part of a call takes longer than the loss.
+- **Masks.** With a mask LNCC's kernels keep a sixth sum, and threads read a third array. Planes and lines around what
+  counts are left out, so that a smaller ball costs less.
 - **Triangular and Gaussian windows.** Both became faster; the rectangular one, beside which they are measured, became
   faster still.
+- **The bending energy and the gradient norm in PyTorch** take four times as long in one of two processes, and as long as
+  in NumPy in the other. The gradient's 82 MB are new memory in each call, and a virtual machine may have to get it from its
+  host. To keep that memory between calls helps, but holds it for good.
 - **Dask's regularisers and LNCC** read a stored chunk twice, for its block and for the rim that others get. To keep
   chunks in memory instead took as long, and 100 MiB more of a worker.
 - **Busy cores.** Mutual information without kernels multiplies matrices, by PyTorch's own threads.
