@@ -74,9 +74,10 @@ TRIED = """## What falls short, and what was tried
   counts are left out, so that a smaller ball costs less.
 - **Triangular and Gaussian windows.** Both became faster; the rectangular one, beside which they are measured, became
   faster still.
-- **The bending energy and the gradient norm in PyTorch** take four times as long in one of two processes, and as long as
-  in NumPy in the other. The gradient's 82 MB are new memory in each call, and a virtual machine may have to get it from its
-  host. To keep that memory between calls helps, but holds it for good.
+- **New memory.** In one of two processes the bending energy and the gradient norm take four times as long in PyTorch,
+  and in the other as long as in NumPy; at 256³ the same goes for NumPy, and for mutual information. The gradient's
+  memory, 82 MB and more, is new in each call, and a virtual machine may have to get it from its host. JAX keeps its
+  own. To keep a gradient's memory between calls was tried: it helps, but holds that memory for good.
 - **Dask's regularisers and LNCC** read a stored chunk twice, for its block and for the rim that others get. To keep
   chunks in memory instead took as long, and 100 MiB more of a worker.
 - **Busy cores.** Mutual information without kernels multiplies matrices, by PyTorch's own threads.
