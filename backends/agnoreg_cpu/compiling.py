@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from filelock import FileLock
 from numba import njit
+from numba.extending import intrinsic
 
 from agnoreg_cpu import _private, kept
 
@@ -17,6 +18,9 @@ from agnoreg_cpu import _private, kept
 ROUNDING = {"contract", "nsz"}
 #: A sum may be added up in any order, too.
 SUMMING = ROUNDING | {"reassoc"}
+#: Makes a function add LLVM's instructions to the kernels that call it. Numba declares it with the typing context as
+#: its first argument; kernels call it without.
+instructions: Any = intrinsic
 #: Options of a function that kernels call for each line of an image: it stands where it is called. A call would hand
 #: over some 60 numbers that describe its arrays, which for a short line takes as long as the line.
 INLINE: dict[str, Any] = {"inner": True, "forceinline": True}

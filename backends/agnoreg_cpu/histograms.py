@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from agnoreg.backend.accelerators import ALIGNED
 from agnoreg_cpu.compiling import ROUNDING, kernel
 from agnoreg_cpu.tiles import LANES, TILE, add_products, cubic, fma, sum_products, times
 
@@ -26,8 +27,6 @@ BLOCK, TURNS = np.uintp(512), np.uintp(4)
 TILES, PLACES, OTHER_TILES, OTHER_PLACES = (np.uintp(i) * BLOCK for i in range(4))
 SIZE, ONE_MORE = np.uintp(TILE), np.uintp(1)
 ZERO, ONE = np.float32(0), np.float32(1)
-#: Bytes of a line of cache: a tile is some whole ones.
-LINE = 64
 
 
 @kernel(fastmath=ROUNDING, apart=True, inner=True)
@@ -104,8 +103,8 @@ def _move(reached: Array, parts: Array, total: Array) -> None:
 @kernel(inner=True)
 def _zeros(count: Any) -> Array:
     """Return zeros in float32, from the beginning of a line of cache on."""
-    numbers = np.zeros(count + LINE // 4, np.float32)
-    start = -numbers.ctypes.data % LINE // 4
+    numbers = np.zeros(count + ALIGNED // 4, np.float32)
+    start = -numbers.ctypes.data % ALIGNED // 4
     return numbers[start : start + count]
 
 
@@ -113,7 +112,7 @@ def _zeros(count: Any) -> Array:
 def histogram(t: Array, p: Array, weights: Array, bins: Any, taps: Any, cells: Any, table: Array) -> Array:
     """Return the joint histogram ``(bins, bins)``; each voxel's entries add up to 1, or to its weight if there are any.
 
-    The table of weights, for ``taps`` bins and with ``cells`` from one bin to the next, is `windows`'.
+    The table of weights, for ``taps`` bins and with ``cells`` from one bin to the next, is from `parzen_tables`.
     """
     step, edge = LANES + 1 - taps, taps // 2 - 1
     across, count = (bins - 2) // step + 1, np.uintp(t.shape[0])
@@ -166,7 +165,7 @@ def slope(
 ) -> None:  # fmt: skip
     """Write the derivative by an image's voxels, of whose bins the matrix's rows are.
 
-    The tables of weights and of their derivatives are those of `windows`.
+    The tables of weights and of their derivatives are from `parzen_tables`.
     """
     step, edge, bins = LANES + 1 - taps, taps // 2 - 1, matrix.shape[0]
     across, count = (bins - 2) // step + 1, np.uintp(out.shape[0])

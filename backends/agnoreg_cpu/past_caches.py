@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 
 from agnoreg.backend.accelerators import ALIGNED
-from agnoreg_cpu.compiling import kernel
+from agnoreg_cpu.compiling import instructions, kernel
 
 Array = Any
 
@@ -24,11 +24,8 @@ LARGE = 1 << 24
 #: Bytes at whose multiples such a write begins.
 LINE = np.uintp(ALIGNED)
 
-#: Kernels call such functions without the first argument; they add instructions, and are not compiled themselves.
-_intrinsic: Any = extending.intrinsic
 
-
-@_intrinsic
+@instructions
 def write_block(typing: Any, block: Any, out: Any, start: Any) -> Any:
     """Write a block to ``out[start:]`` past the caches; that place begins a cache line."""
 
@@ -49,7 +46,7 @@ def write_block(typing: Any, block: Any, out: Any, start: Any) -> Any:
     return types.void(block, out, start), generate
 
 
-@_intrinsic
+@instructions
 def wait(typing: Any) -> Any:
     """Wait until what was written past the caches is in memory, where the other cores see it."""
 

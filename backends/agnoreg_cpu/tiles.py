@@ -7,7 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
+
+from agnoreg_cpu.compiling import instructions
 
 #: How many numbers a row has, and a tile.
 LANES, TILE = 8, 64
@@ -15,8 +17,6 @@ LANES, TILE = 8, 64
 _HALVES = range(0, LANES, 2)
 _ROW, _ROWS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.FloatType(), 2 * LANES)
 _INDEX = ir.IntType(32)
-#: Numba declares functions that begin with the typing context; kernels call them without.
-_operation: Any = intrinsic
 #: A product and a sum may be one operation.
 _FLAGS = ("contract", "nsz")
 
@@ -85,7 +85,7 @@ class _Maker:
         return self.add(self.pick(row, *range(size)), self.pick(row, *range(size, 2 * size)))
 
 
-@_operation
+@instructions
 def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     """Return ``a b + c``, rounded once: also where a processor has no such instruction, though slowly there."""
 
@@ -95,7 +95,7 @@ def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
-@_operation
+@instructions
 def cubic(_: Any, table: Any, start: Any, x: Any) -> Any:
     """Return a row of values of cubic polynomials at ``x``; four rows of an array ``(numbers,)`` are coefficients."""
 
@@ -111,7 +111,7 @@ def cubic(_: Any, table: Any, start: Any, x: Any) -> Any:
     return ROW(table, types.uintp, types.float32), generate
 
 
-@_operation
+@instructions
 def times(_: Any, row: Any, factor: Any) -> Any:
     """Return a row times a number."""
 
@@ -122,7 +122,7 @@ def times(_: Any, row: Any, factor: Any) -> Any:
     return ROW(ROW, types.float32), generate
 
 
-@_operation
+@instructions
 def add_products(_: Any, array: Any, start: Any, t: Any, p: Any) -> Any:
     """Add the products of each number of ``t`` and each of ``p`` to a tile, whose rows belong to ``t``."""
 
@@ -138,7 +138,7 @@ def add_products(_: Any, array: Any, start: Any, t: Any, p: Any) -> Any:
     return types.void(array, types.uintp, ROW, ROW), generate
 
 
-@_operation
+@instructions
 def sum_products(_: Any, array: Any, start: Any, t: Any, p: Any) -> Any:
     """Return the sum of a tile's numbers times those of ``t``, to which rows belong, and ``p``."""
 

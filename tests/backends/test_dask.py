@@ -494,10 +494,10 @@ def test_an_image_several_times_as_large_takes_the_workers_no_more_memory(stored
                 # The bending energy's gradients are made faster than they are written, and wait for it where the value
                 # is asked for, too: docs/scaling.md says how many. So its value is asked for afterwards.
                 alone = name == "bending"
-                for future in client.compute([written] if alone else [value, written]):
-                    future.result(timeout=PATIENCE)
+                futures = client.compute([written] if alone else [written, value])
+                found = [future.result(timeout=PATIENCE) for future in futures]
                 peaks[times] = max(client.run(peak).values())
-                value = client.compute(value).result(timeout=PATIENCE)
+                value = client.compute(value).result(timeout=PATIENCE) if alone else found[1]
             given = [arrays[TIMES, one] for one in inputs]
             expected, expected_gradient = agnoreg.value_and_grad(loss, *given)
             np.testing.assert_allclose(value, expected, rtol=1e-6)
